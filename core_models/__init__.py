@@ -1,0 +1,1 @@
+"""Networks and feature extractors: arrays in, arrays out. Imports neither train nor realtime."""

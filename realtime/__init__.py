@@ -1,0 +1,1 @@
+"""The live pipeline: `python -m realtime.listen`."""

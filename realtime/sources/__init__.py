@@ -1,0 +1,1 @@
+"""Sources of timed sound and pictures."""

@@ -1,0 +1,1 @@
+"""Offline training: `python -m train extract | fit | eval | card`."""

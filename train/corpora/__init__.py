@@ -1,0 +1,1 @@
+"""Corpora on disk, in the layouts in which their owners have them."""
