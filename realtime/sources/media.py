@@ -62,6 +62,8 @@ class Source(Protocol):
     """A microphone, a camera, a file."""
 
     name: str
+    hears: bool
+    """Whether it delivers sound; a session lasts as long as one such source does."""
 
     def start(self, sink: Sink) -> None:
         """Open the device (errors surface here, as a TrackerError) and start delivering from a thread."""

@@ -1,0 +1,284 @@
+"""`python -m realtime.bench latency | step | memory`: the numbers that README quotes, measured here and now."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+# Spinning OpenMP threads turn a 28 ms step into 390 ms as soon as anything else runs; read before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import psutil
+import torch
+from jsonargparse import auto_cli
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from core_models.checkpoint import load
+from core_models.errors import MediaError, TrackerError
+from core_models.features.spec import MODALITIES
+from realtime.models import Models, load_models
+from realtime.perceive import Perceiver
+from realtime.sources.file import read_audio
+from realtime.sources.media import SAMPLE_RATE
+from realtime.tracker import Tracker
+from realtime.utterances import Utterance
+
+_CLIP_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+
+
+def latency(
+    clips: list[Path],
+    checkpoint: str = "default",
+    threads: int = 2,
+    limit: int = 60,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> dict[str, Any]:
+    """Endpoint decision to emotion.final, beside the same words through padded `transcribe()`.
+
+    Clip by clip both ways in turn, so that the machine's drift meets both; the first two clips warm up.
+
+    Args:
+        clips: folders or files of real speech; of a folder every clip of 1 to 10 s is taken
+        checkpoint: name or folder; it decides which Whisper model is loaded
+        threads: CPU threads of Whisper, both ways
+        limit: at most so many clips, drawn evenly from those found
+        device: auto, cpu or cuda
+    """
+    models = load_models(checkpoint, device=device, threads=threads)
+    perceiver = Perceiver(models.transcriber("en"), models.voice, models.text, models.face)
+    tracker = Tracker(models.checkpoint)
+    speech = _speech(clips, limit)
+    ours: list[dict[str, float]] = []
+    padded: list[float] = []
+    for number, (_, samples) in enumerate([*speech[:2], *speech]):
+        utterance = _utterance(samples)
+        begun = time.perf_counter()
+        perception = perceiver(utterance, None)
+        stepping = time.perf_counter()
+        if perception.features:
+            tracker.step("speaker", perception.features)
+        ended = time.perf_counter()
+        parts = {
+            "asr": perception.asr_ms,
+            "features": perception.features_ms,
+            "fusion": (ended - stepping) * 1000,
+            "total": (ended - begun) * 1000,
+            "discarded": float(perception.discarded is not None),
+            "padded_fallback": float(perception.padded_fallback),
+        }
+        through_transcribe = _timed(lambda s=samples: _padded(models, tracker, s))
+        if number >= 2:
+            ours.append(parts)
+            padded.append(through_transcribe)
+    seconds = [len(samples) / SAMPLE_RATE for _, samples in speech]
+    return {
+        "benchmark": "latency",
+        "checkpoint": models.checkpoint.name,
+        "whisper": models.whisper.name,
+        "threads": threads,
+        "clips": len(speech),
+        "clip_seconds": _spread(seconds),
+        **{part: _spread([p[part] for p in ours]) for part in ("asr", "features", "fusion")},
+        "p50_ms": float(np.percentile([p["total"] for p in ours], 50)),
+        "p95_ms": float(np.percentile([p["total"] for p in ours], 95)),
+        "discarded": int(sum(p["discarded"] for p in ours)),
+        "padded_fallbacks": int(sum(p["padded_fallback"] for p in ours)),
+        "transcribe_p50_ms": float(np.percentile(padded, 50)),
+        "transcribe_p95_ms": float(np.percentile(padded, 95)),
+        "ratio_of_medians": statistics.median(padded) / statistics.median(p["total"] for p in ours),
+    }
+
+
+@torch.inference_mode()
+def step(
+    checkpoint: str = "default",
+    lengths: tuple[int, ...] = (10, 500, 5_000),
+    recompute: int = 500,
+    repeats: int = 50,
+    threads: int = 1,
+    device: Literal["auto", "cpu", "cuda"] = "cpu",
+) -> dict[str, Any]:
+    """One step of the dialogue model, as the tracker takes it, beside full recomputation.
+
+    A step is a batch of four states with every modality there, on random features.
+
+    Args:
+        checkpoint: name or folder
+        lengths: lengths of the dialogue at which a step is timed
+        recompute: length at which `forward` over the whole dialogue is timed against one step
+        repeats: steps timed at each length
+        threads: CPU threads of torch
+        device: auto, cpu or cuda
+    """
+    torch.set_num_threads(threads)
+    loaded = load(checkpoint, device=device)
+    widths = {m: s.dimension for m, s in loaded.sidecar.features.items()}
+    random = np.random.default_rng(0)
+
+    def draw() -> dict[str, NDArray[np.float32]]:
+        return {m: random.standard_normal(w).astype(np.float32) for m, w in widths.items()}
+
+    tracker, taken = Tracker(loaded), 0
+    steps: dict[int, list[float]] = {}
+    for length in sorted(lengths):
+        while taken < length:
+            tracker.step(f"s{taken % 2}", draw())
+            taken += 1
+        drawn = [draw() for _ in range(repeats)]
+        steps[length] = [_timed(lambda f=features: tracker.step("s0", f)) for features in drawn]
+        taken += repeats
+    whole = _whole(loaded.model, widths, recompute)
+    median = {length: statistics.median(times) for length, times in steps.items()}
+    return {
+        "benchmark": "step",
+        "checkpoint": loaded.name,
+        "device": str(next(loaded.model.parameters()).device),
+        "threads": threads,
+        "step_ms": {str(length): _spread(times) for length, times in steps.items()},
+        "longest_over_shortest": median[max(median)] / median[min(median)],
+        f"recompute_{recompute}_ms": whole,
+        "recompute_over_step": whole / median.get(recompute, median[max(median)]),
+    }
+
+
+def memory(
+    checkpoint: str = "default", threads: int = 2, device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> dict[str, Any]:
+    """Resident memory after everything is loaded and one utterance has been judged.
+
+    Args:
+        checkpoint: name or folder; it decides which models are loaded
+        threads: CPU threads of Whisper
+        device: auto, cpu or cuda
+    """
+    process = psutil.Process()
+    before = process.memory_info().rss
+    models = load_models(checkpoint, device=device, threads=threads)
+    perceiver = Perceiver(models.transcriber("en"), models.voice, models.text, models.face)
+    perceiver(_utterance(np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32) / 50), None)
+    return {
+        "benchmark": "memory",
+        "checkpoint": models.checkpoint.name,
+        "whisper": models.whisper.name,
+        "imported_mib": before / 2**20,
+        "resident_mib": process.memory_info().rss / 2**20,
+    }
+
+
+def _whole(model: Any, widths: dict[str, int], length: int) -> float:
+    device = next(model.parameters()).device
+    rows = 1 + len(MODALITIES)
+    features = {m: torch.randn(1, length, w, device=device).expand(rows, -1, -1) for m, w in widths.items()}
+    here = torch.tensor([m in widths for m in MODALITIES])
+    patterns = torch.cat([here[None], torch.diag(here)])
+    present = patterns[:, None].expand(rows, length, len(MODALITIES)).to(device)
+    speakers = (torch.arange(length, device=device) % 2).expand(rows, length)
+    return statistics.median(_timed(lambda: model(features, present, speakers)) for _ in range(7))
+
+
+def _padded(models: Models, tracker: Tracker, samples: NDArray[np.float32]) -> None:
+    """The words through `transcribe()`; the second encoder pass that a voice feature would cost is not counted."""
+    segments, _ = models.whisper.model.transcribe(samples, language="en", beam_size=1)
+    words = " ".join(segment.text for segment in segments)
+    if models.text is not None:
+        tracker.step("speaker", {"text": models.text([words])[0]})
+
+
+def _speech(places: list[Path], limit: int) -> list[tuple[Path, NDArray[np.float32]]]:
+    files = [
+        f
+        for place in places
+        for f in (sorted(place.rglob("*")) if place.is_dir() else [place])
+        if f.suffix.lower() in _CLIP_SUFFIXES
+    ]
+    found = [(f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10]
+    if not found:
+        raise MediaError(f"No clip of 1 to 10 s in {', '.join(map(str, places))}: give folders of recorded speech.")
+    wanted = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int)
+    return [found[i] for i in wanted]
+
+
+def _readable(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
+    for file in files:
+        try:
+            yield file, read_audio(file)
+        except MediaError:
+            continue
+
+
+def _utterance(samples: NDArray[np.float32]) -> Utterance:
+    end_ms = len(samples) * 1000 // SAMPLE_RATE
+    return Utterance("clip", 0, end_ms, end_ms + 400, samples, 0, False)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    low, p50, p95, high = np.percentile(values, [0, 50, 95, 100])
+    return {"min": float(low), "p50": float(p50), "p95": float(p95), "max": float(high)}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark and print it as a table, or with `--json` as one JSON object."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    machine = _machine()
+    try:
+        result = auto_cli([latency, step, memory], args=[g for g in given if g != "--json"])
+    except TrackerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    result["machine"] = machine
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        Console().print(_table(result))
+    return 0
+
+
+def _table(result: dict[str, Any]) -> Table:
+    machine = result["machine"]
+    table = Table(title=f"{result['benchmark']} ({machine['cores']} cores, load {machine['load_before']} before)")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in result.items():
+        if name not in ("machine", "benchmark"):
+            table.add_row(name, _plain(value))
+    return table
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

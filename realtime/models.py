@@ -1,0 +1,85 @@
+"""Everything a live run must load: the checkpoint, and the extractors that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core_models.assets import model_folder
+from core_models.checkpoint import WEIGHTS, Checkpoint, load
+from core_models.errors import CheckpointError
+from core_models.features.face import FaceFeature
+from core_models.features.spec import FeatureSpec
+from core_models.features.text import TextFeature
+from core_models.features.voice import VoiceFeature
+from core_models.features.whisper import Whisper
+from realtime.transcribe import Transcriber
+
+ENGLISH = frozenset({"en"})
+
+
+@dataclass(frozen=True)
+class Models:
+    """Loaded, and checked against each other (contract 1).
+
+    An extractor is None where the checkpoint has no such modality.
+    """
+
+    checkpoint: Checkpoint
+    whisper: Whisper
+    voice: VoiceFeature | None
+    text: TextFeature | None
+    face: FaceFeature | None
+
+    @property
+    def specs(self) -> dict[str, FeatureSpec]:
+        """The spec of each extractor at hand, by modality."""
+        extractors = {"text": self.text, "voice": self.voice, "face": self.face}
+        return {m: extractor.spec for m, extractor in extractors.items() if extractor is not None}
+
+    def names(self) -> dict[str, str]:
+        """Which model fills which role, for `session.created`."""
+        return {"whisper": self.whisper.name} | {m: spec.name for m, spec in self.specs.items()}
+
+    def transcriber(self, language: str) -> Transcriber:
+        """A transcriber for one session."""
+        return Transcriber(
+            self.whisper,
+            language=language,
+            text_languages=self.text.languages if self.text is not None else ENGLISH,
+        )
+
+
+def load_models(
+    checkpoint: str, *, device: str = "auto", threads: int = 2, whisper: str | None = None
+) -> Models:
+    """Load `checkpoint` (a name or a folder) and the extractors that its sidecar names.
+
+    `whisper` is the recogniser for a checkpoint without a voice feature. Raises CheckpointError,
+    WeightsError.
+    """
+    dialogue = load(checkpoint, device=device)
+    specs = dialogue.sidecar.features
+    voice_spec, text_spec, face_spec = (specs.get(m) for m in ("voice", "text", "face"))
+    recogniser = str(voice_spec.settings["whisper"]) if voice_spec else (whisper or "whisper-base")
+    heard = Whisper(model_folder(recogniser), device=device, threads=threads)
+    models = Models(
+        checkpoint=dialogue,
+        whisper=heard,
+        voice=VoiceFeature(heard) if voice_spec else None,
+        text=_text(text_spec, threads) if text_spec else None,
+        face=FaceFeature(model_folder("face-landmarker") / "face_landmarker.task") if face_spec else None,
+    )
+    dialogue.require(models.specs)
+    return models
+
+
+def _text(spec: FeatureSpec, threads: int) -> TextFeature:
+    adapter = str(spec.settings.get("adapter", ""))
+    folder: Path | None = WEIGHTS / adapter if adapter else None
+    if folder is not None and not folder.is_dir():
+        raise CheckpointError(
+            f"The checkpoint was trained on the text adapter {adapter!r}, which is not under {WEIGHTS}: "
+            "put it there, or use another checkpoint."
+        )
+    return TextFeature(model_folder(str(spec.settings["base"])), adapter=folder, threads=threads)

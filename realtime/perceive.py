@@ -1,0 +1,94 @@
+"""From an utterance to the features of its words, its voice and its face."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.features.face import FaceFeature
+from core_models.features.text import TextFeature
+from core_models.features.voice import VoiceFeature
+from realtime.faces import FaceTrack
+from realtime.transcribe import Transcriber
+from realtime.utterances import Utterance
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What was perceived of one utterance.
+
+    `features` holds a float32 vector for each modality that is there; `status` says of every modality
+    whether it is `ok` or why it is missing. `discarded` is (code, sentence) where the sound was not speech
+    after all; such an utterance must not reach the dialogue model. Times are wall-clock milliseconds.
+    """
+
+    text: str | None
+    language: str | None
+    features: dict[str, NDArray[np.float32]]
+    status: dict[str, str]
+    discarded: tuple[str, str] | None = None
+    asr_ms: float = 0.0
+    features_ms: float = 0.0
+    padded_fallback: bool = False
+
+
+@dataclass
+class Perceiver:
+    """Runs the extractors over one utterance after another, on the caller's thread.
+
+    `faces` is the track of the camera that sees this speaker, None where no camera does. A modality whose
+    extractor is None is one that the checkpoint was not trained on: its status is `unused`.
+    """
+
+    transcriber: Transcriber
+    voice: VoiceFeature | None
+    text: TextFeature | None
+    face: FaceFeature | None
+    face_share: float = field(default=0.2)
+
+    def __call__(self, utterance: Utterance, faces: FaceTrack | None) -> Perception:
+        """Perceive `utterance`: one encoder pass gives words and voice; the face is pooled over its span."""
+        started = time.perf_counter()
+        transcript = self.transcriber(utterance.samples)
+        heard = time.perf_counter()
+        asr_ms = (heard - started) * 1000
+        if transcript.discarded is not None:
+            return Perception(
+                None, transcript.language, {}, {}, discarded=transcript.discarded, asr_ms=asr_ms
+            )
+        features: dict[str, NDArray[np.float32]] = {}
+        status = {"text": "unused", "voice": "unused", "face": "unused"}
+        if self.text is not None:
+            status["text"] = transcript.status
+            if transcript.status == "ok":
+                features["text"] = self.text([transcript.text])[0]
+        if self.voice is not None:
+            status["voice"] = "ok"
+            features["voice"] = self.voice(transcript.encoded)
+        if self.face is not None:
+            status["face"], vector = self._see(utterance, faces)
+            if vector is not None:
+                features["face"] = vector
+        return Perception(
+            transcript.text or None,
+            transcript.language,
+            features,
+            status,
+            asr_ms=asr_ms,
+            features_ms=(time.perf_counter() - heard) * 1000,
+            padded_fallback=transcript.fallback_used,
+        )
+
+    def _see(
+        self, utterance: Utterance, faces: FaceTrack | None
+    ) -> tuple[str, NDArray[np.float32] | None]:
+        if faces is None or self.face is None:
+            return "absent", None
+        vector, share = self.face.pool(faces.between(utterance.start_ms, utterance.end_ms))
+        # A face in a few stray frames says more about the landmarker than about the speaker.
+        if vector is None or share < self.face_share:
+            return "absent", None
+        return "ok", vector

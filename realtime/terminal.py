@@ -1,0 +1,101 @@
+"""The conversation in the terminal, line by line as it is judged, and the summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from realtime import events
+from realtime.session import Summary
+
+_COLOURS = {
+    "neutral": "white",
+    "joy": "yellow",
+    "sadness": "blue",
+    "anger": "red",
+    "surprise": "magenta",
+    "fear": "green",
+    "disgust": "cyan",
+}
+_BAR = 8
+
+
+class Terminal:
+    """Prints every event that a person wants to see; takes them from any thread, in order of `seq`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, event: events.Logged) -> None:
+        """One event as one or two lines; those of no interest to a reader are left out."""
+        match event:
+            case events.EmotionFinal():
+                self._console.print(_result(event), highlight=False, soft_wrap=True)
+            case events.UtteranceDiscarded():
+                self._note(event.start_ms, f"left out ({event.reason}): {event.detail}")
+            case events.SourceStatus():
+                self._console.print(f"[dim]{event.source}: {event.status}. {event.detail}[/]", highlight=False)
+            case events.StreamDegraded():
+                state = "recovered" if event.recovered else "degraded"
+                self._console.print(f"[yellow]{state}: {event.what} ({event.count} lost). {event.detail}[/]")
+            case events.Error():
+                self._console.print(f"[red]{event.message}[/]", highlight=False)
+            case _:
+                pass
+
+    def _note(self, at_ms: int, words: str) -> None:
+        self._console.print(Text(f"{_clock(at_ms)}  {words}", style="dim"), soft_wrap=True)
+
+
+def _result(event: events.EmotionFinal) -> Text:
+    colour = _COLOURS.get(event.emotion, "white")
+    bar = "█" * round(event.confidence * _BAR)
+    line = Text(f"{_clock(event.start_ms)}  ")
+    line.append(f"{event.speaker:<8}", style="bold")
+    line.append(f"{event.emotion:<9}", style=f"bold {colour}")
+    line.append(f"{event.confidence:4.0%} {bar:<{_BAR}}  ", style=colour)
+    line.append(event.text or "(no words)", style="" if event.text else "dim")
+    line.append(f"\n{'':17}{_opinions(event)}; {event.latency_ms.total} ms after the last word", style="dim")
+    return line
+
+
+def _opinions(event: events.EmotionFinal) -> str:
+    said = []
+    for modality, opinion in event.modalities.items():
+        if opinion.probabilities is None:
+            said.append(f"{modality} {opinion.status}")
+            continue
+        best = max(opinion.probabilities, key=opinion.probabilities.__getitem__)
+        said.append(f"{modality} {best} {opinion.probabilities[best]:.0%}")
+    return ", ".join(said)
+
+
+def _clock(ms: int) -> str:
+    return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
+
+
+def summary_table(summary: Summary, labels: Sequence[str]) -> Table:
+    """Utterances, emotions by speaker and latency percentiles, for the end of a session."""
+    table = Table(title=_headline(summary), title_justify="left", title_style="bold")
+    table.add_column("speaker")
+    shown = [label for label in labels if any(label in c for c in summary.emotions.values())]
+    for label in shown:
+        table.add_column(label, justify="right")
+    for speaker, counts in summary.emotions.items():
+        table.add_row(speaker, *(str(counts[label] or "·") for label in shown))
+    if summary.latencies_ms:
+        p50, p95 = np.percentile(summary.latencies_ms, [50, 95])
+        table.caption = f"endpoint decision to emotion.final: median {p50:.0f} ms, 95th percentile {p95:.0f} ms"
+        table.caption_justify = "left"
+    return table
+
+
+def _headline(summary: Summary) -> str:
+    lost = "".join(f", {count} {what} shed" for what, count in summary.lost.items())
+    return (
+        f"{summary.utterances} utterances in {_clock(summary.media_ms)}, {summary.discarded} discarded{lost}"
+    )

@@ -1,0 +1,84 @@
+"""From features to a judgement: one step of the dialogue model, and what it says (no I/O inside)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core_models.checkpoint import Checkpoint
+from core_models.features.spec import MODALITIES
+from core_models.labels import LABEL_SETS
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model says of one utterance: distributions over the checkpoint's labels, float32 [C].
+
+    `opinions` and `gates` hold an entry for each modality that was there. `before` is this speaker's
+    previous emotion, None at first.
+    """
+
+    emotion: str
+    probabilities: dict[str, float]
+    opinions: dict[str, dict[str, float]]
+    gates: dict[str, float]
+    before: str | None
+
+
+class Tracker:
+    """Follows one dialogue, utterance by utterance, in commit order.
+
+    Four dialogues are stepped together as a batch: the one with every modality, and for each modality the
+    same dialogue with the others masked throughout; the latter give each modality's own opinion
+    (DESIGN.md, "The wire"). Speakers are slots by first appearance (contract 5).
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.labels = LABEL_SETS[checkpoint.sidecar.labels].labels
+        self._model = checkpoint.model.eval()
+        self._device = next(checkpoint.model.parameters()).device
+        self._temperature = checkpoint.sidecar.temperature
+        self._dimensions = {m: s.dimension for m, s in checkpoint.sidecar.features.items()}
+        self._state = self._model.initial_state(1 + len(MODALITIES))
+        self._slots: dict[str, int] = {}
+        self._emotions: dict[str, str] = {}
+
+    @torch.inference_mode()
+    def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
+        """Judge the next utterance; ValueError when no modality that the model knows is there."""
+        here = [m for m in MODALITIES if m in features and m in self._dimensions]
+        if not here:
+            raise ValueError("an utterance without any modality takes no step")
+        rows = 1 + len(MODALITIES)
+        inputs = {
+            m: torch.from_numpy(features[m] if m in here else np.zeros(width, np.float32))
+            .to(self._device)
+            .expand(rows, -1)
+            for m, width in self._dimensions.items()
+        }
+        there = torch.tensor([m in here for m in MODALITIES])
+        present = torch.cat([there[None], torch.diag(there)]).to(self._device)
+        slot = self._slots.setdefault(speaker, len(self._slots))
+        output, self._state = self._model.step(
+            inputs, present, torch.full((rows,), slot, device=self._device), self._state
+        )
+        logits = output.logits.float().cpu()
+        fused = self._distribution(logits[0], here)
+        emotion = max(fused, key=fused.__getitem__)
+        before, self._emotions[speaker] = self._emotions.get(speaker), emotion
+        return Judgement(
+            emotion=emotion,
+            probabilities=fused,
+            opinions={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
+            gates={m: float(output.gates[0, MODALITIES.index(m)]) for m in here},
+            before=before,
+        )
+
+    def _distribution(self, logits: torch.Tensor, pattern: list[str]) -> dict[str, float]:
+        temperature = self._temperature.get("+".join(pattern), 1.0)
+        probabilities = torch.softmax(logits.double() / temperature, dim=-1).tolist()
+        return dict(zip(self.labels, probabilities, strict=True))
