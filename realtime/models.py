@@ -75,8 +75,8 @@ def load_models(
 
 
 def _text(spec: FeatureSpec, threads: int) -> TextFeature:
-    adapter = str(spec.settings.get("adapter", ""))
-    folder: Path | None = WEIGHTS / adapter if adapter else None
+    adapter = str(spec.settings["adapter"])
+    folder: Path | None = WEIGHTS / adapter if adapter != "none" else None
     if folder is not None and not folder.is_dir():
         raise CheckpointError(
             f"The checkpoint was trained on the text adapter {adapter!r}, which is not under {WEIGHTS}: "

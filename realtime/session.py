@@ -186,7 +186,7 @@ class Session:
             return
         utterance_id = self._open.pop(found.source)
         if isinstance(found, Rejected):
-            self._discard(utterance_id, found, found.reason, found.detail)
+            self._discard(utterance_id, found, found.reason, "It was too short to be judged.")
         else:
             self._decided.put(_Decided(utterance_id, found, time.perf_counter()))
 

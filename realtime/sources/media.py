@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +46,20 @@ class SourceStatus:
     detail: str = ""
 
 
+class SessionClock:
+    """Milliseconds since the session began, on a monotonic clock; 0 until `start`."""
+
+    def __init__(self) -> None:
+        self._begun: int | None = None
+
+    def start(self) -> None:
+        """The session begins now."""
+        self._begun = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        return 0 if self._begun is None else (time.monotonic_ns() - self._begun) // 1_000_000
+
+
 class Sink(Protocol):
     """Where a source puts what it makes; called from the source's own thread."""
 
@@ -62,6 +77,10 @@ class Source(Protocol):
     """A microphone, a camera, a file."""
 
     name: str
+    kind: str
+    """`microphone`, `camera`, `file`, ..."""
+    detail: str
+    """What it is, in words: a device's name, a file's."""
     hears: bool
     """Whether it delivers sound; a session lasts as long as one such source does."""
 

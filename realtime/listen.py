@@ -1,0 +1,270 @@
+"""`python -m realtime.listen`: hear, see and follow a conversation, and say what each speaker feels.
+
+Exit codes are those of core_models/errors.py (README, "Exit codes").
+"""
+
+from __future__ import annotations
+
+import os
+
+# Spinning OpenMP threads turn a 28 ms step into 390 ms beside any competitor; read before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import torch
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from core_models.errors import DiskError, Exit, TrackerError, UsageError
+from core_models.labels import LABEL_SETS
+from realtime import events
+from realtime.feed import Feed
+from realtime.journal import Journal, default_folder, journal_path, sweep
+from realtime.ledger import Ledger
+from realtime.models import Models, load_models
+from realtime.perceive import Perceiver
+from realtime.session import Session, Summary
+from realtime.sources.camera import CameraSource
+from realtime.sources.devices import device_table
+from realtime.sources.file import FileSource
+from realtime.sources.media import SessionClock, Source
+from realtime.sources.microphone import MicrophoneSource
+from realtime.terminal import Terminal, summary_table
+from realtime.tracker import Tracker
+from realtime.utterances import Endpointing
+
+NOTICE = (
+    "A program on this computer infers emotions from the voices, words and faces in this call. "
+    "Everybody in it must be told (EU AI Act, Art. 50(3)); it is forbidden at work and in education "
+    "(Art. 5(1)(f)). Nothing leaves this machine."
+)
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Options of a live run."""
+
+    file: Path | None = None
+    """A recording instead of microphone and camera: any container with sound, with or without video."""
+    pace: Literal["realtime", "fast"] = "realtime"
+    """Play the recording at the pace of real time, or as fast as it can be judged."""
+    channels: Literal["mix", "split"] = "mix"
+    """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
+    speakers: tuple[str, ...] = ()
+    """Names of the speakers: one a channel with `split`, else at most one."""
+    microphone: str | None = None
+    """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
+    camera: str | None = "0"
+    """Camera by number, path or URL; `null` for none."""
+    camera_speaker: str | None = None
+    """Whose face the camera sees; the first speaker if not given."""
+    video_fps: float = 6.0
+    """Pictures a second that the face landmarker looks at."""
+    checkpoint: str = "default"
+    """Dialogue model: a name under core_models/weights, or a folder."""
+    language: str = "auto"
+    """Spoken language as a code such as `en`, or `auto` where the recogniser is multilingual."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where Whisper and the dialogue model run."""
+    threads: int = 2
+    """CPU threads of Whisper; the dialogue model always takes one."""
+    endpointing: Endpointing = field(default_factory=Endpointing)
+    """When an utterance begins and ends."""
+    host: str = "127.0.0.1"
+    """Address of the feed; beyond 127.0.0.1 only with a token."""
+    port: int = 8765
+    """Port of the feed; 0 takes any free one, -1 serves no feed."""
+    token: str | None = None
+    """What clients of the feed must show; may also come from EMOTION_TRACKER_TOKEN."""
+    origins: tuple[str, ...] = ()
+    """Web origins besides the feed's own that may subscribe, such as http://localhost:5173."""
+    events: str | None = None
+    """Write every event as a JSON line to this file, or with `-` to standard output."""
+    journal: Path | None = None
+    """Folder of the journal; the user's state folder if not given."""
+    keep_journal: bool = True
+    """Whether to write a journal at all."""
+    retention_days: int = 30
+    """Journals older than this are deleted at the start of a session."""
+    words: bool = True
+    """Whether the journal may hold what was said."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one session and return its exit code."""
+    parser = ArgumentParser(prog="python -m realtime.listen", description=__doc__)
+    parser.add_argument("--config", action="config", help="a YAML file of these options")
+    parser.add_argument("--list-devices", action="store_true", help="show microphones and cameras, and end")
+    parser.add_class_arguments(Listen)
+    given = parser.instantiate(parser.parse_args(arguments))
+    options = Listen(**{name: given[name] for name in Listen.__dataclass_fields__})
+    # Standard output belongs to the events when they go there.
+    console = Console(stderr=options.events == "-", highlight=False)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        if given.list_devices:
+            console.print(device_table())
+            return Exit.OK
+        return _listen(options, console)
+    except TrackerError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{error}[/]")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def _listen(options: Listen, console: Console) -> int:
+    clock = SessionClock()
+    sources, speakers = _sources(options, clock)
+    camera_speaker = options.camera_speaker or next(iter(speakers.values()))
+    with console.status("Loading the models"):
+        models = load_models(options.checkpoint, device=options.device, threads=options.threads)
+        torch.set_num_threads(1)
+        tracker = Tracker(models.checkpoint)
+        perceiver = Perceiver(
+            models.transcriber(options.language), models.voice, models.text, models.face
+        )
+    with ExitStack() as stack:
+        ledger = _ledger(options, console, stack)
+        session = Session(
+            sources,
+            perceiver,
+            tracker,
+            ledger.append,
+            endpointing=options.endpointing,
+            speakers=speakers,
+            camera_speaker=camera_speaker,
+            lossless=options.file is not None,
+        )
+        _end_on_signals(session)
+        ledger.append(_created(models, sources))
+        clock.start()
+        try:
+            summary = session.run()
+        except TrackerError as error:
+            ledger.append(events.Error(code="source", message=str(error), fatal=True))
+            ledger.append(_closed("failed", session.summary))
+            raise
+        ledger.append(_closed(session.reason, summary))
+        console.print(summary_table(summary, tracker.labels))
+    return session.failure.exit_code if session.failure else Exit.OK
+
+
+def _sources(options: Listen, clock: SessionClock) -> tuple[list[Source], dict[str, str]]:
+    """The sources, and who speaks in each source that hears."""
+    if options.file is None:
+        name = options.speakers[0] if options.speakers else "local"
+        sources: list[Source] = [MicrophoneSource(options.microphone, clock=clock)]
+        if options.camera is not None:
+            sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
+        return sources, {sources[0].name: name}
+    file = FileSource(
+        options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
+    )
+    voices = file.channels
+    names = options.speakers or tuple(f"speaker{n + 1}" for n in range(len(voices)))
+    if len(names) != len(voices):
+        raise UsageError(
+            f"{options.file} gives {len(voices)} channels with --channels {options.channels}, but --speakers "
+            f"names {len(names)}: name one speaker a channel."
+        )
+    return [file], dict(zip(voices, names, strict=True))
+
+
+def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
+    """The ledger of a new session with its journal, its feed and its outputs; `stack` closes them in order."""
+    session = events.new_id()
+    journal = None
+    if options.keep_journal:
+        folder = options.journal or default_folder()
+        sweep(folder, options.retention_days)
+        journal = Journal(journal_path(folder, session))
+        console.print(f"[dim]journal: {journal.path}[/]", soft_wrap=True)
+    feed = None
+    if options.port >= 0:
+        feed = Feed(
+            session,
+            history=journal,
+            host=options.host,
+            port=options.port,
+            token=options.token or os.environ.get("EMOTION_TRACKER_TOKEN"),
+            origins=options.origins,
+        )
+        feed.start()
+        stack.callback(feed.stop)
+        console.print(f"[dim]feed: {feed.url}[/]", soft_wrap=True)
+    ledger = Ledger(
+        session,
+        journal=journal,
+        feed=feed,
+        sinks=[_line_writer(options.events, stack)] if options.events else [],
+        views=[Terminal(console).show],
+        words=options.words,
+    )
+    stack.callback(ledger.close)
+    return ledger
+
+
+def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:
+    """Writes each line at once to a file, or to standard output for `-`."""
+    if target == "-":
+        out = sys.stdout.buffer
+    else:
+        try:
+            out = stack.enter_context(Path(target).open("wb"))
+        except OSError as error:
+            raise DiskError(
+                f"Events cannot be written to {target} ({error.strerror}): give a file in a folder that can be written."
+            ) from None
+
+    def write(line: bytes) -> None:
+        out.write(line + b"\n")
+        out.flush()
+
+    return write
+
+
+def _created(models: Models, sources: list[Source]) -> events.SessionCreated:
+    checkpoint = models.checkpoint
+    return events.SessionCreated(
+        created_at=datetime.now(UTC),
+        labels=events.Labels(
+            name=checkpoint.sidecar.labels, labels=LABEL_SETS[checkpoint.sidecar.labels].labels
+        ),
+        checkpoint=events.CheckpointDescription(name=checkpoint.name, digest=checkpoint.digest),
+        models=models.names(),
+        features={modality: spec.describe() for modality, spec in models.specs.items()},
+        sources=tuple(
+            events.SourceDescription(source=s.name, kind=s.kind, detail=s.detail) for s in sources
+        ),
+        notice=NOTICE,
+    )
+
+
+def _closed(reason: str, summary: Summary) -> events.SessionClosed:
+    totals = {"utterances": summary.utterances, "discarded": summary.discarded} | dict(summary.lost)
+    return events.SessionClosed(reason=reason, totals=totals)
+
+
+def _end_on_signals(session: Session) -> None:
+    """The first Ctrl-C or SIGTERM ends the session in order; a second Ctrl-C ends the program."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        session.stop("terminated" if number == signal.SIGTERM else "interrupted")
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,187 @@
+"""The live pipeline's order and bounds, on scripted perceptions (real ones: tests/end_to_end)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core_models.errors import MediaError, MicrophoneError
+from realtime import events
+from realtime.perceive import Perception
+from realtime.session import Session
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.tracker import Judgement
+from realtime.utterances import Endpointing, Utterance
+
+ANGER = Judgement("anger", {"neutral": 0.25, "anger": 0.75}, {}, {}, None)
+
+
+def voiced(seconds: float) -> NDArray[np.float32]:
+    """A buzz with the harmonics of a voice, which webrtcvad takes for speech."""
+    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    buzz = sum(np.sin(2 * np.pi * 140 * h * t) / h for h in range(1, 25))
+    return (0.1 * buzz * (1 + 0.5 * np.sin(2 * np.pi * 4 * t))).astype(np.float32)
+
+
+def silence(seconds: float) -> NDArray[np.float32]:
+    return np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+
+
+class Tape:
+    """A source that plays given samples from a thread and then ends."""
+
+    hears = True
+    kind = "tape"
+    detail = ""
+
+    def __init__(self, samples: NDArray[np.float32], name: str = "tape", *, endless: bool = False) -> None:
+        self.name = name
+        self._samples = samples
+        self._endless = endless
+        self._stopped = threading.Event()
+
+    def start(self, sink: Sink) -> None:
+        self._thread = threading.Thread(target=self._play, args=(sink,))
+        self._thread.start()
+
+    def _play(self, sink: Sink) -> None:
+        for start in range(0, len(self._samples), 1600):
+            sink.audio(AudioChunk(self.name, start, self._samples[start : start + 1600]))
+        if self._endless:
+            self._stopped.wait()
+        else:
+            sink.status(SourceStatus(self.name, self.kind, "ended"))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+class Scripted:
+    """A perceiver that answers at once, or late, or not at all."""
+
+    face = None
+
+    def __init__(self, delays: list[float] | None = None, fails: bool = False) -> None:
+        self.heard: list[Utterance] = []
+        self._delays = iter(delays or [])
+        self._fails = fails
+
+    def __call__(self, utterance: Utterance, faces: object) -> Perception:
+        if self._fails:
+            raise MediaError("It broke: try again.")
+        time.sleep(next(self._delays, 0.0))
+        self.heard.append(utterance)
+        return Perception("words", "en", {"text": np.zeros(1, np.float32)}, {"text": "ok"})
+
+
+class Steady:
+    """A tracker that always says anger."""
+
+    def step(self, speaker: str, features: object) -> Judgement:
+        return replace(ANGER)
+
+
+def session(*sources: Tape, perceiver: Scripted | None = None) -> tuple[Session, list[events.Logged]]:
+    told: list[events.Logged] = []
+    lock = threading.Lock()
+
+    def append(event: events.Logged) -> None:
+        with lock:
+            told.append(event)
+
+    made = Session(
+        sources,
+        perceiver or Scripted(),  # type: ignore[arg-type]
+        Steady(),  # type: ignore[arg-type]
+        append,
+        endpointing=Endpointing(),
+        speakers={s.name: s.name for s in sources},
+        camera_speaker=None,
+        lossless=True,
+    )
+    return made, told
+
+
+def finals(told: list[events.Logged]) -> list[events.EmotionFinal]:
+    return [e for e in told if isinstance(e, events.EmotionFinal)]
+
+
+THREE = np.concatenate([silence(0.5), *([voiced(1.0), silence(1.0)] * 3)])
+
+
+def test_utterances_are_judged_in_commit_order_however_long_each_takes() -> None:
+    """A slow first utterance does not let a later one overtake it."""
+    running, told = session(Tape(THREE), perceiver=Scripted([0.3, 0.0, 0.0]))
+    running.run()
+    order = [e.start_ms for e in finals(told)]
+    assert len(order) == 3
+    assert order == sorted(order)
+
+
+def test_everything_heard_is_judged_before_the_session_ends() -> None:
+    """Speech that is still open when the source ends becomes a final too."""
+    running, told = session(Tape(np.concatenate([silence(0.5), voiced(1.5)])))
+    assert running.run().utterances == 1
+    assert finals(told)[0].end_ms >= 1_900
+
+
+def test_stop_flushes_the_open_utterance() -> None:
+    """`stop` in mid-utterance still gives its final."""
+    running, told = session(Tape(np.concatenate([silence(0.5), voiced(1.5)]), endless=True))
+    threading.Timer(0.5, running.stop, ["terminated"]).start()
+    running.run()
+    assert running.reason == "terminated"
+    assert len(finals(told)) == 1
+
+
+def test_an_utterance_that_cannot_be_perceived_is_announced_and_the_next_one_judged() -> None:
+    """A TrackerError in perception costs one utterance, said as `error` and `utterance.discarded`."""
+    running, told = session(Tape(THREE), perceiver=Scripted(fails=True))
+    summary = running.run()
+    discarded = [e for e in told if isinstance(e, events.UtteranceDiscarded)]
+    assert [e.reason for e in discarded] == ["failed"] * 3
+    assert sum(isinstance(e, events.Error) and not e.fatal for e in told) == 3
+    assert summary.discarded == 3
+    assert running.failure is None
+
+
+def test_a_pipeline_that_breaks_ends_the_session_in_a_sentence() -> None:
+    """An unexpected exception becomes one fatal `error`, and `run` returns."""
+
+    class Broken(Scripted):
+        def __call__(self, utterance: Utterance, faces: object) -> Perception:
+            raise RuntimeError("boom")
+
+    running, told = session(Tape(THREE), perceiver=Broken())
+    running.run()
+    assert running.failure is not None
+    assert running.reason == "failed"
+    assert [e.fatal for e in told if isinstance(e, events.Error)] == [True]
+
+
+def test_a_source_that_cannot_open_ends_the_run_with_its_own_error() -> None:
+    """What `start` raises passes through `run`, and the other sources are stopped."""
+
+    class Dead(Tape):
+        def start(self, sink: Sink) -> None:
+            raise MicrophoneError("No microphone: plug one in.")
+
+        def stop(self) -> None:
+            pass
+
+    running, _ = session(Tape(THREE, "a", endless=True), Dead(THREE, "b"))
+    with pytest.raises(MicrophoneError):
+        running.run()
+
+
+def test_two_sources_join_one_dialogue() -> None:
+    """Each source is segmented by itself and keeps its speaker."""
+    running, told = session(Tape(THREE, "a"), Tape(np.concatenate([silence(1.5), THREE]), "b"))
+    running.run()
+    assert sorted(e.speaker for e in finals(told)) == ["a"] * 3 + ["b"] * 3
