@@ -1,0 +1,356 @@
+"""SDT: a transformer with self-distillation for emotion recognition in conversations (Ma et al., 2023).
+
+"A Transformer-Based Model With Self-Distillation for Multimodal Emotion Recognition in Conversations",
+IEEE Transactions on Multimedia; equation numbers below are the paper's. Eq. 14 and 17-21 are the training
+objective, train/objectives/sdt.py.
+
+Named choices, where the paper is silent or was written for whole recordings:
+
+- `causal` (ours, default): an utterance sees itself and the `window - 1` before it, so that a dialogue can
+  be followed live. `causal=False` is the paper's setting: both directions, whole dialogue, no `step`.
+- `positions`: "sinusoidal" is eq. 2, added in eq. 4; "rotary" (ours, default) leaves eq. 4 without PE and
+  turns queries and keys instead, so that only distances count and utterance 5,000 is like utterance 50.
+- `unimodal_gate`: "learned" is eq. 7-8; "identity" freezes W at identity, as the authors' program does for
+  MELD; "off" leaves H' = H.
+- Missing modalities (ours): a missing entry gives nothing to the convolution, its keys are masked, a
+  learned null key stands in every attention, H'(n -> m) = 0 in eq. 9 where n is missing, and its score in
+  eq. 10 is minus infinity. A model may also be built for fewer than three modalities.
+- The transformer encoder is that of the paper's reference [54], normalised after each sum. With more than
+  one layer the keys of an inter-modal block stay H_n; those of an intra-modal block follow its own stream.
+- Eq. 1 has no bias (speaker embeddings of eq. 3 already shift every utterance). Inputs are standardised by
+  fixed statistics of the training set (`set_statistics`; identity until it is called).
+- Dropout: after eq. 4, on attention weights, on both sums of the encoder, and before the students' layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core_models.causal import EncoderLayer, Past, StackedLinear, sinusoids
+from core_models.errors import CheckpointError, UsageError
+from core_models.features.spec import MODALITIES
+
+_LEAST = {
+    "classes": 2,
+    "width": 1,
+    "heads": 1,
+    "feed_forward": 1,
+    "layers": 1,
+    "kernel": 1,
+    "speakers": 1,
+    "window": 1,
+    "rewind": 0,
+}
+
+
+@dataclass(frozen=True)
+class SDTConfig:
+    """Shape of an SDT; UsageError at construction when it cannot work."""
+
+    dimensions: dict[str, int]
+    """Modality -> width of its feature vector; a modality that is not named here is not used."""
+    classes: int
+    """Number of emotions."""
+    width: int = 256
+    """Common width d of all representations (paper: 1024)."""
+    heads: int = 8
+    """Attention heads."""
+    feed_forward: int = 256
+    """Inner width of the encoder layers (paper: 1024)."""
+    layers: int = 1
+    """Encoder layers of each intra- and inter-modal transformer."""
+    kernel: int = 1
+    """Kernel of the temporal convolution, eq. 1, in utterances."""
+    dropout: float = 0.5
+    """Dropout rate."""
+    speakers: int = 9
+    """Speaker slots; further speakers share the last one."""
+    window: int = 32
+    """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
+    positions: Literal["rotary", "sinusoidal"] = "rotary"
+    """How order enters: eq. 2, or rotary angles."""
+    unimodal_gate: Literal["learned", "identity", "off"] = "learned"
+    """Eq. 7-8 as printed, with W frozen at identity, or left out."""
+    causal: bool = True
+    """Off: the paper's own setting, where an utterance sees the future too."""
+    rewind: int = 8
+    """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
+
+    def __post_init__(self) -> None:
+        if not set(self.dimensions) <= set(MODALITIES) or min(self.dimensions.values(), default=0) < 1:
+            raise UsageError(
+                f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
+                f"not {self.dimensions}; correct the model's configuration."
+            )
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}, at least {least} was expected; "
+                    "correct the model's configuration."
+                )
+        if self.width % (4 * self.heads):
+            raise UsageError(
+                f"width {self.width} is not a multiple of 4 x {self.heads} heads; choose another width or "
+                "number of heads."
+            )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities in use, in the project's order."""
+        return tuple(m for m in MODALITIES if m in self.dimensions)
+
+
+class DialogueOutput(NamedTuple):
+    """What the model says of each utterance; `step` gives it without the N axis. C classes."""
+
+    logits: Tensor
+    """[B, N, C], E of eq. 12. Finite but without meaning where every modality is missing."""
+    gates: Tensor
+    """[B, N, 3] in the order of MODALITIES, eq. 10 averaged over dimensions; 0 where missing, else sum 1."""
+    students: Tensor
+    """[B, N, 3, C], E_m of eq. 15 before the softmax; 0 where missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class DialogueState:
+    """Everything that `step` needs of the utterances before. A plain value: fork by assignment.
+
+    No tensor in it is ever written to. Its size does not grow beyond `window - 1 + rewind` utterances.
+    """
+
+    position: int
+    """Utterances stepped so far."""
+    window: int
+    """Utterances that the next one sees, itself included."""
+    layers: tuple[Past, ...]
+    """Keys and values of each encoder layer."""
+    inputs: dict[str, Tensor]
+    """Modality -> [B, R, dimension], the convolution's tail; R is 0 for a kernel of 1."""
+
+    def truncate(self, count: int) -> DialogueState:
+        """The state exactly as it was `count` utterances ago; UsageError when it does not reach back so far."""
+        held = self.layers[0].valid.shape[-1]
+        reach = self.position if held == self.position else held - (self.window - 1)
+        if not 0 <= count <= reach:
+            raise UsageError(
+                f"Cannot take back {count} utterances: this state of {self.position} reaches back {reach}; "
+                "take back fewer, or return to a state that was saved earlier."
+            )
+        return replace(
+            self,
+            position=self.position - count,
+            layers=tuple(past.truncate(count) for past in self.layers),
+            inputs={m: x[:, : max(0, x.shape[1] - count)] for m, x in self.inputs.items()},
+        )
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """A flat dict of contiguous tensors that share no memory, as safetensors wants it."""
+        tensors = {"position": torch.tensor(self.position), "window": torch.tensor(self.window)}
+        for index, past in enumerate(self.layers):
+            tensors |= {f"layers.{index}.{name}": value for name, value in past._asdict().items()}
+        tensors |= {f"inputs.{modality}": value for modality, value in self.inputs.items()}
+        return {n: x.detach().clone(memory_format=torch.contiguous_format) for n, x in tensors.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> DialogueState:
+        """The state that `to_tensors` gave; CheckpointError when these tensors are not one."""
+        try:
+            count = len({name.split(".")[1] for name in tensors if name.startswith("layers.")}) or 1
+            return cls(
+                position=int(tensors["position"]),
+                window=int(tensors["window"]),
+                layers=tuple(Past(*(tensors[f"layers.{i}.{f}"] for f in Past._fields)) for i in range(count)),
+                inputs={n.removeprefix("inputs."): x for n, x in tensors.items() if n.startswith("inputs.")},
+            )
+        except KeyError as missing:
+            raise CheckpointError(
+                f"The saved dialogue state lacks {missing}, which every state has; "
+                "save it again with to_tensors, or start a new dialogue."
+            ) from None
+
+
+class SDT(nn.Module):
+    """The network. Below, M modalities are in use and P = M * M pairs (target m, source n), target-major."""
+
+    target: Tensor
+    source: Tensor
+    intra: Tensor
+
+    def __init__(self, config: SDTConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        modalities = c.modalities
+        m, p = len(modalities), len(modalities) ** 2
+        index = torch.arange(m)
+        self.register_buffer("target", index.repeat_interleave(m), persistent=False)
+        self.register_buffer("source", index.repeat(m), persistent=False)
+        self.register_buffer("intra", (self.target == self.source)[:, None, None, None], persistent=False)
+        self._columns = [MODALITIES.index(name) for name in modalities]
+        self._tail = max(c.window, c.kernel) - 1 + c.rewind if c.kernel > 1 else 0
+
+        self.convolutions = nn.ModuleDict(
+            {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in modalities}
+        )
+        for name in modalities:
+            self.register_buffer(f"{name}_mean", torch.zeros(c.dimensions[name]))
+            self.register_buffer(f"{name}_deviation", torch.ones(c.dimensions[name]))
+        self.speakers = nn.Embedding(c.speakers, c.width)
+        # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
+        nn.init.normal_(self.speakers.weight, std=0.1)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(
+                p,
+                c.width,
+                c.heads,
+                c.feed_forward,
+                window=c.window,
+                keep=c.window - 1 + c.rewind if c.causal else 0,
+                rotary=c.positions == "rotary",
+                causal=c.causal,
+                dropout=c.dropout,
+            )
+            for _ in range(c.layers)
+        )
+        self.unimodal_gate = (
+            StackedLinear(p, c.width, c.width, bias=False) if c.unimodal_gate == "learned" else None
+        )
+        self.enhance = StackedLinear(m, m * c.width, c.width)
+        self.multimodal_gate = nn.Linear(c.width, c.width, bias=False)
+        self.classifier = nn.Linear(c.width, c.classes)
+        self.students = StackedLinear(m, c.width, c.classes)
+        self.dropout = nn.Dropout(c.dropout)
+
+    def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise the features of `modality` by these float [d_m] from now on; a checkpoint keeps them.
+
+        Deviations are held above 0.001: a dimension that never moved in training stays harmless, and
+        float16 can store them.
+        """
+        self.get_buffer(f"{modality}_mean").copy_(mean)
+        self.get_buffer(f"{modality}_deviation").copy_(deviation.clamp(min=1e-3))
+
+    def initial_state(self, batch: int) -> DialogueState:
+        """The state of `batch` dialogues that have not begun."""
+        c, device = self.config, self.classifier.weight.device
+        return DialogueState(
+            position=0,
+            window=c.window,
+            layers=tuple(layer.attention.empty(batch) for layer in self._layers()),
+            inputs={m: torch.zeros(batch, 0, c.dimensions[m], device=device) for m in c.modalities},
+        )
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        present: Tensor,
+        speakers: Tensor,
+        padding: Tensor | None = None,
+    ) -> DialogueOutput:
+        """The output for whole dialogues.
+
+        features: modality -> [B, N, d_m], whatever stands where it is missing; a modality that is left
+        out is missing throughout; present: bool [B, N, 3] in the order of MODALITIES; speakers: int64
+        [B, N] slots; padding: bool [B, N], True behind the end of a shorter dialogue.
+        """
+        if padding is not None:
+            present = present & ~padding[..., None]
+        return self._advance(features, present, speakers, self.initial_state(len(present)))[0]
+
+    def step(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[DialogueOutput, DialogueState]:
+        """What `forward` gives for the next utterance of B dialogues, and the state after it.
+
+        features: modality -> [B, d_m]; present: bool [B, 3]; speakers: int64 [B]. The state that was given
+        stays valid. UsageError when the model is not causal.
+        """
+        if not self.config.causal:
+            raise UsageError(
+                "This model looks into the future (causal: false), so it cannot follow a live dialogue; "
+                "run it on whole dialogues, or use a causal checkpoint."
+            )
+        output, state = self._advance(
+            {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
+        )
+        return DialogueOutput(*(x[:, 0] for x in output)), state
+
+    def _layers(self) -> list[EncoderLayer]:
+        return [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
+
+    def _advance(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[DialogueOutput, DialogueState]:
+        """N utterances after `state`: the one path of `forward` (N = all) and `step` (N = 1)."""
+        given = torch.tensor([m in features for m in self.config.modalities], device=present.device)
+        valid = (present[..., self._columns] & given).permute(2, 0, 1)  # [M, B, N]
+        low, inputs = self._embed(features, valid, speakers, state)
+        x, known = low[self.target], valid[self.source]
+        layers = []
+        for layer, past in zip(self._layers(), state.layers, strict=True):  # eq. 5-6
+            memory = torch.where(self.intra, x, low[self.source])
+            x, past = layer(x, memory, known, past, state.position)
+            layers.append(past)
+        output = self._fuse(x, valid)
+        after = DialogueState(state.position + speakers.shape[1], state.window, tuple(layers), inputs)
+        return output, after
+
+    def _embed(
+        self, features: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """H of eq. 4 for all modalities, [M, B, N, d], and the convolution's tail after these utterances."""
+        c, device = self.config, valid.device
+        batch, count = speakers.shape
+        convolved, inputs = [], {}
+        for here, modality in zip(valid, c.modalities, strict=True):
+            mean, deviation = self.get_buffer(f"{modality}_mean"), self.get_buffer(f"{modality}_deviation")
+            raw = features.get(modality)
+            if raw is None:
+                x = torch.zeros(batch, count, c.dimensions[modality], device=device)
+            else:
+                # where, not a product: what stands at a missing entry may be NaN.
+                x = torch.where(here[..., None], (raw - mean) / deviation, 0.0)
+            x = torch.cat([state.inputs[modality], x], dim=1)
+            inputs[modality] = x[:, max(0, x.shape[1] - self._tail) :]
+            left = c.kernel - 1 if c.causal else (c.kernel - 1) // 2
+            x = F.pad(x, (0, 0, left, c.kernel - 1 - left))[:, -(count + c.kernel - 1) :]
+            patches = x.unfold(1, c.kernel, 1).flatten(2)  # [B, N, d_m * kernel]
+            weight = self.convolutions.get_submodule(modality).get_parameter("weight")
+            convolved.append(F.linear(patches, weight.flatten(1)))  # eq. 1
+        shared = self.speakers(speakers.clamp(0, c.speakers - 1))  # eq. 3
+        if c.positions == "sinusoidal":
+            shared = shared + sinusoids(state.position, count, c.width).to(shared)  # eq. 2
+        return self.dropout(torch.stack(convolved) + shared), inputs
+
+    def _fuse(self, x: Tensor, valid: Tensor) -> DialogueOutput:
+        """Eq. 7-12 and 15 on H(n -> m), [P, B, N, d]."""
+        m = len(valid)
+        if self.unimodal_gate is not None:
+            x = x * self.unimodal_gate(x).sigmoid()  # eq. 7-8
+        elif self.config.unimodal_gate == "identity":
+            x = x * x.sigmoid()
+        x = torch.where(valid[self.source][..., None], x, 0.0)
+        x = x.reshape(m, m, *x.shape[1:]).movedim(1, 3).flatten(3)  # [M, B, N, M * d]
+        enhanced = self.enhance(x)  # eq. 9
+
+        there = valid[..., None]  # [M, B, N, 1]
+        # Where nothing at all is present nothing is masked either, so that the softmax stays finite.
+        scores = self.multimodal_gate(enhanced).masked_fill(~there & there.any(dim=0), -torch.inf)
+        gates = scores.softmax(dim=0) * there  # eq. 10
+        logits = self.classifier((enhanced * gates).sum(dim=0))  # eq. 11-12
+        students = self.students(self.dropout(enhanced.relu()))  # eq. 15
+        students = torch.where(there, students, 0.0)
+        return DialogueOutput(logits, self._spread(gates.mean(dim=-1)), self._spread(students))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
+        full = x.new_zeros(len(MODALITIES), *x.shape[1:])
+        full[self._columns] = x
+        return full.movedim(0, 2)
