@@ -288,4 +288,5 @@ def schema() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema(), order="deterministic")).decode() + "\n")
+    document = msgspec.json.encode(schema(), order="deterministic")
+    sys.stdout.write(msgspec.json.format(document).decode() + "\n")

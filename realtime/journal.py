@@ -1,0 +1,238 @@
+"""The journal: one file a session, one line an event, written before anybody hears of it.
+
+A line is handed to the system by one write, so whatever ends the process leaves whole lines and at most one
+torn one, which `Journal.reopen` cuts off. Power failure is another matter: nothing is forced to the disk
+before the session is closed. The words of a call stand in it, so the file is readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from core_models.errors import DiskError, UsageError
+
+PAGE = 256 * 1024
+"""Bytes that one `read` gives at the most, unless a single line is longer."""
+
+_NAME = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.jsonl")
+
+
+class Record(NamedTuple):
+    """An event as it is stored and sent: its place, and its JSON without a line's end."""
+
+    epoch: str
+    seq: int
+    line: bytes
+
+
+class _Stamp(msgspec.Struct):
+    """What must be known of a line to find it again; the rest is not decoded."""
+
+    type: str
+    epoch: str
+    seq: int
+
+
+@dataclass
+class _Run:
+    """The lines of one epoch: contiguous numbers from `first`, at `line` and after."""
+
+    first: int
+    line: int
+    count: int = 0
+
+
+class Journal:
+    """The file of one session. It is made (0600, its folder 0700) by the first `append`, not before.
+
+    `append` and `read` may be called from different threads. `clean` is true where the file ended
+    with `session.closed` when it was reopened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clean = False
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+        self._starts = array("q", [0])  # byte at which each line starts; the last one is the file's end
+        self._descriptor: int | None = None
+        self._exists = False
+
+    @classmethod
+    def reopen(cls, path: Path) -> Journal:
+        """A journal as it was left, its torn last line cut off.
+
+        DiskError where it cannot be read or is damaged elsewhere than at its end.
+        """
+        journal = cls(path)
+        journal._exists = True
+        kind = ""
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        break
+                    kind = journal._index(line, number)
+            if path.stat().st_size > journal._starts[-1]:
+                os.truncate(path, journal._starts[-1])
+        except OSError as error:
+            raise DiskError(
+                f"cannot reopen the journal {path} ({error.strerror}): check that it is there and yours"
+            ) from error
+        journal.clean = kind == "session.closed"
+        return journal
+
+    def _index(self, line: bytes, number: int) -> str:
+        try:
+            stamp = msgspec.json.decode(line, type=_Stamp)
+            self._note(stamp.epoch, stamp.seq, len(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+            raise DiskError(
+                f"line {number} of the journal {self.path} is damaged ({error}): "
+                "move the file away, or delete the session"
+            ) from error
+        return stamp.type
+
+    def _note(self, epoch: str, seq: int, size: int) -> None:
+        run = self._runs.get(epoch)
+        if run is None:
+            run = self._runs[epoch] = _Run(first=seq, line=len(self._starts) - 1)
+        elif seq != run.first + run.count or epoch != next(reversed(self._runs)):
+            raise ValueError(f"number {seq} of epoch {epoch} cannot stand here")
+        run.count += 1
+        self._starts.append(self._starts[-1] + size)
+
+    @property
+    def epochs(self) -> list[tuple[str, int, int]]:
+        """(epoch, first number, last number) in the order in which they were written."""
+        with self._lock:
+            return [(epoch, run.first, run.first + run.count - 1) for epoch, run in self._runs.items()]
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write all of them, or, where OSError is raised, none: the file ends as it did before.
+
+        Numbers must continue those of their epoch (ValueError). A later call may succeed.
+        """
+        data = b"".join(record.line + b"\n" for record in records)
+        with self._lock:
+            if self._descriptor is None:
+                self._descriptor = self._open()
+            try:
+                written = os.write(self._descriptor, data)
+                if written < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                self._release()
+                raise
+            for record in records:
+                self._note(record.epoch, record.seq, len(record.line) + 1)
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        if not self._exists:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags |= os.O_CREAT | os.O_EXCL
+        descriptor = os.open(self.path, flags, 0o600)
+        self._exists = True
+        try:
+            os.ftruncate(descriptor, self._starts[-1])  # what an earlier failure left behind
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, self._starts[-1])
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def read(self, epoch: str, after: int, *, page: int = PAGE) -> list[Record]:
+        """Up to a page of an epoch's records with numbers above `after`; empty where there are none.
+
+        The first may be later than `after + 1`: what lies between was never written. OSError where the file
+        is gone.
+        """
+        with self._lock:
+            run = self._runs.get(epoch)
+            if run is None or after >= run.first + run.count - 1:
+                return []
+            seq = max(after + 1, run.first)
+            first = run.line + seq - run.first
+            bounds = [self._starts[first], self._starts[first + 1]]
+            for end in self._starts[first + 2 : run.line + run.count + 1]:
+                if end - bounds[0] > page:
+                    break
+                bounds.append(end)
+        with self.path.open("rb") as file:
+            file.seek(bounds[0])
+            lines = file.read(bounds[-1] - bounds[0]).split(b"\n")[:-1]
+        return [Record(epoch, seq + offset, line) for offset, line in enumerate(lines)]
+
+    def close(self) -> None:
+        """Force what was written to the disk and close the file; idempotent."""
+        with self._lock:
+            if self._descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.fsync(self._descriptor)
+                self._release()
+
+
+def default_folder() -> Path:
+    """Where this user's sessions lie on this system."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "conversation-emotion-tracker" / "sessions"
+
+
+def journal_path(folder: Path, session: str) -> Path:
+    """The file of `session`; UsageError where that is no session's id."""
+    name = f"{session}.jsonl"
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{session!r} is no session: expected the 26 characters of a session's id")
+    return folder / name
+
+
+def sessions(folder: Path) -> list[str]:
+    """The ids of the sessions whose journals lie in `folder`, oldest first; none where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return sorted(path.stem for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return []
+
+
+def delete(folder: Path, session: str) -> None:
+    """Delete one session's journal; UsageError where there is none."""
+    try:
+        journal_path(folder, session).unlink()
+    except FileNotFoundError:
+        raise UsageError(f"there is no session {session} in {folder}: nothing was deleted") from None
+
+
+def sweep(folder: Path, days: float) -> list[str]:
+    """Delete the journals last written more than `days` days ago; returns their sessions' ids."""
+    limit = time.time() - days * 86_400
+    swept = []
+    for session in sessions(folder):
+        path = journal_path(folder, session)
+        with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
+            if path.stat().st_mtime < limit:
+                path.unlink()
+                swept.append(session)
+    return swept

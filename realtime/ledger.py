@@ -1,0 +1,150 @@
+"""The one place where an event gets its number: stamp, journal, then everybody else.
+
+An epoch is a run of numbers that is never reused. A session begins with one; when the journal cannot be
+written, what follows belongs to a new epoch that is kept in memory and announced as degraded; once the
+journal takes writes again it first gets what memory kept, and another epoch begins.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from realtime import events
+from realtime.feed import Feed
+from realtime.journal import Journal, Record
+
+BACKLOG_BYTES = 8 * 1024 * 1024
+
+
+class Ledger:
+    """Numbers the events of one session and hands each on, in one order, to journal, feed, sinks and views.
+
+    `journal` None keeps none (numbers then live as long as the process). With `words` false the journal holds
+    no text. `sinks` take each line (no line's end), `views` each stamped event; both are called inside
+    `append`, so what blocks there holds the session up. A sink that raises OSError is dropped, and an `error`
+    event says so. While the journal is degraded it is tried again every `retry_s` seconds at the earliest.
+
+    A reopened journal that ended cleanly continues its epoch, any other gets a new one.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        journal: Journal | None = None,
+        feed: Feed | None = None,
+        sinks: Iterable[Callable[[bytes], None]] = (),
+        views: Iterable[Callable[[events.Logged], None]] = (),
+        words: bool = True,
+        retry_s: float = 10.0,
+        backlog_bytes: int = BACKLOG_BYTES,
+    ) -> None:
+        self._session = session
+        self._journal = journal
+        self._feed = feed
+        self._sinks = list(sinks)
+        self._views = list(views)
+        self._words = words
+        self._retry_s = retry_s
+        self._lock = threading.RLock()
+        self._epoch, self._seq = events.new_id(), 0
+        if journal is not None and journal.clean:
+            self._epoch, _, self._seq = journal.epochs[-1]
+        self._retry_at: float | None = None  # set while degraded
+        self._backlog: deque[Record] = deque()
+        self._backlog_bytes = 0
+        self._backlog_limit = backlog_bytes
+        self._lost = 0
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the journal is not being written at the moment."""
+        return self._retry_at is not None
+
+    def append(self, event: events.Logged) -> int:
+        """Stamp an event, write it through to the journal, then broadcast it; returns its number.
+
+        May be called from any thread. A journal that fails does not fail the call.
+        """
+        with self._lock:
+            last = isinstance(event, events.SessionClosed)
+            if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
+                self._recover()
+            return self._commit(event)
+
+    def close(self) -> None:
+        """Close the journal's file. The feed is its owner's to stop."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+
+    def _commit(self, event: events.Logged) -> int:
+        seq, epoch = self._seq + 1, self._epoch
+        stamped = msgspec.structs.replace(event, seq=seq, epoch=epoch, session=self._session)
+        line = events.encode(stamped)
+        if self._journal is not None:
+            kept = line if self._words else events.encode(events.without_words(stamped))
+            record = Record(epoch, seq, kept)
+            if self._retry_at is not None:
+                self._remember(record)
+            else:
+                try:
+                    self._journal.append([record])
+                except OSError as error:
+                    self._degrade(error)
+                    return self._commit(event)
+        self._seq = seq
+        self._broadcast(stamped, line)
+        return seq
+
+    def _broadcast(self, event: events.Logged, line: bytes) -> None:
+        if self._feed is not None:
+            self._feed.publish(event.seq, event.epoch, line)
+        failures = []
+        for sink in list(self._sinks):
+            try:
+                sink(line)
+            except OSError as error:
+                self._sinks.remove(sink)
+                failures.append(error.strerror)
+        for view in self._views:
+            view(event)
+        for why in failures:
+            sentence = f"an output of events cannot be written any more ({why}): it was given up"
+            self._commit(events.Error(code="events_output", message=sentence, fatal=False))
+
+    def _degrade(self, error: OSError) -> None:
+        self._epoch, self._seq = events.new_id(), 0
+        self._retry_at = time.monotonic() + self._retry_s
+        sentence = (
+            f"the journal cannot be written ({error.strerror}): the session goes on and keeps the latest "
+            "events in memory; free some space or make the folder writable, and they will be written"
+        )
+        self._commit(events.StreamDegraded(what="journal", detail=sentence))
+
+    def _remember(self, record: Record) -> None:
+        self._backlog.append(record)
+        self._backlog_bytes += len(record.line)
+        while self._backlog_bytes > self._backlog_limit:
+            self._backlog_bytes -= len(self._backlog.popleft().line)
+            self._lost += 1
+
+    def _recover(self) -> None:
+        assert self._journal is not None
+        try:
+            self._journal.append(self._backlog)
+        except OSError:
+            self._retry_at = time.monotonic() + self._retry_s
+            return
+        lost = self._lost
+        self._backlog.clear()
+        self._backlog_bytes = self._lost = 0
+        self._retry_at = None
+        self._epoch, self._seq = events.new_id(), 0
+        sentence = f"the journal is written again; {lost} of the events meanwhile are missing in it"
+        self._commit(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
