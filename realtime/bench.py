@@ -26,7 +26,7 @@ from rich.table import Table
 from core_models.checkpoint import load
 from core_models.errors import MediaError, TrackerError
 from core_models.features.spec import MODALITIES
-from realtime.models import Models, load_models
+from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
@@ -121,7 +121,7 @@ def step(
         device: auto, cpu or cuda
     """
     torch.set_num_threads(threads)
-    loaded = load(checkpoint, device=device)
+    loaded = load(checkpoint, device=torch_device(device))
     widths = {m: s.dimension for m, s in loaded.sidecar.features.items()}
     random = np.random.default_rng(0)
 

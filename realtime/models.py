@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS, Checkpoint, load
 from core_models.errors import CheckpointError
@@ -58,7 +60,7 @@ def load_models(
     `whisper` is the recogniser for a checkpoint without a voice feature. Raises CheckpointError,
     WeightsError.
     """
-    dialogue = load(checkpoint, device=device)
+    dialogue = load(checkpoint, device=torch_device(device))
     specs = dialogue.sidecar.features
     voice_spec, text_spec, face_spec = (specs.get(m) for m in ("voice", "text", "face"))
     recogniser = str(voice_spec.settings["whisper"]) if voice_spec else (whisper or "whisper-base")
@@ -72,6 +74,13 @@ def load_models(
     )
     dialogue.require(models.specs)
     return models
+
+
+def torch_device(device: str) -> str:
+    """`auto` resolved: cuda where torch sees a GPU, else cpu."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _text(spec: FeatureSpec, threads: int) -> TextFeature:
