@@ -22,7 +22,7 @@ from core_models.labels import LABEL_SETS
 from core_models.sdt import SDT, SDTConfig
 
 FORMAT = 1
-SHIPPED = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
 TENSORS = "model.safetensors"
 SIDECAR = "sidecar.json"
 
@@ -111,8 +111,11 @@ def save(folder: Path, model: SDT, sidecar: Sidecar) -> None:
 def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """The checkpoint of that name (a folder that ships in core_models/weights) or in that folder.
 
-    Every failure is a CheckpointError of one sentence, but for a `device` that is not there: UsageError.
+    `device` may be "auto": a GPU where torch sees one. Every failure is a CheckpointError of one sentence,
+    but for a `device` that is not there: UsageError.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = _folder(name_or_path)
     name = folder.name
     sidecar = _sidecar(name, _read(folder / SIDECAR))
@@ -138,11 +141,11 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
 
 
 def _folder(name_or_path: str | Path) -> Path:
-    shipped = SHIPPED / name_or_path
+    shipped = WEIGHTS / name_or_path
     named = isinstance(name_or_path, str) and Path(name_or_path).name == name_or_path
     folder = shipped if named and shipped.is_dir() else Path(name_or_path)
     if not folder.is_dir():
-        known = sorted(path.parent.name for path in SHIPPED.glob(f"*/{SIDECAR}"))
+        known = sorted(path.parent.name for path in WEIGHTS.glob(f"*/{SIDECAR}"))
         raise CheckpointError(
             f"There is no checkpoint {name_or_path}; give a folder that holds {TENSORS} and {SIDECAR}, "
             f"or one of the names that ship: {', '.join(known) or 'none'}."
