@@ -17,9 +17,10 @@ Events that come from memory carry their text; older ones come from the journal,
 hold none.
 
 How a connection ends: 1001 the session is over, or the program ends; 1008 the client talks too much (it has
-nothing to say in version 1); 1009 a message of more than 1 KiB; 1011 a fault of the feed's own; 1013 the client
-does not read, or there are too many: come back later with `from`. Before the handshake is done: 400 a parameter
-that makes no sense, 401 no token, 403 the wrong Host or Origin (realtime/access.py), 404 no such path.
+nothing to say in version 1); 1009 a message of more than 1 KiB; 1011 a fault of the feed's own; 1013 the
+client does not read, or there are too many: come back later with `from`. Before the handshake is done:
+400 a parameter that makes no sense, 401 no token, 403 the wrong Host or Origin (realtime/access.py), 404 no
+such path.
 
 No client has a queue of its own. All of them read one bounded stretch of memory, each from its own place, and
 the journal behind it, so one that does not read costs its socket's buffer and nothing else.
@@ -171,7 +172,7 @@ class Feed:
         self._bound.result()
 
     def publish(self, seq: int, epoch: str, line: bytes) -> None:
-        """Hand an event to whoever listens; from any thread, never blocking, before `start` and after `stop` too.
+        """Hand an event to whoever listens; never blocks; any thread may call it, before `start` too.
 
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
