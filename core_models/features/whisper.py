@@ -1,0 +1,207 @@
+"""Whisper, one encoder pass for words and voice, without the padding to 30 seconds.
+
+Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision (2022): log-mel input
+(section 2.2), the decoder's prompt of language and task tokens (section 2.3). The published pipeline
+pads every window to 30 s. Here the encoder sees the utterance and a margin of silence behind it, which
+is several times cheaper; `CONTEXT_MIN` and `MARGIN` are what keeps the decoder from looping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.errors import UsageError, WeightsError
+from core_models.features.ctranslate2_format import read_tensors
+from core_models.features.spec import tensors_digest
+
+SAMPLE_RATE = 16_000
+HOP = 160
+"""Samples a mel frame; the encoder's second convolution halves the rate again, to 50 frames a second."""
+
+SHORTEST_SECONDS = 0.1
+LONGEST_SECONDS = 30.0
+_WINDOW = 3000  # mel frames of the 30 s that the position embedding of the encoder covers
+
+CONTEXT_MIN = 500
+"""Mel frames the encoder sees at least (5 s). With fewer the decoder loops on short utterances."""
+MARGIN = 200
+"""Mel frames of silence behind the speech (2 s), so that the decoder finds the end of it."""
+
+_TOKENS_BASE = 16
+_TOKENS_PER_SECOND = 16
+"""Bound of the decoded length. Fast English runs at 5 tokens a second; scripts that fall apart into
+bytes need up to three times that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One encoder pass over one utterance.
+
+    `frames` is float32 [T, d], 50 a second, the padding cropped; `seconds` is the audio's length;
+    `states` is the whole encoder output with its padding, for the decoder alone.
+    """
+
+    frames: NDArray[np.float32]
+    seconds: float
+    states: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the decoder heard.
+
+    `mean_logprob` is the mean log-probability of the tokens and the end token; `no_speech` is the
+    probability of Whisper's no-speech token; `tokens` are the text tokens; `complete` is False where
+    the bound on the length was reached before the end token, which is what a loop looks like.
+    """
+
+    text: str
+    language: str
+    mean_logprob: float
+    no_speech: float
+    tokens: tuple[int, ...]
+    complete: bool
+
+
+class Whisper:
+    """A Whisper model in CTranslate2's format.
+
+    `folder` holds model.bin, config.json, tokenizer.json and vocabulary.txt, and its name is the
+    model's name. `device` is auto, cpu or cuda; `compute_type` is CTranslate2's (int8, float16,
+    float32, ...; "default" keeps the stored type where the device has it). Raises WeightsError when
+    the folder is not such a model and UsageError when the device or compute type cannot be had.
+    """
+
+    name: str
+    dimension: int
+    multilingual: bool
+    languages: tuple[str, ...]
+    digest: str
+    device: str
+
+    def __init__(
+        self, folder: Path, *, device: str = "auto", compute_type: str = "default", threads: int = 2
+    ) -> None:
+        for file in ("model.bin", "tokenizer.json", "config.json"):
+            # Without this check the loader asks a hub for whatever is missing.
+            if not (folder / file).is_file():
+                raise WeightsError(
+                    f"No {file} in {folder}: run `make weights`, or point at a folder with a Whisper "
+                    "model converted by CTranslate2."
+                )
+        encoder = list(read_tensors(folder / "model.bin", "encoder/"))
+        if not encoder:
+            raise WeightsError(f"{folder / 'model.bin'} has no encoder: it is not a Whisper model.")
+        from faster_whisper import WhisperModel
+        from faster_whisper.tokenizer import Tokenizer
+
+        try:
+            self._model = WhisperModel(
+                str(folder), device=device, compute_type=compute_type, cpu_threads=threads
+            )
+        except (ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"Whisper cannot run with device={device} and compute_type={compute_type} here "
+                f"({str(error).strip().rstrip('.')}): use device=auto or cpu and compute_type=default."
+            ) from error
+        self._network = self._model.model
+        self._tokenizer = Tokenizer
+        self.name = folder.name
+        self.device = str(self._network.device)
+        self.multilingual = bool(self._network.is_multilingual)
+        self.languages = tuple(self._model.supported_languages)
+        self.digest = tensors_digest(encoder)
+        self.dimension = int(dict(encoder)["encoder/layer_norm/gamma"].shape[0])
+
+    def encode(self, audio: NDArray[np.float32]) -> Encoded:
+        """One encoder pass over `audio`, float32 [n] at 16 kHz, with a short context behind it.
+
+        Audio below `SHORTEST_SECONDS` is too short for the mel window and is filled up with silence,
+        so that there is always at least one frame. Above `LONGEST_SECONDS`: UsageError.
+        """
+        audio = _checked(audio)
+        mel = self._mel(audio)
+        frames = mel.shape[1]
+        context = min(_WINDOW, max(CONTEXT_MIN, frames + MARGIN))
+        states, array = self._encode(mel, context)
+        return Encoded(array[: (frames + 1) // 2], len(audio) / SAMPLE_RATE, states)
+
+    def detect_language(self, encoded: Encoded) -> tuple[str, float]:
+        """The most probable language code and its probability; ("en", 1.0) for an English-only model."""
+        if not self.multilingual:
+            return "en", 1.0
+        token, probability = self._network.detect_language(encoded.states)[0][0]
+        return token.strip("<|>"), float(probability)
+
+    def decode(self, encoded: Encoded, language: str) -> Hypothesis:
+        """Greedy decoding on the encoder output, without timestamps, its length bounded by duration."""
+        return self._decode(encoded.states, encoded.seconds, language)
+
+    def decode_padded(self, audio: NDArray[np.float32], language: str) -> Hypothesis:
+        """The same decoding with the 30 s window that Whisper was trained on: slower, words only."""
+        audio = _checked(audio)
+        states, _ = self._encode(self._mel(audio), _WINDOW)
+        return self._decode(states, len(audio) / SAMPLE_RATE, language)
+
+    def _mel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-mel, float32 [n_mels, n // HOP]."""
+        mel: NDArray[np.float32] = self._model.feature_extractor(audio, padding=0)
+        return mel.astype(np.float32, copy=False)
+
+    def _encode(self, mel: NDArray[np.float32], context: int) -> tuple[Any, NDArray[np.float32]]:
+        import ctranslate2
+
+        padded = np.zeros((1, mel.shape[0], context), dtype=np.float32)
+        padded[0, :, : mel.shape[1]] = mel[:, :context]
+        states = self._network.encode(ctranslate2.StorageView.from_array(padded), to_cpu=True)
+        if states.dtype != ctranslate2.DataType.float32:
+            states = states.to(ctranslate2.DataType.float32)
+        return states, np.array(states, dtype=np.float32)[0]
+
+    def _decode(self, states: Any, seconds: float, language: str) -> Hypothesis:
+        if language not in self.languages:
+            raise UsageError(
+                f"{self.name} does not know the language {language!r}: use one of {', '.join(self.languages)}."
+            )
+        tokenizer = self._tokenizer(
+            self._model.hf_tokenizer, self.multilingual, task="transcribe", language=language
+        )
+        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        bound = min(_TOKENS_BASE + round(_TOKENS_PER_SECOND * seconds), 224)
+        result = self._network.generate(
+            states,
+            [prompt],
+            beam_size=1,
+            max_length=2 * bound,  # CTranslate2 leaves half of it to the prompt
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=False,
+        )[0]
+        tokens = tuple(result.sequences_ids[0])
+        return Hypothesis(
+            text=tokenizer.decode(list(tokens)).strip(),
+            language=language,
+            mean_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1),
+            no_speech=float(result.no_speech_prob),
+            tokens=tokens,
+            complete=len(tokens) < bound,
+        )
+
+
+def _checked(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`audio` as contiguous float32, long enough for one mel frame."""
+    if audio.ndim != 1:
+        raise UsageError(f"Whisper takes mono audio of shape [n], not {audio.shape}: mix it down first.")
+    if len(audio) > LONGEST_SECONDS * SAMPLE_RATE:
+        raise UsageError(
+            f"Whisper hears at most {LONGEST_SECONDS:.0f} s at once, not {len(audio) / SAMPLE_RATE:.1f} s: "
+            "cut the audio into utterances first."
+        )
+    audio = np.ascontiguousarray(audio, dtype=np.float32)
+    shortest = round(SHORTEST_SECONDS * SAMPLE_RATE)
+    return np.pad(audio, (0, max(0, shortest - len(audio))))
