@@ -1,0 +1,143 @@
+"""The live feature code, put to lines of a corpus: which part of a line it reads, and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from core_models.assets import model_folder
+from core_models.errors import MediaError, UsageError
+from core_models.features.face import FaceFeature
+from core_models.features.spec import MODALITIES, FeatureSpec
+from core_models.features.text import TextFeature
+from core_models.features.voice import VoiceFeature
+from core_models.features.whisper import Whisper
+from train.corpora.dialogues import Line
+from train.corpora.fer2013 import still, still_bytes
+from train.store import digest
+
+SAMPLE_RATE = 16_000
+SHORTEST_S = 0.1
+
+
+class Extractor(Protocol):
+    """One modality of a line -> its feature vector."""
+
+    spec: FeatureSpec
+    batch: int
+
+    def key(self, line: Line) -> str | None:
+        """Digest of what the vector is computed from; None where the line has no such modality. MediaError."""
+
+    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
+        """One vector [dimension] a line; None where nothing was found. MediaError for what cannot be decoded."""
+
+
+class TextExtractor:
+    """The words of a line."""
+
+    batch = 32
+
+    def __init__(self, folder: Path, adapter: Path | None, threads: int) -> None:
+        self._feature = TextFeature(folder, adapter=adapter, threads=threads)
+        self.spec = self._feature.spec
+
+    def key(self, line: Line) -> str | None:
+        return None if not line.text else digest("text", line.text)
+
+    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
+        return list(self._feature([line.text or "" for line in lines]))
+
+
+class VoiceExtractor:
+    """The sound of a line: its file, or the span of it that the line's times name."""
+
+    batch = 1
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._whisper = Whisper(folder, threads=threads)
+        self._feature = VoiceFeature(self._whisper)
+        self.spec = self._feature.spec
+
+    def key(self, line: Line) -> str | None:
+        if line.audio is None:
+            return None
+        try:
+            return digest("voice", line.audio.read_bytes(), f"{line.start_ms}-{line.end_ms}")
+        except OSError:
+            raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
+
+    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
+        return [self._feature(self._whisper.encode(sound(line))) for line in lines]
+
+
+class FaceExtractor:
+    """The picture of a line: one frame, pooled as a video's frames are."""
+
+    batch = 1
+
+    def __init__(self, task: Path) -> None:
+        self._feature = FaceFeature(task)
+        self.spec = self._feature.spec
+
+    def key(self, line: Line) -> str | None:
+        return None if line.image is None else digest("face", still_bytes(line.image))
+
+    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
+        pooled = []
+        for line in lines:
+            assert line.image is not None
+            vector, _ = self._feature.pool([self._feature.landmark(still(line.image))])
+            pooled.append(vector)
+        return pooled
+
+
+def sound(line: Line) -> NDArray[np.float32]:
+    """The line's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
+    try:
+        samples, rate = soundfile.read(line.audio, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise MediaError(f"{line.audio} cannot be decoded ({error}): expected a sound file.") from None
+    if line.start_ms is not None and line.end_ms is not None:
+        samples = samples[line.start_ms * rate // 1000 : line.end_ms * rate // 1000]
+    mono: NDArray[np.float32] = samples.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    if len(mono) < SHORTEST_S * SAMPLE_RATE or not np.isfinite(mono).all():
+        raise MediaError(f"{line.audio} holds no usable sound: expected {SHORTEST_S} s or more.")
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def open_extractor(modality: str, model: str, adapter: str | None = None, threads: int = 2) -> Extractor:
+    """The extractor of `modality` with weights `model` (a name in configs/models.yaml, or a folder).
+
+    `adapter` is a folder, or a name under core_models/weights, for text alone. Raises WeightsError,
+    UsageError.
+    """
+    folder = Path(model) if Path(model).is_dir() else model_folder(model)
+    if modality == "text":
+        return TextExtractor(folder, adapter_folder(adapter), threads)
+    if modality == "voice":
+        return VoiceExtractor(folder, threads)
+    if modality == "face":
+        return FaceExtractor(folder / "face_landmarker.task")
+    raise UsageError(f"{modality!r} is no modality: use {', '.join(MODALITIES)}.")
+
+
+def adapter_folder(adapter: str | None) -> Path | None:
+    """The folder of a text adapter given by path or by its name under core_models/weights. Raises UsageError."""
+    if adapter is None:
+        return None
+    import core_models
+
+    for folder in (Path(adapter), Path(core_models.__file__).parent / "weights" / adapter):
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"There is no text adapter {adapter!r}: give a folder, or the name of one under "
+                     "core_models/weights.")
