@@ -289,6 +289,30 @@ def test_a_missing_modality_is_not_silence_of_zeros() -> None:
     assert not torch.allclose(run(model, t).logits, zeros, atol=1e-3)
 
 
+def test_a_missing_modality_is_no_key() -> None:
+    """An utterance without text is no key to the pairs that read text, and is one to all others."""
+    model, t = network(), talk(2, missing=0.0)
+    t.present[:, 0, 0] = False
+    seen: list[Tensor] = []
+    model.encoder[0].register_forward_hook(lambda _, __, output: seen.append(output[0][:, :, 1]))
+    for slot in (0, 1):
+        t.speakers[:, 0] = slot
+        run(model, t)
+    for p in range(9):
+        assert torch.equal(seen[0][p], seen[1][p]) == (MODALITIES[p % 3] == "text")
+
+
+def test_a_missing_modality_brings_nothing_from_its_past() -> None:
+    """Where the voice is missing, H'(voice -> m) is zero: what the voice said earlier has no part in it."""
+    model, t = network(), talk(3, missing=0.0)
+    t.present[:, 2, 1] = False
+    for x in t.features.values():
+        x.requires_grad_()
+    output = run(model, t)
+    assert (torch.autograd.grad(output.logits[:, 2].sum(), t.features["voice"], retain_graph=True)[0] == 0).all()
+    assert (torch.autograd.grad(output.logits[:, 2].sum(), t.features["face"])[0] != 0).any()
+
+
 def test_utterance_with_nothing_only_passes_time() -> None:
     """An utterance of which everything is missing is not heard by later ones, but counts as a position."""
     model, t = network(window=10), talk(6, missing=0.0)
