@@ -73,7 +73,7 @@ class Whisper:
 
     `folder` holds model.bin, config.json, tokenizer.json and vocabulary.txt, and its name is the
     model's name. `device` is auto, cpu or cuda; `compute_type` is CTranslate2's (int8, float16,
-    float32, ...; "default" keeps the stored type where the device has it). Raises WeightsError when
+    float32, ...; "auto" is the fastest: int8 on a CPU, float16 on a GPU). Raises WeightsError when
     the folder is not such a model and UsageError when the device or compute type cannot be had.
     """
 
@@ -85,7 +85,7 @@ class Whisper:
     device: str
 
     def __init__(
-        self, folder: Path, *, device: str = "auto", compute_type: str = "default", threads: int = 2
+        self, folder: Path, *, device: str = "auto", compute_type: str = "auto", threads: int = 2
     ) -> None:
         for file in ("model.bin", "tokenizer.json", "config.json"):
             # Without this check the loader asks a hub for whatever is missing.
@@ -97,24 +97,28 @@ class Whisper:
         encoder = list(read_tensors(folder / "model.bin", "encoder/"))
         if not encoder:
             raise WeightsError(f"{folder / 'model.bin'} has no encoder: it is not a Whisper model.")
+        from ctranslate2 import get_cuda_device_count
         from faster_whisper import WhisperModel
         from faster_whisper.tokenizer import Tokenizer
 
+        if compute_type == "auto":
+            on_gpu = device == "cuda" or (device == "auto" and get_cuda_device_count() > 0)
+            compute_type = "float16" if on_gpu else "int8"
         try:
-            self._model = WhisperModel(
+            self.model = WhisperModel(
                 str(folder), device=device, compute_type=compute_type, cpu_threads=threads
             )
         except (ValueError, RuntimeError) as error:
             raise UsageError(
                 f"Whisper cannot run with device={device} and compute_type={compute_type} here "
-                f"({str(error).strip().rstrip('.')}): use device=auto or cpu and compute_type=default."
+                f"({str(error).strip().rstrip('.')}): use device=auto or cpu and compute_type=auto."
             ) from error
-        self._network = self._model.model
+        self._network = self.model.model
         self._tokenizer = Tokenizer
         self.name = folder.name
         self.device = str(self._network.device)
         self.multilingual = bool(self._network.is_multilingual)
-        self.languages = tuple(self._model.supported_languages)
+        self.languages = tuple(self.model.supported_languages)
         self.digest = tensors_digest(encoder)
         self.dimension = int(dict(encoder)["encoder/layer_norm/gamma"].shape[0])
 
@@ -150,7 +154,7 @@ class Whisper:
 
     def _mel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-mel, float32 [n_mels, n // HOP]."""
-        mel: NDArray[np.float32] = self._model.feature_extractor(audio, padding=0)
+        mel: NDArray[np.float32] = self.model.feature_extractor(audio, padding=0)
         return mel.astype(np.float32, copy=False)
 
     def _encode(self, mel: NDArray[np.float32], context: int) -> tuple[Any, NDArray[np.float32]]:
@@ -169,7 +173,7 @@ class Whisper:
                 f"{self.name} does not know the language {language!r}: use one of {', '.join(self.languages)}."
             )
         tokenizer = self._tokenizer(
-            self._model.hf_tokenizer, self.multilingual, task="transcribe", language=language
+            self.model.hf_tokenizer, self.multilingual, task="transcribe", language=language
         )
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
         bound = min(_TOKENS_BASE + round(_TOKENS_PER_SECOND * seconds), 224)
