@@ -38,7 +38,7 @@ from realtime.sources.devices import device_table
 from realtime.sources.file import FileSource
 from realtime.sources.media import SessionClock, Source
 from realtime.sources.microphone import MicrophoneSource
-from realtime.terminal import Terminal, summary_table
+from realtime.terminal import Terminal, show_summary
 from realtime.tracker import Tracker
 from realtime.utterances import Endpointing
 
@@ -155,7 +155,7 @@ def _listen(options: Listen, console: Console) -> int:
             ledger.append(_closed("failed", session.summary))
             raise
         ledger.append(_closed(session.reason, summary))
-        console.print(summary_table(summary, tracker.labels))
+        show_summary(console, summary, tracker.labels)
     return session.failure.exit_code if session.failure else Exit.OK
 
 

@@ -78,24 +78,30 @@ def _clock(ms: int) -> str:
     return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
 
 
-def summary_table(summary: Summary, labels: Sequence[str]) -> Table:
-    """Utterances, emotions by speaker and latency percentiles, for the end of a session."""
-    table = Table(title=_headline(summary), title_justify="left", title_style="bold")
-    table.add_column("speaker")
+def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> None:
+    """Utterances, emotions by speaker and latency percentiles, at the end of a session."""
+    lost = "".join(f", {count} {what} shed" for what, count in summary.lost.items())
+    console.print(
+        f"[bold]{summary.utterances} utterances in {_clock(summary.media_ms)}, "
+        f"{summary.discarded} discarded{lost}[/]"
+    )
+    if not summary.utterances:
+        return
+    table = Table("speaker")
     shown = [label for label in labels if any(label in c for c in summary.emotions.values())]
     for label in shown:
         table.add_column(label, justify="right")
     for speaker, counts in summary.emotions.items():
         table.add_row(speaker, *(str(counts[label] or "·") for label in shown))
-    if summary.latencies_ms:
-        p50, p95 = np.percentile(summary.latencies_ms, [50, 95])
-        table.caption = f"endpoint decision to emotion.final: median {p50:.0f} ms, 95th percentile {p95:.0f} ms"
-        table.caption_justify = "left"
-    return table
-
-
-def _headline(summary: Summary) -> str:
-    lost = "".join(f", {count} {what} shed" for what, count in summary.lost.items())
-    return (
-        f"{summary.utterances} utterances in {_clock(summary.media_ms)}, {summary.discarded} discarded{lost}"
+    console.print(table)
+    p50, p95 = np.percentile(summary.latencies_ms, [50, 95])
+    console.print(
+        f"from the endpoint decision to emotion.final: median {p50:.0f} ms, 95th percentile {p95:.0f} ms",
+        soft_wrap=True,
     )
+
+
+def _clock(ms: int) -> str:
+    return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
+
+
