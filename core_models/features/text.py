@@ -38,7 +38,6 @@ class AdapterSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rank: int
     alpha: float
     targets: list[str]
-    max_tokens: int
     labels: str
     record: dict[str, Any] = {}
 
@@ -92,7 +91,8 @@ class TextFeature:
         }
         digest = encoder.digest
         if adapter is not None:
-            digest = apply_adapter(encoder, adapter)
+            # The base keeps the name that the adapter knows it by, whatever its folder is called here.
+            settings["base"], digest = apply_adapter(encoder, adapter)
         self._encoder = encoder
         self._max_tokens = max_tokens
         self._threads = threads
@@ -158,8 +158,8 @@ def load_encoder(folder: Path) -> Encoder:
     return Encoder(folder.name, network.eval(), tokenizer, settings["hidden_size"], _digest(used))
 
 
-def apply_adapter(encoder: Encoder, folder: Path) -> str:
-    """Adds the adapter in `folder` to the encoder's weights in place, and returns the digest of both.
+def apply_adapter(encoder: Encoder, folder: Path) -> tuple[str, str]:
+    """Adds the adapter in `folder` to the encoder's weights in place: (its base's name, digest of both).
 
     `<module>.lora_A` [rank, in] and `<module>.lora_B` [out, rank] add alpha / rank * B A to that module's
     weight (Hu et al., 2021, eq. 3); `classifier.*` belongs to the trainer and is left alone. The digest is
@@ -172,17 +172,17 @@ def apply_adapter(encoder: Encoder, folder: Path) -> str:
             f"Adapter {folder.name} belongs to {sidecar.base} ({sidecar.base_digest[:8]}), not to "
             f"{encoder.name} ({encoder.digest[:8]}): set the base that it names, or another adapter."
         )
-    parameters = dict(encoder.network.named_parameters())
+    weights = dict(encoder.network.named_parameters())
     with torch.no_grad():
         for target in sidecar.targets:
             down, up = factors[f"{target}.lora_A"].float(), factors[f"{target}.lora_B"].float()
-            parameters[f"{target}.weight"] += sidecar.alpha / sidecar.rank * (up @ down)
+            weights[f"{target}.weight"].add_(up @ down, alpha=sidecar.alpha / sidecar.rank)
     summands: list[tuple[str, NDArray[np.generic]]] = [
         ("base", np.frombuffer(bytes.fromhex(encoder.digest), np.uint8)),
         ("scale", np.array([sidecar.alpha / sidecar.rank])),
     ]
     summands += [(name, tensor.numpy()) for name, tensor in factors.items() if ".lora_" in name]
-    return tensors_digest(summands)
+    return sidecar.base, tensors_digest(summands)
 
 
 def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:
@@ -195,10 +195,11 @@ def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:
             f"{folder} is not a text adapter ({error}): expected sidecar.json and adapter.safetensors."
         ) from None
     expected = {f"{target}.{factor}" for target in sidecar.targets for factor in ("lora_A", "lora_B")}
-    found = {name for name in tensors if not name.startswith("classifier.")}
-    if expected != found:
-        odd = sorted(expected ^ found)[0]
-        raise CheckpointError(f"{folder} is damaged: its tensors and its sidecar disagree about {odd}; fetch it anew.")
+    odd = sorted(expected ^ {name for name in tensors if not name.startswith("classifier.")})
+    if odd:
+        raise CheckpointError(
+            f"{folder} is damaged: its tensors and its sidecar disagree about {odd[0]}; fetch it anew."
+        )
     return sidecar, tensors
 
 
