@@ -73,7 +73,10 @@ _silent = logging.Logger("websockets of the feed", level=logging.CRITICAL + 1)
 
 @dataclass(eq=False)
 class _Client:
-    """Where a client is: the place of its next event, the last that it has seen, and why a gap is due."""
+    """Where a client is: the place of its next event, the last that it has seen, and why a gap is due.
+
+    It is made before the handshake is answered, so that nothing published after the answer is missed.
+    """
 
     connection: ServerConnection
     place: int
@@ -85,6 +88,8 @@ class _Client:
 
 class _Connection(ServerConnection):
     """Counts connections from their first byte, so that handshakes which never end are bounded too."""
+
+    client: _Client
 
     def __init__(self, connections: set[ServerConnection], limit: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -243,7 +248,8 @@ class Feed:
                 raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
             if "Upgrade" in request.headers and path == "/":
                 self._access.check_client(request.headers, query)
-                _beginning(query)
+                assert isinstance(connection, _Connection)
+                connection.client = self._admit(connection, query)
                 return None
             self._access.check_host(request.headers)
             return connection.respond(HTTPStatus.OK, _PAGE if path == "/" else "ok\n")
@@ -257,7 +263,8 @@ class Feed:
         if len(self._clients) >= self._max_clients:
             await self._close(connection, TRY_AGAIN_LATER, "too many clients")
             return
-        client = self._admit(connection)
+        assert isinstance(connection, _Connection)
+        client = connection.client
         tasks = {asyncio.create_task(self._deliver(client)), asyncio.create_task(self._listen(connection))}
         self._clients.add(client)
         try:
@@ -282,9 +289,8 @@ class Feed:
         except TimeoutError:
             connection.transport.abort()
 
-    def _admit(self, connection: ServerConnection) -> _Client:
-        assert connection.request is not None
-        asked = _beginning(connection.request.path.partition("?")[2])
+    def _admit(self, connection: ServerConnection, query: str) -> _Client:
+        asked = _beginning(query)
         if asked is None:
             place = self._tail.end
             return _Client(connection, place, self._tail.name(place - 1), None)
@@ -299,7 +305,7 @@ class Feed:
     async def _listen(self, connection: ServerConnection) -> tuple[int, str]:
         clock = asyncio.get_running_loop().time
         said, since = 0, clock()
-        while said < _MESSAGES:
+        while said <= _MESSAGES:
             await connection.recv()
             if clock() - since > _PER_SECONDS:
                 said, since = 0, clock()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from realtime import events
+
+FINAL = events.EmotionFinal(
+    seq=412,
+    epoch="01J",
+    session="01H",
+    utterance_id="u57",
+    revision=3,
+    speaker="remote",
+    start_ms=183220,
+    end_ms=185910,
+    text="You had your hands full.",
+    language="en",
+    emotion="joy",
+    confidence=0.71,
+    probabilities={"neutral": 0.12, "joy": 0.71, "sadness": 0.17},
+    modalities={
+        "text": events.Modality(status="ok", gate=0.55, probabilities={"neutral": 0.4, "joy": 0.5, "sadness": 0.1}),
+        "face": events.Modality(status="absent"),
+    },
+    shift=events.Shift(from_="neutral", to="joy"),
+    latency_ms=events.Latency(endpoint=400, queue=1, asr=8, features=40, fusion=4, total=453),
+)
+STAMP = {"seq": 1, "epoch": "01J", "session": "01H"}
+ONE_OF_EACH: list[events.Message] = [
+    events.SessionCreated(
+        **STAMP,
+        created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        labels=events.Labels(name="meld7", labels=("neutral", "joy")),
+        checkpoint=events.CheckpointDescription(name="live", digest="ab" * 32),
+        models={"whisper": "whisper-base"},
+        features={"voice": "voice whisper-base v1 1024-d"},
+        sources=(events.SourceDescription(source="microphone", kind="microphone"),),
+        notice="This call is analysed.",
+    ),
+    events.SpeechStarted(**STAMP, utterance_id="u1", source="microphone", speaker="local", start_ms=10),
+    FINAL,
+    msgspec.structs.replace(FINAL, text=None, language=None, shift=None),
+    events.UtteranceDiscarded(
+        **STAMP, utterance_id="u1", source="m", start_ms=1, end_ms=2, reason="noise", detail="No words in it."
+    ),
+    events.SourceStatus(**STAMP, source="camera", kind="camera", status="absent", detail="There is no camera."),
+    events.StreamDegraded(**STAMP, what="video_frames", count=3),
+    events.Error(**STAMP, code="asr", message="It failed.", fatal=False),
+    events.SessionClosed(**STAMP, reason="end", totals={"utterances": 3}),
+    events.StreamGap(session="01H", from_epoch="01J", from_=3, epoch="01K", to=1, reason="not_kept"),
+]
+VALIDATOR = Draft202012Validator(events.schema())
+
+
+@pytest.mark.parametrize("message", ONE_OF_EACH, ids=lambda message: type(message).__name__)
+def test_every_message_fits_the_schema_and_comes_back_equal(message: events.Message) -> None:
+    """Every kind of message validates against the schema and decodes to what was encoded."""
+    line = events.encode(message)
+    VALIDATOR.validate(json.loads(line))
+    assert events.decode(line) == message
+
+
+def test_there_is_one_of_each_kind_above() -> None:
+    """The list above has an example of every type that the schema names."""
+    kinds = {json.loads(events.encode(message))["type"] for message in ONE_OF_EACH}
+    assert kinds == set(events.schema()["discriminator"]["mapping"])
+
+
+def test_the_wire_reads_as_documented() -> None:
+    """Stamps come first, `from` is called `from`, and what is absent is left out."""
+    wire = json.loads(events.encode(FINAL))
+    assert list(wire)[:4] == ["type", "seq", "epoch", "session"]
+    assert wire["type"] == "emotion.final"
+    assert wire["shift"] == {"from": "neutral", "to": "joy"}
+    assert wire["modalities"]["face"] == {"status": "absent"}
+    assert "text" not in json.loads(events.encode(events.without_words(FINAL)))
+
+
+def test_a_field_that_is_not_known_is_ignored() -> None:
+    """A message with a field of a later minor version decodes and validates."""
+    wire = json.loads(events.encode(FINAL)) | {"valence": 0.4}
+    VALIDATOR.validate(wire)
+    assert events.decode(json.dumps(wire)) == FINAL
+
+
+@pytest.mark.parametrize("change", [{"type": "emotion.guess"}, {"seq": None}, {"modalities": {"text": {}}}])
+def test_what_breaks_the_contract_does_not_fit_the_schema(change: dict[str, object]) -> None:
+    """An unknown type, a missing number and a modality without status are refused by schema and decoder."""
+    wire = {k: v for k, v in (json.loads(events.encode(FINAL)) | change).items() if v is not None}
+    assert not VALIDATOR.is_valid(wire)
+    if "seq" in wire:
+        with pytest.raises(msgspec.ValidationError):
+            events.decode(json.dumps(wire))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"probabilities": {"joy": 0.71, "neutral": 0.2}},
+        {"probabilities": {"joy": 1.2, "neutral": -0.2}, "confidence": 1.2},
+        {"confidence": 0.7},
+        {"emotion": "neutral", "confidence": 0.12},
+        {"end_ms": 183220},
+        {"modalities": {"voice": events.Modality(status="ok", gate=1.0, probabilities={"joy": 0.9})}},
+    ],
+)
+def test_numbers_that_contradict_each_other_are_found(change: dict[str, object]) -> None:
+    """`check` passes a sound event and names the utterance of one whose numbers cannot be true."""
+    events.check(FINAL)
+    with pytest.raises(ValueError, match="u57"):
+        events.check(msgspec.structs.replace(FINAL, **change))
+
+
+def test_ids_sort_by_the_time_they_were_made() -> None:
+    """Ids are 26 characters, unlike each other, and those made in later milliseconds sort later."""
+    ids = []
+    for _ in range(20):
+        ids.append(events.new_id())
+        time.sleep(0.002)
+    assert ids == sorted(set(ids))
+    assert all(len(i) == 26 and i.isalnum() for i in ids)
+
+
+def test_the_module_prints_the_schema() -> None:
+    """`python -m realtime.events` prints valid JSON Schema 2020-12 and nothing else."""
+    printed = subprocess.run([sys.executable, "-m", "realtime.events"], capture_output=True, text=True, check=True)
+    assert json.loads(printed.stdout) == events.schema()
+    Draft202012Validator.check_schema(events.schema())
+    assert printed.stderr == ""
