@@ -291,7 +291,6 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
         rank=config.rank,
         alpha=config.alpha,
         targets=run.model.targets,
-        max_tokens=config.max_tokens,
         labels=MELD7.name,
         record=record,
     )

@@ -35,6 +35,8 @@ def read_meld(root: Path, split: str) -> Corpus:
     groups: dict[int, str] = {}
     for number, row in enumerate(_rows(path), start=2):
         try:
+            if None in row or None in row.values():
+                raise ValueError("it has another number of fields than the header")
             dialogue, utterance = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
             group = f"s{int(row['Season']):02}e{int(row['Episode']):02}"
             line = _line(row, f"{split}/dia{dialogue}_utt{utterance}")
@@ -73,8 +75,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _line(row: dict[str, str], identity: str) -> Line:
-    if None in row or None in row.values():
-        raise ValueError("another number of fields than the header")
     label = row["Emotion"].strip().lower()
     MELD7.index(label)
     start, end = _milliseconds(row["StartTime"]), _milliseconds(row["EndTime"])

@@ -1,0 +1,171 @@
+"""Training of the text adapter: what is drawn, what resumes, what is written."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from safetensors.torch import load_file
+from tiny_encoder import tiny_encoder
+
+import train.text
+from core_models.errors import UsageError
+from core_models.features.text import TextFeature, load_encoder
+from train.text import EmotionClassifier, Lines, Stage, TextConfig, bucketed, class_weights, draw, fit_text
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "train"
+TEXTS = ["You had your hands full.", "What?!", "I'm so happy for you, this is the best day of my life!"]
+PHRASES = {"joy": "so happy for you !", "anger": "what ? ! ?", "neutral": "you had your hands full ."}
+STAGES = [
+    Stage("goemotions", epochs=1, lr=1e-2, lines=30, class_weight=0.5),
+    Stage("meld", epochs=2, lr=1e-2, smoothing=0.05),
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TextConfig:
+    """A run on a tiny encoder and on small corpora in their owners' layouts."""
+    base = tiny_encoder(tmp_path / "tiny")
+    monkeypatch.setattr(train.text, "model_folder", lambda name: base.parent / name)
+    names = list(PHRASES)
+    meld, goemotions = tmp_path / "meld", tmp_path / "goemotions"
+    meld.mkdir()
+    goemotions.mkdir()
+    header = "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+    rows = [
+        f'{PHRASES[names[n % 3]]},Al,{names[n % 3]},{n // 3},{n % 3},1,1,"00:00:01,000","00:00:02,000"'
+        for n in range(90)
+    ]
+    for split in ("train", "dev"):
+        (meld / f"{split}_sent_emo.csv").write_text("\n".join((header, *rows)))
+    labels = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+    (goemotions / "labels.txt").write_text("\n".join(labels))
+    comments = [f"{PHRASES[names[n % 3]]}\t{labels.index(names[n % 3])}\tid{n}" for n in range(60)]
+    (goemotions / "train.tsv").write_text("\n".join(comments))
+    return TextConfig(
+        stages=STAGES,
+        data={"meld": meld, "goemotions": goemotions},
+        out=tmp_path / "adapter",
+        run=tmp_path / "run",
+        base="tiny",
+        rank=2,
+        alpha=4.0,
+        batch=8,
+        checkpoint_every=2,
+        device="cpu",
+    )
+
+
+def test_training_learns_and_writes_what_the_feature_loads(config: TextConfig, tmp_path: Path) -> None:
+    """A separable corpus is learnt, and the feature under the written adapter is the trained encoder's."""
+    config = dataclasses.replace(config, stages=[STAGES[0], dataclasses.replace(STAGES[1], epochs=12)])
+    record = fit_text(config)
+    assert record["validation"]["accuracy"] == record["dev"]["accuracy"] == 100
+    assert record["lines"] == {"goemotions": 30, "meld": 81}
+    feature = TextFeature(tmp_path / "tiny", adapter=config.out)
+
+    trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, 7)
+    trained.restore(load_file(config.run / "best.safetensors"))
+    trained.eval()
+    with torch.no_grad():
+        expected = trained.encoder.pool(trained.encoder.tokenize(TEXTS, 64)).numpy()
+    np.testing.assert_allclose(feature(TEXTS), expected, atol=5e-3)  # the file holds half precision
+    assert np.abs(feature(TEXTS) - TextFeature(tmp_path / "tiny")(TEXTS)).max() > 0.1
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 6, 10])
+def test_killed_run_ends_with_the_same_weights(
+    config: TextConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """A run that dies after any checkpoint and is started again ends bit-equal to one that never died."""
+    whole = dataclasses.replace(config, run=tmp_path / "whole", out=tmp_path / "whole-adapter")
+    fit_text(whole)
+
+    written = 0
+    checkpoint = train.text.TextRun._checkpoint
+
+    def dies(run: train.text.TextRun) -> None:
+        nonlocal written
+        checkpoint(run)
+        written += 1
+        if written == killed_at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.text.TextRun, "_checkpoint", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit_text(config)
+    assert not config.out.exists()
+    fit_text(config)
+    one, other = (load_file(folder / "adapter.safetensors") for folder in (whole.out, config.out))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_run_with_other_settings_is_not_resumed(config: TextConfig) -> None:
+    """A run folder of other settings is refused rather than mixed in."""
+    fit_text(config)
+    with pytest.raises(UsageError, match="other settings"):
+        fit_text(dataclasses.replace(config, seed=1))
+
+
+def test_dev_decides_nothing(config: TextConfig, tmp_path: Path) -> None:
+    """Whatever the dev split says, the same adapter is written: dev is only reported."""
+    record = fit_text(config)
+    dev = config.data["meld"] / "dev_sent_emo.csv"
+    dev.write_text(dev.read_text().replace(",joy,", ",fear,").replace(",anger,", ",joy,"))
+    again = dataclasses.replace(config, run=tmp_path / "again", out=tmp_path / "again-adapter")
+    assert fit_text(again)["epochs"] == record["epochs"]
+    assert (again.out / "adapter.safetensors").read_bytes() == (config.out / "adapter.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("text_*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_are_read(path: Path, tmp_path: Path) -> None:
+    """Every text config fits the program's signature, once it is told where the corpora are."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TextConfig)
+    folders = [f"--data.{name}={tmp_path}" for name in ("goemotions", "meld")]
+    config = parser.instantiate(parser.parse_args([f"--config={path}", *folders]))
+    assert [stage.corpus for stage in config.stages] == ["goemotions", "meld"]
+    assert config.base in path.read_text()
+
+
+def test_corpus_without_a_folder_is_named(config: TextConfig) -> None:
+    """A stage whose corpus has no folder in the config ends in a sentence that names the key."""
+    with pytest.raises(UsageError, match=r"data\.goemotions"):
+        fit_text(dataclasses.replace(config, data={"meld": config.data["meld"]}))
+
+
+def test_draw_takes_rare_classes_whole() -> None:
+    """A class with few lines is kept whole and the common ones share the rest equally."""
+    lines = Lines([[i] for i in range(111)], [0] * 1 + [1] * 10 + [2] * 50 + [3] * 50)
+    drawn = draw(lines, 51, seed=0)
+    assert [drawn.classes.count(label) for label in range(4)] == [1, 10, 20, 20]
+    assert draw(lines, 51, seed=0).ids == drawn.ids != draw(lines, 51, seed=1).ids
+    assert draw(lines, 500, seed=0) is lines
+
+
+def test_batches_hold_every_line_once_and_like_lengths_together() -> None:
+    """An epoch sees each line once; a batch pads little; another epoch comes in another order."""
+    chance = np.random.default_rng(0)
+    lines = Lines([[0] * int(n) for n in chance.integers(1, 60, 1000)], [0] * 1000)
+    batches = bucketed(lines, 32, seed=(0, 0, 0))
+    assert sorted(index for batch in batches for index in batch) == list(range(1000))
+    padding = [max(len(lines.ids[i]) for i in batch) - min(len(lines.ids[i]) for i in batch) for batch in batches]
+    assert np.mean(padding) < 4
+    assert batches == bucketed(lines, 32, seed=(0, 0, 0)) != bucketed(lines, 32, seed=(0, 0, 1))
+
+
+def test_class_weights_keep_the_scale_of_the_loss() -> None:
+    """Weights follow frequency to minus the power, and their mean over the lines is 1."""
+    classes = [0] * 64 + [1] * 16 + [2] * 4
+    weights = class_weights(classes, 0.5)
+    assert float(weights[1] / weights[0]) == pytest.approx(2)
+    assert float(weights[2] / weights[0]) == pytest.approx(4)
+    assert float(weights[classes].mean()) == pytest.approx(1)
+    assert class_weights(classes, 0.0).tolist() == pytest.approx([1] * 7)
