@@ -1,0 +1,169 @@
+"""Training dialogues whose modalities were never recorded together, and come and go as in a live call.
+
+MELD gives the words, the speakers and the flow; a voice and a face of the same label, from corpora of single
+clips, are put to each line anew in each epoch. Such a pair says nothing about how voices and words go together in life:
+it teaches the gates that each modality carries emotion, and is never quoted as an accuracy. Since every line is one of MELD's,
+the prior is MELD's in every pattern of modalities, and the rarity of neutral among acted clips does not leak in.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core_models.features.spec import MODALITIES
+from train.corpora.dialogues import Corpus
+from train.dialogues_in_tensors import TensorDialogue, Vectors, class_counts, prior_offset
+
+
+@dataclass(frozen=True)
+class MixtureOptions:
+    """How training dialogues are put together."""
+
+    concatenate: float = 0.5
+    """Share of dialogues that are joined to others until they fill the window: long calls exist."""
+    constant_pattern: float = 0.5
+    """Share of dialogues in which one pattern of modalities holds throughout; elsewhere each utterance draws its own."""
+    everything: float = 0.25
+    """Share of draws of a pattern that keep all modalities; the others are drawn evenly from all patterns."""
+    clips: float = 0.5
+    """Single clips added to an epoch as dialogues of one line, under a prior of their own, as a share of each
+    corpus of clips."""
+
+
+def patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every non-empty subset of `modalities`, the single ones first."""
+    return [p for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)]
+
+
+class Bank:
+    """Vectors of single clips by label and by whose they are."""
+
+    def __init__(self, modality: str, corpus: Corpus, vectors: Vectors) -> None:
+        self.modality = modality
+        self.labels = corpus.labels
+        self._by_label: dict[int, list[Tensor]] = defaultdict(list)
+        self._by_group: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        for dialogue in corpus.dialogues:
+            for line in dialogue.lines:
+                vector = vectors[modality].get(line.id)
+                if vector is None or line.label is None:
+                    continue
+                label, tensor = corpus.labels.index(line.label), torch.from_numpy(vector)
+                self._by_label[label].append(tensor)
+                if dialogue.group is not None:
+                    self._by_group[dialogue.group][label].append(tensor)
+        self._groups = sorted(self._by_group)
+
+    def attach(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+        """`dialogue` with a clip of its own label at every labelled line that lacks this modality.
+
+        Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue.
+        """
+        column = MODALITIES.index(self.modality)
+        features, present = dialogue.features[self.modality].clone(), dialogue.present.clone()
+        actor = {
+            int(slot): self._groups[rng.integers(len(self._groups))]
+            for slot in dialogue.speakers.unique()
+            if self._groups
+        }
+        for row in range(len(dialogue)):
+            label, slot = int(dialogue.labels[row]), int(dialogue.speakers[row])
+            if present[row, column]:
+                continue
+            own = self._by_group[actor[slot]].get(label) if self._groups else None
+            clips = own or self._by_label.get(label)
+            if clips:
+                features[row] = clips[rng.integers(len(clips))]
+                present[row, column] = True
+        return replace(dialogue, features=dialogue.features | {self.modality: features}, present=present)
+
+
+class Mixture:
+    """The training set: `epoch(k)` is what the k-th pass sees, the same for the same seed."""
+
+    def __init__(
+        self,
+        dialogues: Sequence[TensorDialogue],
+        clips: Mapping[str, Sequence[TensorDialogue]],
+        banks: Sequence[Bank],
+        options: MixtureOptions,
+        window: int,
+        slots: int,
+        seed: int,
+    ) -> None:
+        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one line."""
+        self.dialogues, self.banks, self.options = dialogues, banks, options
+        self.window, self.slots, self.seed = window, slots, seed
+        classes = len(dialogues[0].offset)
+        reference = class_counts(dialogues, classes)
+        self.clips = {
+            name: [replace(d, offset=prior_offset(class_counts(singles, classes), reference)) for d in singles]
+            for name, singles in clips.items()
+        }
+
+    def epoch(self, number: int) -> list[TensorDialogue]:
+        """The dialogues of one pass in their order."""
+        rng = np.random.default_rng([self.seed, number])
+        chosen = []
+        for index in rng.permutation(len(self.dialogues)):
+            dialogue = self.dialogues[index]
+            for bank in self.banks:
+                dialogue = bank.attach(dialogue, rng)
+            chosen.append(self._permute(self._hide(dialogue, rng), rng))
+        chosen = self._concatenate(chosen, rng)
+        for singles in self.clips.values():
+            count = round(self.options.clips * len(singles))
+            drawn = rng.permutation(len(singles))[:count]
+            chosen += [self._permute(singles[index], rng) for index in drawn]
+        return [chosen[index] for index in rng.permutation(len(chosen))]
+
+    def _hide(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+        """Modalities taken away by a random pattern, for the dialogue or for each utterance."""
+        modalities = [m for m in MODALITIES if dialogue.present[:, MODALITIES.index(m)].any()]
+        choices = [*patterns(modalities), tuple(modalities)]
+        shares = np.full(len(choices), (1 - self.options.everything) / (len(choices) - 1))
+        shares[-1] = self.options.everything
+        constant = rng.random() < self.options.constant_pattern
+        drawn = rng.choice(len(choices), size=1 if constant else len(dialogue), p=shares)
+        allowed = torch.tensor([[m in choices[i] for m in MODALITIES] for i in drawn])
+        kept = dialogue.present & allowed
+        # A line whose face was not found must not lose its words as well, because the pattern was "face".
+        kept = torch.where(kept.any(dim=1, keepdim=True), kept, dialogue.present)
+        return replace(dialogue, present=kept)
+
+    def _permute(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+        """Other slots for the same speakers (contract 5)."""
+        return replace(dialogue, speakers=torch.from_numpy(rng.permutation(self.slots))[dialogue.speakers])
+
+    def _concatenate(self, dialogues: list[TensorDialogue], rng: np.random.Generator) -> list[TensorDialogue]:
+        """Some of the dialogues joined to their successors until they are longer than the window."""
+        joined: list[TensorDialogue] = []
+        waiting: list[TensorDialogue] = []
+        for dialogue in dialogues:
+            if not waiting and rng.random() >= self.options.concatenate:
+                joined.append(dialogue)
+                continue
+            waiting.append(dialogue)
+            if sum(map(len, waiting)) > self.window:
+                joined.append(join(waiting))
+                waiting = []
+        return joined + ([join(waiting)] if waiting else [])
+
+
+def join(dialogues: Sequence[TensorDialogue]) -> TensorDialogue:
+    """The dialogues one after another, as one."""
+    return TensorDialogue(
+        id="+".join(d.id for d in dialogues),
+        features={m: torch.cat([d.features[m] for d in dialogues]) for m in dialogues[0].features},
+        present=torch.cat([d.present for d in dialogues]),
+        speakers=torch.cat([d.speakers for d in dialogues]),
+        labels=torch.cat([d.labels for d in dialogues]),
+        offset=dialogues[0].offset,
+    )
