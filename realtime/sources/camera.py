@@ -1,0 +1,100 @@
+"""A camera as a source, through OpenCV: what happens to it never ends the call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from realtime.sources.media import Sink, SourceStatus, VideoFrame
+
+_MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
+_RETRY_S = 0.1
+
+
+class CameraSource:
+    """Delivers at most `fps` pictures a second, stamped when they were taken from the camera.
+
+    `camera` is a number of `--list-devices`, or a path or URL that OpenCV opens (a recording is played at its own
+    pace). `clock` gives the milliseconds since the session began; the microphone shares it. A camera that
+    is absent or goes away is told by its status; nothing is raised.
+    """
+
+    kind = "camera"
+    hears = False
+
+    def __init__(
+        self, camera: str | int = 0, *, fps: float = 10.0, clock: Callable[[], int], name: str = "camera"
+    ) -> None:
+        self.name = name
+        self._camera = int(camera) if isinstance(camera, int) or camera.isdecimal() else camera
+        self.detail = f"camera {camera}" if isinstance(self._camera, int) else str(camera)
+        self._fps = fps
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, sink: Sink) -> None:
+        """Begin; the camera is opened from the thread, because that can take seconds."""
+        self._thread = threading.Thread(target=self._run, args=(sink,), name=self.name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the camera; idempotent; returns when the read in progress has ended."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, sink: Sink) -> None:
+        end = ("lost", f"Reading {self.detail} failed.")
+        try:
+            end = self._follow(sink)
+        finally:
+            sink.status(SourceStatus(self.name, self.kind, *end))
+
+    def _follow(self, sink: Sink) -> tuple[str, str]:
+        """Deliver pictures until there are no more; (status, why)."""
+        try:
+            import cv2
+        except ImportError as error:
+            return (
+                "absent",
+                f"OpenCV cannot be loaded ({error}): on Debian or Ubuntu, apt-get install libgl1 libglib2.0-0.",
+            )
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # pages about a camera that is merely absent
+        capture = cv2.VideoCapture(self._camera)
+        try:
+            if not capture.isOpened():
+                return "absent", f"There is no {self.detail} that can be opened: the call goes on without faces."
+            sink.status(SourceStatus(self.name, self.kind, "opened", f"Looking through {self.detail}."))
+            return self._read(capture, cv2, sink)
+        finally:
+            capture.release()
+
+    def _read(self, capture: Any, cv2: Any, sink: Sink) -> tuple[str, str]:
+        recorded = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0  # which OpenCV would read as fast as it can
+        begun = self._clock()
+        due = begun
+        missed = 0
+        while not self._stop.is_set():
+            if not capture.grab():
+                if recorded:
+                    return "ended", f"{self.detail} has ended."
+                missed += 1
+                if missed > _MISSED_MOST:
+                    return "lost", f"{self.detail} gives no more pictures: the call goes on without faces."
+                self._stop.wait(_RETRY_S)
+                continue
+            missed = 0
+            if recorded:
+                ahead = begun + capture.get(cv2.CAP_PROP_POS_MSEC) - self._clock()
+                if self._stop.wait(max(0.0, ahead / 1000)):
+                    break
+            now = self._clock()
+            if now < due:
+                continue
+            due = max(due + round(1000 / self._fps), now)
+            taken, bgr = capture.retrieve()
+            if taken:
+                sink.video(VideoFrame(self.name, now, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
+        return "ended", "The camera was closed."
