@@ -251,7 +251,12 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = "--json" in given
     machine = _machine()
     try:
-        result = auto_cli([latency, step, memory], args=[g for g in given if g != "--json"])
+        result = auto_cli(
+            [latency, step, memory],
+            args=[g for g in given if g != "--json"],
+            as_positional=False,
+            prog="python -m realtime.bench",
+        )
     except TrackerError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,9 +1,9 @@
 """What to believe of Whisper: which language, when to decode again with padding, and when there were no words.
 
-Policy only; the network is core_models/features/whisper.py. The thresholds rest on 100 stretches of generated
-noise, hum, music, keys and silence (0.6 to 9 s, three levels) and 75 of recorded speech, each by `base` and by
-`tiny.en`: the mean log-probability of what was made up for the former was -1.49 or less, that of real words -1.06
-or more (`tests/realtime/test_transcribe.py` repeats it on a part of them).
+Policy only; the network is core_models/features/whisper.py. The thresholds rest on 76 stretches of generated noise,
+hum, music, keys and silence (0.6 to 9 s, three levels), 77 recordings of speech and one of a beep, by `base` and by
+`tiny.en`: they discard all of the former and the beep, and none of the speech. The probability of the no-speech token
+was 0.54 or more for what is no speech, 0.57 or less for speech. tests/realtime/test_transcribe.py repeats a part.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from core_models.errors import UsageError
 from core_models.features.whisper import Encoded, Hypothesis, Whisper
 
-_NO_WORDS_LOGPROB = -1.3
-"""Below this mean log-probability nothing that Whisper writes is believed."""
-_DOUBTFUL_LOGPROB = -1.0
-"""Below this, words count only where Whisper itself hears speech."""
-_NO_SPEECH = 0.5
-"""From this probability of Whisper's no-speech token on, doubtful words are not believed."""
+_SURELY_NO_SPEECH = 0.65
+"""From this probability of Whisper's no-speech token on, nothing that it writes is believed."""
+_NO_SPEECH, _WEAK_LOGPROB = 0.5, -0.8
+"""From this probability on, only words above this mean log-probability are."""
+_NO_WORDS_LOGPROB = -2.5
+"""Below this mean log-probability, no words are believed at all."""
+_DOUBTFUL_LOGPROB, _WORTH_PADDING = -1.0, 4
+"""Below this, words of so many tokens or more are decoded again with padding; a lone "local" always is doubtful."""
 
 _LONGEST_LOOP = 8
 _LOOPS, _LOOPED_TOKENS = 5, 15
@@ -75,12 +77,13 @@ class Transcriber:
         encoded = self._whisper.encode(samples)
         language = self._given or self._language(encoded)
         heard, padded = self._whisper.decode(encoded, language), False
-        if _loops(heard) or (_doubtful(heard) and heard.no_speech < _NO_SPEECH):
+        if _worth_padding(heard):
             heard, padded = self._whisper.decode_padded(samples, language), True
-        if _loops(heard):
+        discarded = _no_speech(heard)
+        if discarded is None and _loops(heard):
             return Transcript("", language, "unintelligible", encoded, padded)
         status = "ok" if language in self._text_languages else "unsupported_language"
-        return Transcript(heard.text, language, status, encoded, padded, _no_speech(heard))
+        return Transcript(heard.text, language, status, encoded, padded, discarded)
 
     def _language(self, encoded: Encoded) -> str:
         """The session's language after this utterance: two clear votes in a row change it."""
@@ -94,14 +97,20 @@ class Transcriber:
         return self._heard or "en"
 
 
-def _doubtful(heard: Hypothesis) -> bool:
-    return heard.mean_logprob < _DOUBTFUL_LOGPROB
+def _worth_padding(heard: Hypothesis) -> bool:
+    """Whether it sounds like speech, but the short context may have misled the decoder."""
+    doubtful = len(heard.tokens) >= _WORTH_PADDING and heard.mean_logprob < _DOUBTFUL_LOGPROB
+    return heard.no_speech < _NO_SPEECH and (doubtful or _loops(heard))
 
 
 def _no_speech(heard: Hypothesis) -> tuple[str, str] | None:
-    if not heard.text.strip():
+    if not any(character.isalnum() for character in heard.text):
         return "no_words", "No words were heard in it."
-    if heard.mean_logprob < _NO_WORDS_LOGPROB or (_doubtful(heard) and heard.no_speech >= _NO_SPEECH):
+    if (
+        heard.no_speech >= _SURELY_NO_SPEECH
+        or (heard.no_speech >= _NO_SPEECH and heard.mean_logprob < _WEAK_LOGPROB)
+        or heard.mean_logprob < _NO_WORDS_LOGPROB
+    ):
         return "not_speech", "It is noise, music or silence rather than speech: no words could be believed."
     return None
 
