@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ def latency(
         clips: folders or files of real speech; of a folder every clip of 1 to 10 s is taken
         checkpoint: name or folder; it decides which Whisper model is loaded
         threads: CPU threads of Whisper, both ways
-        limit: at most so many clips, drawn evenly from those found
+        limit: at most so many clips, drawn evenly over the lengths found
         device: auto, cpu or cuda
     """
     models = load_models(checkpoint, device=device, threads=threads)
@@ -76,7 +77,7 @@ def latency(
             "discarded": float(perception.discarded is not None),
             "padded_fallback": float(perception.padded_fallback),
         }
-        through_transcribe = _timed(lambda s=samples: _padded(models, tracker, s))
+        through_transcribe = _timed(partial(_padded, models, tracker, samples))
         if number >= 2:
             ours.append(parts)
             padded.append(through_transcribe)
@@ -135,7 +136,7 @@ def step(
             tracker.step(f"s{taken % 2}", draw())
             taken += 1
         drawn = [draw() for _ in range(repeats)]
-        steps[length] = [_timed(lambda f=features: tracker.step("s0", f)) for features in drawn]
+        steps[length] = [_timed(partial(tracker.step, "s0", features)) for features in drawn]
         taken += repeats
     whole = _whole(loaded.model, widths, recompute)
     median = {length: statistics.median(times) for length, times in steps.items()}
@@ -165,7 +166,8 @@ def memory(
     before = process.memory_info().rss
     models = load_models(checkpoint, device=device, threads=threads)
     perceiver = Perceiver(models.transcriber("en"), models.voice, models.text, models.face)
-    perceiver(_utterance(np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32) / 50), None)
+    noise = np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE, dtype=np.float32) / 50
+    perceiver(_utterance(noise.astype(np.float32)), None)
     return {
         "benchmark": "memory",
         "checkpoint": models.checkpoint.name,
@@ -201,7 +203,10 @@ def _speech(places: list[Path], limit: int) -> list[tuple[Path, NDArray[np.float
         for f in (sorted(place.rglob("*")) if place.is_dir() else [place])
         if f.suffix.lower() in _CLIP_SUFFIXES
     ]
-    found = [(f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10]
+    found = sorted(
+        ((f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10),
+        key=lambda clip: len(clip[1]),
+    )
     if not found:
         raise MediaError(f"No clip of 1 to 10 s in {', '.join(map(str, places))}: give folders of recorded speech.")
     wanted = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int)

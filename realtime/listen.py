@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import structlog
 import torch
@@ -216,11 +216,10 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
 
 def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:
     """Writes each line at once to a file, or to standard output for `-`."""
-    if target == "-":
-        out = sys.stdout.buffer
-    else:
+    out: BinaryIO = sys.stdout.buffer
+    if target != "-":
         try:
-            out = stack.enter_context(Path(target).open("wb"))
+            out = stack.enter_context(open(target, "wb"))  # noqa: SIM115 (the stack closes it)
         except OSError as error:
             raise DiskError(
                 f"Events cannot be written to {target} ({error.strerror}): give a file in a folder that can be written."

@@ -99,9 +99,3 @@ def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> N
         f"from the endpoint decision to emotion.final: median {p50:.0f} ms, 95th percentile {p95:.0f} ms",
         soft_wrap=True,
     )
-
-
-def _clock(ms: int) -> str:
-    return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
-
-
