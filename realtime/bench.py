@@ -203,14 +203,14 @@ def _speech(places: list[Path], limit: int) -> list[tuple[Path, NDArray[np.float
         for f in (sorted(place.rglob("*")) if place.is_dir() else [place])
         if f.suffix.lower() in _CLIP_SUFFIXES
     ]
-    found = sorted(
-        ((f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10),
-        key=lambda clip: len(clip[1]),
-    )
+    found = [(f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10]
     if not found:
         raise MediaError(f"No clip of 1 to 10 s in {', '.join(map(str, places))}: give folders of recorded speech.")
-    wanted = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int)
-    return [found[i] for i in wanted]
+    drawn = []
+    for seconds in np.linspace(1, 10, min(limit, len(found))):
+        nearest = min(range(len(found)), key=lambda i: abs(len(found[i][1]) / SAMPLE_RATE - seconds))
+        drawn.append(found.pop(nearest))
+    return drawn
 
 
 def _readable(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
