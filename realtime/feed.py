@@ -332,6 +332,7 @@ class Feed:
                 if client.place < self._tail.end:
                     for record in await self._next(client):
                         await self._send_record(client, record)
+                    await asyncio.sleep(0)  # sending to a socket with room does not yield: let others have a turn
                 elif self._stopping.is_set():
                     return GOING_AWAY, "the session is over"
                 else:

@@ -109,7 +109,7 @@ def test_a_journal_that_is_not_there_cannot_be_reopened(tmp_path: Path) -> None:
 
 
 def test_reading_gives_exactly_what_follows(tmp_path: Path) -> None:
-    """Pages put together are the epoch's records after a number, whatever the page's size, and no other epoch's."""
+    """Pages are no longer than asked for, and put together the epoch's records after a number, and no other's."""
     journal = Journal(tmp_path / "a.jsonl")
     first = [record(seq) for seq in range(1, 31)]
     second = [record(seq, "02") for seq in range(4, 8)]
@@ -118,6 +118,7 @@ def test_reading_gives_exactly_what_follows(tmp_path: Path) -> None:
     for page in (1, 500, 10**6):
         got: list[Record] = []
         while found := journal.read(EPOCH, got[-1].seq if got else 3, page=page):
+            assert len(found) == 1 or sum(len(one.line) + 1 for one in found) <= page
             got += found
         assert got == first[3:]
     assert Journal.reopen(journal.path).read("02", 0) == second

@@ -139,12 +139,15 @@ def test_a_session_outlives_a_journal_that_cannot_be_made(tmp_path: Path) -> Non
 
 
 def test_what_memory_could_not_keep_is_counted(tmp_path: Path) -> None:
-    """Events beyond the backlog's bound are lost to the journal, oldest first, and their number is announced."""
+    """Events beyond the backlog's bound are lost to the journal, oldest first; their number is announced, and who
+    asks for them gets a gap of exactly these."""
     folder = tmp_path / "sessions"
     folder.write_text("in the way")
     heard: list[events.Logged] = []
     journal = Journal(folder / "a.jsonl")
-    ledger = Ledger("s", journal=journal, views=[heard.append], retry_s=1e9, backlog_bytes=2000)
+    feed = Feed("s", history=journal, port=0, memory_bytes=1)
+    feed.start()
+    ledger = Ledger("s", journal=journal, feed=feed, views=[heard.append], retry_s=1e9, backlog_bytes=2000)
     for n in range(50):
         ledger.append(said(n))
     folder.unlink()
@@ -155,6 +158,13 @@ def test_what_memory_could_not_keep_is_counted(tmp_path: Path) -> None:
     kept = written(journal.path)
     assert kept == heard[back.count :]
     assert back.count > 0
+    with Subscriber(feed.url, "?from=0") as client:
+        gap, *rest = client.wait_for(1 + len(kept))
+    feed.stop()
+    assert rest == kept
+    assert gap == events.StreamGap(
+        session="s", from_epoch="", from_=0, epoch=heard[0].epoch, to=back.count + 1, reason="not_kept"
+    )
     assert Journal.reopen(journal.path).clean
 
 
