@@ -1,0 +1,234 @@
+"""The segmenter on real speech: boundaries, order, and that nothing which was said is lost."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from core_models.errors import UsageError
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+from realtime.utterances import Endpointing, Rejected, Segment, Segmenter, SpeechStarted, Utterance
+
+Samples = NDArray[np.float32]
+MS = SAMPLE_RATE // 1000
+
+
+@pytest.fixture(scope="module")
+def clips(librivox: list[tuple[str, Samples]]) -> list[Samples]:
+    return [samples for _, samples in librivox]
+
+
+def quiet(ms: int, seed: int = 0) -> Samples:
+    """A quiet room: noise at -72 dBFS."""
+    return (np.random.default_rng(seed).standard_normal(ms * MS) * 2.5e-4).astype(np.float32)
+
+
+def spoken(clip: Samples) -> tuple[int, int]:
+    """First and last sample of what is said: 10 ms frames within 25 dB of the loud ones, two of three in a row."""
+    frames = clip[: len(clip) // 160 * 160].reshape(-1, 160)
+    level = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)
+    loud = np.convolve(level > np.percentile(level, 95) - 25, np.ones(3), "same") >= 2
+    at = np.flatnonzero(loud)
+    return int(at[0]) * 160, (int(at[-1]) + 1) * 160
+
+
+def conversation(clips: list[Samples], gaps_ms: list[int]) -> tuple[Samples, list[tuple[int, int]]]:
+    """Clips with silences of `gaps_ms` before each, and (start, end) of what is said in each, in samples."""
+    parts: list[Samples] = []
+    turns = []
+    at = 0
+    for number, gap in enumerate(gaps_ms):
+        clip = clips[number % len(clips)]
+        first, last = spoken(clip)
+        parts += [quiet(gap, number), clip[first:last]]
+        turns.append((at + gap * MS, at + gap * MS + last - first))
+        at = turns[-1][1]
+    return np.concatenate([*parts, quiet(1_000)]), turns
+
+
+def segments(stream: Samples, config: Endpointing | None = None, sizes: list[int] | None = None) -> list[Segment]:
+    """What a segmenter finds when the stream arrives in chunks of `sizes` samples, over and over."""
+    segmenter = Segmenter("s", config or Endpointing())
+    found: list[Segment] = []
+    at, turn = 0, 0
+    while at < len(stream):
+        size = sizes[turn % len(sizes)] if sizes else 1_600
+        found += segmenter.feed(AudioChunk("s", at, stream[at : at + size]))
+        at, turn = at + size, turn + 1
+    return found + segmenter.flush()
+
+
+def utterances(found: list[Segment]) -> list[Utterance]:
+    return [s for s in found if isinstance(s, Utterance)]
+
+
+def described(found: list[Segment]) -> list[tuple[object, ...]]:
+    """Segments as comparable values."""
+    return [
+        (s.start_ms, s.end_ms, s.decided_ms, s.samples_start, s.cut, s.samples.tobytes())
+        if isinstance(s, Utterance)
+        else (s,)
+        for s in found
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9_000), min_size=1, max_size=12))
+def test_boundaries_do_not_depend_on_chunk_sizes(clips: list[Samples], sizes: list[int]) -> None:
+    """However a stream of real speech is chunked, segments are the same to the sample."""
+    stream, _ = conversation(clips, [700, 500, 900])
+    config = Endpointing(longest_ms=5_000)  # so that cuts are among them
+    assert described(segments(stream, config, sizes)) == described(segments(stream, config, [len(stream)]))
+
+
+def test_every_turn_is_an_utterance_with_its_first_and_last_word(clips: list[Samples]) -> None:
+    """Turns half a second and more apart become one utterance each, and no sound of them is left out."""
+    stream, turns = conversation(clips, [600, 700, 1_000, 1_500, 2_000])
+    found = utterances(segments(stream))
+    assert len(found) == len(turns)
+    for utterance, (start, end) in zip(found, turns, strict=True):
+        assert utterance.samples_start <= start
+        assert utterance.samples_start + len(utterance.samples) >= end
+        assert abs(utterance.start_ms - start // MS) <= 250
+        assert abs(utterance.end_ms - end // MS) <= 150
+        at = utterance.samples_start
+        np.testing.assert_array_equal(utterance.samples, stream[at : at + len(utterance.samples)])
+
+
+def test_an_utterance_is_decided_one_hangover_after_its_last_voiced_frame(clips: list[Samples]) -> None:
+    """`decided_ms` is media time, so that the dialogue's order does not depend on how fast anything ran."""
+    stream, _ = conversation(clips, [600, 1_500])
+    for hangover in (200, 400, 700):
+        for utterance in utterances(segments(stream, Endpointing(hangover_ms=hangover))):
+            assert utterance.decided_ms - utterance.end_ms == hangover
+
+
+def test_each_start_is_followed_by_its_own_end(clips: list[Samples]) -> None:
+    """SpeechStarted and its Utterance or Rejected alternate, and agree on when speech began."""
+    stream, _ = conversation(clips, [600, 400, 450, 500, 700, 300])
+    found = segments(stream, Endpointing(longest_ms=5_000))
+    for started, ended in zip(found[::2], found[1::2], strict=True):
+        assert isinstance(started, SpeechStarted)
+        assert isinstance(ended, Utterance | Rejected)
+        assert started.start_ms == ended.start_ms
+        assert started.start_ms < started.decided_ms <= ended.decided_ms
+
+
+def test_utterances_never_overlap(clips: list[Samples]) -> None:
+    """The pre-roll of an utterance stops where the samples of the one before it end."""
+    stream, _ = conversation(clips, [500, 260, 300, 320, 350, 420, 450, 500])
+    found = utterances(segments(stream, Endpointing(hangover_ms=200, preroll_ms=1_000, cut_search_ms=2_000)))
+    assert len(found) > 5
+    for before, after in pairwise(found):
+        assert before.samples_start + len(before.samples) <= after.samples_start
+
+
+def test_long_speech_is_cut_and_nothing_of_it_dropped(clips: list[Samples]) -> None:
+    """A monologue comes out in pieces no longer than allowed, which joined are the monologue."""
+    bounds = [spoken(clip) for clip in clips]
+    monologue = np.concatenate([clip[a:b] for clip, (a, b) in zip(clips, bounds, strict=True)])
+    stream = np.concatenate([quiet(600), monologue, quiet(1_000)])
+    found = utterances(segments(stream, Endpointing(longest_ms=6_000, hangover_ms=1_500)))
+    assert [u.cut for u in found] == [True] * (len(found) - 1) + [False]
+    assert len(found) >= 4
+    assert all(len(u.samples) <= 6_000 * MS for u in found)
+    joined = np.concatenate([u.samples for u in found])
+    np.testing.assert_array_equal(joined, stream[found[0].samples_start :][: len(joined)])
+    assert found[0].samples_start <= 600 * MS
+    assert found[-1].samples_start + len(found[-1].samples) >= 600 * MS + len(monologue)
+
+
+def test_long_speech_is_cut_in_its_quietest_moment(clips: list[Samples]) -> None:
+    """Where a speaker pauses shortly before the longest length is reached, the cut falls into that pause."""
+    first, last = spoken(clips[0])
+    speech = clips[0][first:last]
+    pause = 4_500
+    stream = np.concatenate([quiet(600), speech[: pause * MS], quiet(200), speech[: 5_000 * MS], quiet(1_000)])
+    cut = utterances(segments(stream, Endpointing(longest_ms=6_500)))[0]
+    assert cut.cut
+    end = cut.samples_start + len(cut.samples)
+    assert (600 + pause) * MS <= end <= (600 + pause + 200) * MS
+
+
+def test_a_click_is_rejected_and_says_why(clips: list[Samples]) -> None:
+    """Speech shorter than the shortest is announced as rejected, with the reason."""
+    first, _ = spoken(clips[0])
+    blip = clips[0][first : first + 350 * MS]
+    stream = np.concatenate([quiet(600), blip, quiet(1_000)])
+    found = segments(stream, Endpointing(shortest_ms=700))
+    assert [type(s) for s in found] == [SpeechStarted, Rejected]
+    assert isinstance(found[1], Rejected)
+    assert found[1].reason == "too_short"
+
+
+@pytest.mark.parametrize("gap_ms", [450, 3_000, 36_000_000], ids=["pause", "seconds", "ten hours"])
+def test_a_jump_of_the_clock_is_silence(clips: list[Samples], gap_ms: int) -> None:
+    """Speech before a gap ends in it, speech after it keeps its place on the media clock."""
+    first, last = spoken(clips[1])
+    speech = clips[1][first:last]
+    after = 600 * MS + len(speech) + gap_ms * MS + 7
+    segmenter = Segmenter("s", Endpointing())
+    found = segmenter.feed(AudioChunk("s", 0, np.concatenate([quiet(600), speech])))
+    found += segmenter.feed(AudioChunk("s", after, np.concatenate([speech, quiet(1_000)])))
+    one, two = utterances(found + segmenter.flush())
+    assert abs(one.end_ms - (600 * MS + len(speech)) // MS) <= 150
+    assert one.decided_ms == one.end_ms + 400
+    assert abs(two.start_ms - after // MS) <= 250
+
+
+def test_a_step_back_of_the_clock_is_refused() -> None:
+    """Chunks of a source that overlap are a mistake of the source and do not pass unseen."""
+    segmenter = Segmenter("s", Endpointing())
+    segmenter.feed(AudioChunk("s", 0, quiet(100)))
+    with pytest.raises(ValueError, match="10 samples before"):
+        segmenter.feed(AudioChunk("s", 100 * MS - 10, quiet(100)))
+
+
+def test_flush_closes_the_open_utterance_and_feeding_may_go_on(clips: list[Samples]) -> None:
+    """A source that is lost in mid-speech loses none of it, and can come back at once."""
+    first, last = spoken(clips[1])
+    speech = clips[1][first:last]
+    segmenter = Segmenter("s", Endpointing())
+    stream = np.concatenate([quiet(600), speech[:-5]])
+    end = len(stream)
+    segmenter.feed(AudioChunk("s", 0, stream))
+    (one,) = utterances(segmenter.flush())
+    np.testing.assert_array_equal(one.samples, stream[one.samples_start :])
+    assert one.decided_ms == end // MS
+    assert segmenter.flush() == []
+    found = segmenter.feed(AudioChunk("s", end, np.concatenate([speech, quiet(1_000)])))
+    assert len(utterances(found)) == 1
+
+
+@pytest.mark.parametrize("colour", ["white", "hum"])
+def test_steady_noise_does_not_speak_for_long(colour: str) -> None:
+    """Steady noise at -30 dBFS, even a hum that webrtcvad takes for a voice, is silence once it is known."""
+    time = np.arange(120 * SAMPLE_RATE) / SAMPLE_RATE
+    noise = np.random.default_rng(5).standard_normal(len(time))
+    if colour == "hum":
+        noise = sum((np.sin(2 * np.pi * 50 * k * time + k) / k for k in range(1, 12)), 0.05 * noise)
+    noise *= 10 ** (-30 / 20) / np.sqrt((noise**2).mean())
+    late = [u for u in utterances(segments(noise.astype(np.float32))) if u.start_ms > 30_000]
+    assert late == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"aggressiveness": 4}, "aggressiveness"),
+        ({"frame_ms": 25}, "frame_ms"),
+        ({"postroll_ms": 500}, "postroll_ms"),
+        ({"longest_ms": 40_000}, "longest_ms"),
+        ({"onset_share": 0.0}, "onset_share"),
+        ({"longest_ms": 3_000}, "cut_search_ms"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(setting: dict[str, float], named: str) -> None:
+    """An impossible setting dies at once, in a sentence that names it."""
+    with pytest.raises(UsageError, match=named):
+        Endpointing(**setting)  # type: ignore[arg-type]
