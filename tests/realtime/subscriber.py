@@ -1,17 +1,21 @@
-"""A client of the feed on a thread of its own, as a program that listens would be."""
+"""Both ends of a feed for the tests: a session that only numbers and publishes, and a program that listens."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from realtime import events
+from realtime.feed import Feed
+from realtime.journal import Journal
+from realtime.ledger import Ledger
 
 
 class Subscriber:
@@ -63,3 +67,37 @@ class Subscriber:
     ) -> None:
         self.connection.close()
         self._thread.join()
+
+
+class Call:
+    """A session with a journal and a feed, without the part that listens."""
+
+    def __init__(self, folder: Path, *, keep: bool = True, **options: Any) -> None:
+        self.session = events.new_id()
+        self.journal = Journal(folder / "sessions" / "a.jsonl") if keep else None
+        self.feed = Feed(self.session, history=self.journal, **{"port": 0, **options})
+        self.ledger = Ledger(self.session, journal=self.journal, feed=self.feed)
+        self.said = 0
+        self.feed.start()
+
+    def say(self, count: int, size: int = 100) -> None:
+        for _ in range(count):
+            self.said += 1
+            self.ledger.append(events.Error(code=str(self.said), message="m" * size, fatal=False))
+
+    @property
+    def epoch(self) -> str:
+        assert self.journal is not None
+        return self.journal.epochs[-1][0]
+
+
+def numbers(messages: list[events.Message]) -> list[int]:
+    """What was said, of messages that are all of the one kind that `Call.say` makes."""
+    assert {type(message) for message in messages} <= {events.Error}
+    return [int(message.code) for message in messages if isinstance(message, events.Error)]
+
+
+HANDSHAKE = (
+    "GET / HTTP/1.1\nHost: localhost\nUpgrade: websocket\nConnection: Upgrade\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13\n"
+)

@@ -1,86 +1,21 @@
 from __future__ import annotations
 
-import contextlib
-import http.client
-import logging
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from subscriber import Subscriber
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from subscriber import HANDSHAKE, Call, Subscriber, numbers
 from websockets.sync.client import connect
 
-from core_models.errors import FeedError, UsageError
 from realtime import events
 from realtime.feed import Feed
 from realtime.journal import Journal
 from realtime.ledger import Ledger
-
-
-class Call:
-    """A session with a journal and a feed, without the part that listens."""
-
-    def __init__(self, folder: Path, *, keep: bool = True, **options: Any) -> None:
-        self.session = events.new_id()
-        self.journal = Journal(folder / "sessions" / "a.jsonl") if keep else None
-        self.feed = Feed(self.session, history=self.journal, **{"port": 0, **options})
-        self.ledger = Ledger(self.session, journal=self.journal, feed=self.feed)
-        self.said = 0
-        self.feed.start()
-
-    def say(self, count: int, size: int = 100) -> None:
-        for _ in range(count):
-            self.said += 1
-            self.ledger.append(events.Error(code=str(self.said), message="m" * size, fatal=False))
-
-    @property
-    def epoch(self) -> str:
-        assert self.journal is not None
-        return self.journal.epochs[-1][0]
-
-
-@pytest.fixture
-def call(tmp_path: Path) -> Iterator[Callable[..., Call]]:
-    made: list[Call] = []
-
-    def make(**options: Any) -> Call:
-        made.append(Call(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.feed.stop(grace=0.2)
-        one.ledger.close()
-
-
-def numbers(messages: list[events.Message]) -> list[int]:
-    """What was said, of messages that are all of the one kind that `Call.say` makes."""
-    assert {type(message) for message in messages} <= {events.Error}
-    return [int(message.code) for message in messages if isinstance(message, events.Error)]
-
-
-def request(url: str, text: str) -> bytes:
-    """What the feed answers to raw bytes, until it closes the connection."""
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0)) as raw:
-        raw.sendall(text.replace("\n", "\r\n").encode())
-        answer = b""
-        while piece := raw.recv(65536):
-            answer += piece
-    return answer
-
-
-HANDSHAKE = (
-    "GET / HTTP/1.1\nHost: localhost\nUpgrade: websocket\nConnection: Upgrade\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13\n"
-)
 
 
 def test_a_new_client_gets_what_follows_in_order(call: Callable[..., Call]) -> None:
@@ -320,156 +255,6 @@ def test_a_burst_beyond_the_queue_does_not_cut_off_who_reads(call: Callable[...,
     with Subscriber(it.feed.url) as reader:
         it.say(5_000)
         assert numbers(reader.wait_for(5_000)) == list(range(1, 5_001))
-
-
-def test_no_more_clients_than_allowed(call: Callable[..., Call]) -> None:
-    """One client too many is closed with 1013, and may come when another has gone."""
-    it = call(max_clients=2)
-    with Subscriber(it.feed.url):
-        with Subscriber(it.feed.url):
-            third = Subscriber(it.feed.url)
-            third.finish()
-            assert third.code == 1013
-        while len(it.feed._clients) == 2:
-            time.sleep(0.01)
-        with Subscriber(it.feed.url) as fourth:
-            it.say(1)
-            assert numbers(fourth.wait_for(1)) == [1]
-
-
-@pytest.mark.parametrize(("messages", "code"), [(["hello"] * 11, 1008), (["x" * 1025], 1009), ([b"\0" * 5000], 1009)])
-def test_a_client_that_talks_is_closed(call: Callable[..., Call], messages: list[str | bytes], code: int) -> None:
-    """Too many messages end in 1008, one that is too long in 1009."""
-    it = call()
-    client = Subscriber(it.feed.url)
-    for message in messages:
-        with contextlib.suppress(ConnectionClosed):
-            client.connection.send(message)
-    client.finish()
-    assert client.code == code
-
-
-def test_a_few_words_are_let_pass(call: Callable[..., Call]) -> None:
-    """Ten messages are ignored, and the client still gets events."""
-    it = call()
-    with connect(it.feed.url) as client:
-        for _ in range(10):
-            client.send("hello")
-        assert client.ping().wait(60)
-        it.say(1)
-        assert b'"code":"1"' in client.recv(decode=False)
-
-
-@pytest.mark.parametrize(
-    ("text", "status"),
-    [
-        (HANDSHAKE + "\n", b"101"),
-        (HANDSHAKE.replace("localhost", "evil.example") + "\n", b"403"),
-        (HANDSHAKE + "Origin: http://evil.example\n\n", b"403"),
-        (HANDSHAKE.replace("GET /", "GET /?from=x") + "\n", b"400"),
-        (HANDSHAKE.replace("GET /", "GET /?from=-1") + "\n", b"400"),
-        (HANDSHAKE.replace("GET /", "GET /?from=" + "9" * 19) + "\n", b"400"),
-        (HANDSHAKE.replace("GET /", "GET /?epoch=01A") + "\n", b"400"),
-        (HANDSHAKE.replace("GET /", "GET /?from=1&from=2") + "\n", b"400"),
-        (HANDSHAKE.replace("GET /", "GET /elsewhere") + "\n", b"404"),
-        (HANDSHAKE.replace("GET /", "POST /") + "\n", b"405"),
-        (HANDSHAKE.replace("Version: 13", "Version: 12") + "\n", b"400"),
-        (HANDSHAKE + "Cookie: " + "x" * 10_000 + "\n\n", b"431"),
-        (HANDSHAKE.replace("GET /", "GET /" + "x" * 10_000) + "\n", b"414"),
-        ("GET / HTTP/1.1\nHost: localhost\n\n", b"200"),
-        ("GET /healthz HTTP/1.1\nHost: localhost\n\n", b"200"),
-        ("GET /healthz HTTP/1.1\nHost: evil.example\n\n", b"403"),
-        ("\x16\x03\x01 not http at all\n\n", b""),
-    ],
-)
-def test_each_request_gets_its_answer(call: Callable[..., Call], text: str, status: bytes) -> None:
-    """What is wrong with a handshake is answered with its status, and the feed lives on."""
-    it = call()
-    address = urlsplit(it.feed.url)
-    with socket.create_connection((address.hostname or "", address.port or 0)) as raw:
-        raw.sendall(text.replace("\n", "\r\n").encode())
-        answer = raw.recv(65536)
-    assert answer[9:12] == status
-    with connect(it.feed.url) as client:
-        it.say(1)
-        assert client.recv()
-
-
-def test_a_handshake_that_never_ends_is_ended(call: Callable[..., Call]) -> None:
-    """A client that sends its request a byte at a time, or nothing, is cut off."""
-    it = call(handshake_s=0.2)
-    assert request(it.feed.url, "GET / HT") == b""
-
-
-def test_handshakes_are_bounded_in_number(call: Callable[..., Call]) -> None:
-    """Of many connections that say nothing only so many stay open."""
-    it = call(max_clients=1, handshake_s=1e9)
-    address = urlsplit(it.feed.url)
-    silent = [socket.create_connection((address.hostname or "", address.port or 0)) for _ in range(40)]
-    cut = 0
-    for raw in silent[18:]:
-        try:
-            cut += raw.recv(1) == b""
-        except ConnectionResetError:
-            cut += 1
-    assert cut == 22
-    assert len(it.feed._connections) == 18
-    for raw in silent:
-        raw.close()
-
-
-def test_the_page_says_how_to_connect(call: Callable[..., Call]) -> None:
-    """Plain HTTP gets a text page that explains the feed."""
-    it = call()
-    plain = http.client.HTTPConnection(urlsplit(it.feed.url).netloc)
-    plain.request("GET", "/")
-    answer = plain.getresponse()
-    assert answer.getheader("Content-Type", "").startswith("text/plain")
-    assert b"?from=N&epoch=E" in answer.read()
-
-
-def test_a_token_lets_in_and_is_never_logged(call: Callable[..., Call], caplog: pytest.LogCaptureFixture) -> None:
-    """Without the token 401, with it events; at no log level does a log hold it."""
-    caplog.set_level(logging.DEBUG)
-    logging.getLogger("websockets.server").setLevel(logging.DEBUG)
-    secret = "correct-horse"
-    it = call(token=secret)
-    for query, headers in (("", {}), ("?token=wrong", {}), ("", {"Authorization": "Bearer wrong"})):
-        with pytest.raises(InvalidStatus) as refused:
-            connect(it.feed.url + query, additional_headers=headers)
-        assert refused.value.response.status_code == 401
-        assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
-    quiet = logging.getLogger("quiet client")
-    quiet.disabled = True
-    for query, headers in ((f"?token={secret}", {}), ("", {"Authorization": f"Bearer {secret}"})):
-        with connect(it.feed.url + query, additional_headers=headers, logger=quiet) as client:
-            it.say(1)
-            assert client.recv()
-    request(it.feed.url, f"GET /?token={secret} HTTP/9\n\n")
-    assert secret not in caplog.text
-
-
-def test_a_taken_port_is_one_sentence(call: Callable[..., Call]) -> None:
-    """Where another program listens the feed says so and what to do."""
-    taken = urlsplit(call().feed.url).port
-    with pytest.raises(FeedError, match=f"cannot listen on 127.0.0.1:{taken} .*in use.*another"):
-        Feed("s", port=taken or 0).start()
-
-
-def test_an_address_that_does_not_exist_is_one_sentence() -> None:
-    """A host that is not this machine's is a FeedError."""
-    with pytest.raises(FeedError, match=r"cannot listen on 192\.0\.2\.1:0"):
-        Feed("s", host="192.0.2.1", port=0, token="t").start()
-
-
-def test_what_would_open_the_feed_to_others_is_refused() -> None:
-    """No token and an address beyond this machine, or a port that is none, are usage errors before anything runs."""
-    with pytest.raises(UsageError, match="without a token"):
-        Feed("s", host="0.0.0.0")
-    with pytest.raises(UsageError, match="port 70000"):
-        Feed("s", port=70000)
-    with pytest.raises(FeedError, match="start it first"):
-        _ = Feed("s").url
 
 
 def test_stopping_gives_out_all_that_was_published(call: Callable[..., Call]) -> None:
