@@ -21,7 +21,7 @@ from typing import BinaryIO, Literal
 
 import structlog
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
@@ -101,6 +101,7 @@ class Listen:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one session and return its exit code."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog="python -m realtime.listen", description=__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of these options")
     parser.add_argument("--list-devices", action="store_true", help="show microphones and cameras, and end")
