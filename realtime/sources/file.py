@@ -28,8 +28,8 @@ _SKEW_S = 2.0
 """Sound waits no longer than this for pictures of its time: badly interleaved files must not be held in memory."""
 _BROKEN_OFF_S = 1.0
 """A recording that ends this much before its stated length has been cut off."""
-_STATES_LENGTH = ("matroska", "mp4", "wav", "flac")
-"""Containers whose header states the length; the length of others (mp3, aac) is an estimate."""
+_STATES_LENGTH = ("matroska", "mp4", "flac")
+"""Containers whose header states the length; that of others is estimated from their size."""
 _BROKEN_MOST = 10_000
 """A demuxer that fails for ever would never end."""
 _WIDEST = 1280
@@ -94,7 +94,8 @@ class FileSource:
         try:
             with container:
                 self._deliver(items, sink)
-            end = SourceStatus(self.name, self.kind, "ended", reading.verdict())
+                why = "The recording was stopped." if self._stop.is_set() else reading.verdict()
+            end = SourceStatus(self.name, self.kind, "ended", why)
         finally:  # a session waits for this word, whatever became of the thread
             sink.status(end)
 
@@ -155,6 +156,7 @@ class _Reading:
         self._film = films[0] if films and video_fps > 0 else None
         self._origin = (container.start_time or 0) / 1_000_000
         self._broken = 0
+        self._missing = 0.0  # seconds without sound between sound
         self._pictures = 0
         self._picture_due = 0.0
         self._seen_to = 0.0  # seconds up to which pictures were read
@@ -184,6 +186,8 @@ class _Reading:
         said = []
         if self._broken:
             said.append(f"{self._broken} damaged pieces of it were skipped")
+        if self._missing:
+            said.append(f"{self._missing:.1f} s of its sound are missing")
         reached = max(self._heard_to, self._seen_to)
         stated = (self._container.duration or 0) / 1_000_000
         whole = self._film is not None or not self._container.streams.video  # all was read that has a length
@@ -242,6 +246,7 @@ class _Reading:
             self._rate = frame.sample_rate
             self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, len(self._channels), dtype="float32")
             if at - self._heard_to > _JUMP_S:
+                self._missing += at - self._heard_to if self._next else 0.0
                 self._heard_to = at
                 self._next = max(self._next, round(at * SAMPLE_RATE))
         self._heard_to += len(samples) / self._rate
