@@ -194,9 +194,10 @@ class _Timeline:
         yield from self._given(self._resampler.resample_chunk(block.frames.mean(axis=1)))
 
     def rest(self) -> Iterator[AudioChunk]:
-        """What the resampler still held."""
+        """What the resampler still held; a block after it is placed by the clock again."""
         if self._resampler is not None:
             yield from self._given(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            self._resampler = None
 
     def _begin(self, at: int) -> None:
         self._next = max(self._next, at)
