@@ -288,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
                 verify(folder, name, _known(name))
             console.print(f"{name}: {folder}")
     except TrackerError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]{error}[/]")
+        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), style="red", markup=False)
         return error.exit_code
     return 0
 

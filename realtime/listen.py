@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
             return Exit.OK
         return _listen(options, console)
     except TrackerError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{error}[/]")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
@@ -189,7 +189,7 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
         folder = options.journal or default_folder()
         sweep(folder, options.retention_days)
         journal = Journal(journal_path(folder, session))
-        console.print(f"[dim]journal: {journal.path}[/]", soft_wrap=True)
+        console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
     feed = None
     if options.port >= 0:
         feed = Feed(
@@ -202,7 +202,7 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
         )
         feed.start()
         stack.callback(feed.stop)
-        console.print(f"[dim]feed: {feed.url}[/]", soft_wrap=True)
+        console.print(f"feed: {feed.url}", style="dim", markup=False, soft_wrap=True)
     ledger = Ledger(
         session,
         journal=journal,

@@ -36,19 +36,20 @@ class Terminal:
             case events.EmotionFinal():
                 self._console.print(_result(event), highlight=False, soft_wrap=True)
             case events.UtteranceDiscarded():
-                self._note(event.start_ms, f"left out ({event.reason}): {event.detail}")
+                self._say(f"{_clock(event.start_ms)}  left out ({event.reason}): {event.detail}", "dim")
             case events.SourceStatus():
-                self._console.print(f"[dim]{event.source}: {event.status}. {event.detail}[/]", highlight=False)
+                self._say(f"{event.source}: {event.status}. {event.detail}", "dim")
             case events.StreamDegraded():
                 state = "recovered" if event.recovered else "degraded"
-                self._console.print(f"[yellow]{state}: {event.what} ({event.count} lost). {event.detail}[/]")
+                self._say(f"{state}: {event.what} ({event.count} lost). {event.detail}", "yellow")
             case events.Error():
-                self._console.print(f"[red]{event.message}[/]", highlight=False)
+                self._say(event.message, "red")
             case _:
                 pass
 
-    def _note(self, at_ms: int, words: str) -> None:
-        self._console.print(Text(f"{_clock(at_ms)}  {words}", style="dim"), soft_wrap=True)
+    def _say(self, words: str, style: str) -> None:
+        # As Text: file names and messages may hold what rich would take for markup.
+        self._console.print(Text(words, style=style), soft_wrap=True)
 
 
 def _result(event: events.EmotionFinal) -> Text:
