@@ -230,7 +230,7 @@ def test_samples_are_counted_from_when_the_first_was_heard(rate: int, librivox: 
     """At any rate of the device the sound is mono at 16 kHz and gapless, however the callbacks jitter."""
     speech = librivox[1][1]
     at_rate = soxr.resample(speech, SAMPLE_RATE, rate, quality="VHQ").astype(np.float32)
-    stereo = np.stack([at_rate * 2, at_rate * 0], axis=1)
+    stereo = np.stack([at_rate * 0, at_rate * 2], axis=1)
     keeper = placed(_Timeline("m", rate), blocks(stereo, rate, [0, 40, 15]))
     heard = keeper.sound()
     assert keeper.chunks[0].start == SAMPLE_RATE
