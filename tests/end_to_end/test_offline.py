@@ -16,13 +16,13 @@ pytestmark = pytest.mark.weights
 
 # Runs the program with every outgoing connection and name look-up of Python written down.
 _WATCHED = """
-import runpy, sys
+import sys
 def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
         print("OUTGOING", event, arguments, file=sys.stderr)
 sys.addaudithook(watch)
-sys.argv = ["realtime.listen", *sys.argv[1:]]
-runpy.run_module("realtime.listen", run_name="__main__")
+from realtime.listen import main
+raise SystemExit(main(sys.argv[1:]))
 """
 
 
