@@ -116,7 +116,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = _folder(name_or_path)
+    folder = locate(name_or_path)
     name = folder.name
     sidecar = _sidecar(name, _read(folder / SIDECAR))
     config = _config(name, sidecar)
@@ -140,7 +140,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
     return Checkpoint(name, model.eval().requires_grad_(False), sidecar, digest)
 
 
-def _folder(name_or_path: str | Path) -> Path:
+def locate(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint by name or path; CheckpointError names those that ship when there is none."""
     shipped = WEIGHTS / name_or_path
     named = isinstance(name_or_path, str) and Path(name_or_path).name == name_or_path
     folder = shipped if named and shipped.is_dir() else Path(name_or_path)

@@ -1,95 +1,103 @@
-"""`python -m train text | extract | fit | eval | card`: see `python -m train COMMAND --help`.
+"""`python -m train extract | fit | eval | card | text`: options are the fields of a dataclass, configs YAML of them.
 
 Exit codes are those of core_models/errors.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+# OpenMP's threads spin when they wait, which costs most of both cores as soon as anything else runs on them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from rich.console import Console
 
-from core_models.errors import Exit, TrackerError
+from core_models.errors import Exit, TrackerError, UsageError
+from core_models.sdt import SDTConfig
 from train.card import CardConfig, write_card
-from train.corpora.fer2013 import read_fer2013
-from train.corpora.meld import read_meld
-from train.corpora.ravdess import read_ravdess
-from train.evaluate import EvalConfig, evaluate, show
-from train.extract import extract
-from train.extractors import open_extractor
+from train.evaluate import EvalConfig, evaluate, tell
+from train.extract import ExtractConfig, extract_corpus
 from train.fit import FitConfig, fit
 from train.text import TextConfig, fit_text
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def _fit(config: FitConfig) -> None:
+    fit(config)
 
 
-@dataclass(frozen=True)
-class ExtractConfig:
-    """Which features of which corpus are put into the feature store."""
-
-    root: Path
-    """Folder of the corpus, in its owner's layout."""
-    corpus: Literal["meld", "ravdess", "fer2013"]
-    """Which corpus that is."""
-    modality: Literal["text", "voice", "face"]
-    """Which feature."""
-    weights: str
-    """Name of the weights behind it (configs/models.yaml), or their folder."""
-    adapter: str | None = None
-    """Text adapter: a name under core_models/weights, or a folder."""
-    split: str = "train"
-    """Split of MELD or FER-2013."""
-    store: Path = Path(".cache/features")
-    """Folder of the feature store; what it has is not computed again."""
+def _evaluate(config: EvalConfig) -> None:
+    tell(evaluate(config), config)
 
 
-def _extract(config: ExtractConfig) -> None:
-    """Fill the feature store from a corpus, and say what was found."""
-    readers: dict[str, Callable[[], Any]] = {
-        "meld": lambda: read_meld(config.root, config.split),
-        "ravdess": lambda: read_ravdess(config.root),
-        "fer2013": lambda: read_fer2013(config.root, config.split),
-    }
-    extractor = open_extractor(config.modality, config.weights, config.adapter)
-    console.print(extract(readers[config.corpus](), extractor, config.store).describe())
+def _text(config: TextConfig) -> None:
+    fit_text(config)
 
 
-_COMMANDS: dict[str, tuple[type, Callable[[Any], object], str]] = {
-    "text": (TextConfig, fit_text, "teach the sentence encoder emotion, in stages"),
-    "extract": (ExtractConfig, _extract, "compute features of a corpus with the live feature code"),
-    "fit": (FitConfig, fit, "train a dialogue model and write its checkpoint"),
-    "eval": (EvalConfig, lambda config: show(evaluate(config), config), "score a checkpoint on a corpus"),
-    "card": (CardConfig, write_card, "write a checkpoint's model card"),
+COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
+    "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
+    "fit": (FitConfig, _fit, "Train a dialogue model."),
+    "eval": (EvalConfig, _evaluate, "Score a checkpoint on a corpus."),
+    "card": (CardConfig, write_card, "Write a checkpoint's model card."),
+    "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def parser() -> ArgumentParser:
+    """The command line: a subcommand for each of COMMANDS, which `--config FILE` fills from a YAML."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m train", description=__doc__)
-    commands = parser.add_subcommands(required=True, dest="command")
-    for name, (kind, _, description) in _COMMANDS.items():
-        command = ArgumentParser(description=description)
-        command.add_argument("--config", action="config", help="a YAML file of these options")
-        command.add_class_arguments(kind)
-        commands.add_subcommand(name, command, help=description)
-    given = parser.instantiate(parser.parse_args(arguments))
-    kind, run, _ = _COMMANDS[given.command]
-    options = {field.name: given[given.command][field.name] for field in fields(kind)}
+    top = ArgumentParser(prog="python -m train", description=__doc__, exit_on_error=False)
+    commands = top.add_subcommands(dest="command")
+    for name, (fields, _, summary) in COMMANDS.items():
+        command = ArgumentParser(description=summary, exit_on_error=False)
+        command.add_argument("--config", action="config", help="YAML with any of the options below.")
+        if fields is FitConfig:
+            command.add_class_arguments(SDTConfig, "model", skip={"dimensions", "classes"}, instantiate=False)
+        command.add_class_arguments(fields, skip={"model"} if fields is FitConfig else None)
+        commands.add_subcommand(name, command, help=summary)
+    return top
+
+
+def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
+    """(subcommand, its dataclass) of a command line. Raises UsageError; SystemExit after --help."""
+    top = parser()
     try:
-        run(kind(**options))
+        parsed = top.parse_args(list(arguments))
+        name = parsed.command
+        own: Namespace = parsed[name]
+        model = own.model.as_dict() if "model" in own and name == "fit" else None
+        made = top.instantiate(parsed)[name]
+    except (ArgumentError, ValueError, TypeError) as error:
+        sentence = " ".join(str(error).split())
+        raise UsageError(f"{sentence.rstrip('.')}; see `python -m train --help`.") from None
+    values = {key: value for key, value in vars(made).items() if key not in ("config", "model")}
+    if model is not None:
+        values["model"] = model
+    return name, COMMANDS[name][0](**values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is one of `core_models.errors.Exit`."""
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    try:
+        name, config = configuration(sys.argv[1:] if arguments is None else arguments)
+        COMMANDS[name][1](config)
     except TrackerError as error:
-        console.print(str(error), style="red", markup=False)
+        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
-        console.print("Interrupted: the last finished pass is kept; go on with the same command and --resume true.")
+        Console(stderr=True).print(
+            "Interrupted: what was finished is kept; run the same command again (fit: with --resume true).",
+            soft_wrap=True,
+        )
         return Exit.INTERRUPTED
     return Exit.OK
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

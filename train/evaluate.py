@@ -1,13 +1,14 @@
-"""Scores of a checkpoint on a corpus: `python -m train eval --checkpoint default --corpus meld ...`."""
+"""Scores a checkpoint on a corpus: `python -m train eval --checkpoint NAME|PATH --corpus NAME --root FOLDER`."""
 
 from __future__ import annotations
 
-import json
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,88 +17,175 @@ from torch import Tensor
 from core_models.checkpoint import Checkpoint, load
 from core_models.errors import DiskError, UsageError
 from core_models.features.spec import MODALITIES
-from core_models.labels import LABEL_SETS, LabelSet
+from core_models.labels import LABEL_SETS
+from core_models.sdt import SDT
+from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus
-from train.corpora.fer2013 import read_fer2013
-from train.corpora.meld import read_meld
-from train.corpora.ravdess import read_ravdess
 from train.dialogues_in_tensors import TensorDialogue, prior_offset, to_tensors
-from train.extract import extract
-from train.extractors import Extractor, open_extractor
+from train.extract import Extracted, extract
+from train.extractors import extractor_of, has
 from train.fit import predict
 from train.objectives.sdt import IGNORED
 from train.scores import score
 
 
-@dataclass(frozen=True)
-class EvalConfig:
-    """What is evaluated on what."""
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(CorpusConfig):
+    """What is scored on what, and how the result is told."""
 
-    root: Path
-    """Folder of the corpus, in its owner's layout."""
-    corpus: Literal["meld", "ravdess", "fer2013"]
-    """Which corpus that is."""
     checkpoint: str = "default"
-    """Name under core_models/weights, or a folder."""
-    split: str = "dev"
-    """Split of MELD (train, dev, test) or FER-2013 (train, validation, test); RAVDESS is split by `actors`."""
-    modalities: tuple[str, ...] = MODALITIES
-    """The others are masked throughout."""
-    actors: tuple[int, ...] = ()
-    """RAVDESS actors; all of them if none is named."""
+    """Name of a checkpoint that ships, or a folder."""
+    modalities: str | None = None
+    """Let the model have only these, such as `text,voice` (default: all that both it and the corpus have)."""
     prior: Literal["checkpoint", "uniform"] = "checkpoint"
-    """Classes as frequent as in the checkpoint's training dialogues, or all alike (for corpora that are balanced)."""
+    """`uniform` takes out the class frequencies that the model learnt (MELD's) before the decision."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is extracted first."""
     json: str | None = None
-    """Write the result as JSON to this file, or with `-` to standard output; else a table is printed."""
+    """Write the result as JSON to this file, `-` for standard output, instead of printing a table."""
 
 
-def evaluate(config: EvalConfig) -> dict[str, Any]:
-    """Score the checkpoint, causal, on whole dialogues, with the features of the live code.
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation. Scores are shares in [0, 1]."""
 
-    An item is left out where its label has no twin in the checkpoint's set or none of its modalities is there;
-    `left_out` counts both. Raises CheckpointError, UsageError, WeightsError.
-    """
+    checkpoint: str
+    digest: str
+    corpus: str
+    split: str
+    subset: str | None
+    n: int
+    """Utterances scored."""
+    weighted_f1: float
+    macro_f1: float
+    accuracy: float
+    uar: float
+    ece: float
+    per_class_f1: dict[str, float]
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    """Rows the truth, columns the prediction, in the order of `labels`."""
+    label_map: str
+    left_out: dict[str, int]
+    """Why utterances of the split were not scored, and how many for each reason."""
+    accuracy_left_out_as_errors: float
+    """Accuracy if every utterance in which nothing was found, or that was broken, counts as wrong."""
+    modalities_used: tuple[str, ...]
+    """Those that at least one scored utterance had."""
+    prior: str
+    """`checkpoint`: the model's own; `uniform`: its class frequencies taken out."""
+    context: str
+    """How much of the dialogue an utterance saw."""
+
+
+def evaluate(config: EvalConfig) -> Result:
+    """Score the checkpoint, causal, on whole dialogues, with `forward`. Raises UsageError, CheckpointError."""
     checkpoint = load(config.checkpoint)
+    corpus = read_corpus(config)
     labels = LABEL_SETS[checkpoint.sidecar.labels]
-    corpus = _read(config)
     if corpus.labels != labels:
         raise UsageError(
             f"{corpus.name} is labelled with {corpus.labels.name}, checkpoint {checkpoint.name} with {labels.name}: "
-            "choose a checkpoint of that label set."
+            "choose a checkpoint of the corpus's own label set."
         )
-    dialogues, missing = _dialogues(config, checkpoint, corpus)
-    if config.prior == "uniform":
-        offset = prior_offset(torch.ones(len(labels)), torch.tensor(checkpoint.sidecar.record["prior"]) * 1e6)
-        dialogues = [replace(d, offset=offset) for d in dialogues]
-    logits, truth = predict(checkpoint.model, dialogues)
-    scores = score(logits / _temperatures(checkpoint, dialogues)[:, None], truth, labels)
-    lines = sum(1 for _ in corpus.lines())
-    return {
-        "checkpoint": checkpoint.name,
-        "digest": checkpoint.digest,
-        "corpus": corpus.name,
-        "split": _split(config),
+    wanted = wanted_modalities(config, checkpoint)
+    extracted = vectors_of(corpus, checkpoint, wanted, config.store)
+    vectors = {m: e.vectors for m, e in extracted.items()}
+    network: SDT = checkpoint.model
+    dialogues = to_tensors(corpus, vectors, network.config.dimensions, network.config.speakers)
+    if not dialogues:
+        raise UsageError(
+            f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
+        )
+    used = tuple(m for i, m in enumerate(MODALITIES) if any(d.present[:, i].any() for d in dialogues))
+    logits, truth = predict(network, with_prior(dialogues, config.prior, checkpoint))
+    scores = score(logits / temperatures(checkpoint, dialogues)[:, None], truth, labels)
+    left_out = Counter[str]()
+    found = {identity for e in extracted.values() for identity in e.vectors}
+    looked = {identity for e in extracted.values() for identity in e.nothing}
+    broken = {identity for e in extracted.values() for identity in e.broken}
+    for line in corpus.lines():
+        if line.label is None:
+            left_out["no label of the set"] += 1
+        elif line.id not in found:
+            reason = "broken" if line.id in broken else "nothing found" if line.id in looked else "no such modality"
+            left_out[reason] += 1
+    missed = left_out["broken"] + left_out["nothing found"]
+    return Result(
+        checkpoint=checkpoint.name,
+        digest=checkpoint.digest,
+        corpus=corpus.name,
+        split=config.split or "all",
+        subset=config.subset,
         **scores.rounded(),
-        "labels": list(labels.labels),
-        "label_map": corpus.label_map,
-        "prior": config.prior,
-        "left_out": lines - len(truth),
-        "modalities_used": sorted(
-            {m for d in dialogues for m, there in zip(MODALITIES, d.present.any(dim=0), strict=True) if there},
-            key=MODALITIES.index,
-        ),
-        "modalities_missing": missing,
-    }
+        labels=labels.labels,
+        label_map=corpus.label_map,
+        left_out={reason: count for reason, count in left_out.items() if count},
+        accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + missed), 4),
+        modalities_used=used,
+        prior=config.prior,
+        context=f"causal, window {network.config.window}" if network.config.causal else "bidirectional",
+    )
 
 
-def show(result: dict[str, Any], config: EvalConfig) -> None:
-    """Print or write what `evaluate` gave. Raises DiskError."""
+def wanted_modalities(config: EvalConfig, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The checkpoint's modalities, or those of them that `config` names. Raises UsageError."""
+    has = tuple(m for m in MODALITIES if m in checkpoint.sidecar.features)
+    if config.modalities is None:
+        return has
+    named = [name.strip() for name in config.modalities.split(",")]
+    unknown = [name for name in named if name not in has]
+    if unknown:
+        raise UsageError(f"Checkpoint {checkpoint.name} has no modality {unknown[0]!r}: choose from {', '.join(has)}.")
+    return tuple(m for m in has if m in named)
+
+
+def vectors_of(
+    corpus: Corpus, checkpoint: Checkpoint, modalities: tuple[str, ...], store: Path
+) -> dict[str, Extracted]:
+    """Modality -> what of it the corpus has, by the features that the checkpoint was trained on.
+
+    Raises CheckpointError where the weights at hand make other features.
+    """
+    extracted = {}
+    for modality in modalities:
+        if not any(has(line, modality) for line in corpus.lines()):
+            continue
+        extractor = extractor_of(checkpoint.sidecar.features[modality])
+        checkpoint.require({modality: extractor.spec})
+        extracted[modality] = extract(corpus, extractor, store)
+    return extracted
+
+
+def with_prior(
+    dialogues: list[TensorDialogue], prior: Literal["checkpoint", "uniform"], checkpoint: Checkpoint
+) -> list[TensorDialogue]:
+    """The dialogues, their logits to be moved to `prior`. Raises UsageError where the checkpoint's is not known."""
+    if prior == "checkpoint":
+        return dialogues
+    learnt = torch.tensor(checkpoint.sidecar.record.get("prior", ()))
+    if len(learnt) != checkpoint.model.config.classes:
+        raise UsageError(f"Checkpoint {checkpoint.name} does not record its prior: leave --prior out.")
+    offset = prior_offset(torch.ones_like(learnt), learnt)
+    return [replace(dialogue, offset=offset) for dialogue in dialogues]
+
+
+def temperatures(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> Tensor:
+    """float32 [n], of each utterance that `predict` counts, in its order, by its own pattern of modalities."""
+    found = []
+    for dialogue in dialogues:
+        for there, label in zip(dialogue.present.tolist(), dialogue.labels.tolist(), strict=True):
+            if label != IGNORED and any(there):
+                pattern = "+".join(m for m, here in zip(MODALITIES, there, strict=True) if here)
+                found.append(checkpoint.sidecar.temperature.get(pattern, 1.0))
+    return torch.tensor(found)
+
+
+def tell(result: Result, config: EvalConfig) -> None:
+    """Print the result as a table, or write it as JSON. Raises DiskError."""
     if config.json is None:
-        Console().print(_table(result))
+        print_table(result, Console())
         return
-    text = json.dumps(result, indent=1) + "\n"
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
     if config.json == "-":
         sys.stdout.write(text)
         return
@@ -109,99 +197,20 @@ def show(result: dict[str, Any], config: EvalConfig) -> None:
         ) from None
 
 
-def _read(config: EvalConfig) -> Corpus:
-    if config.corpus == "meld":
-        return read_meld(config.root, config.split)
-    if config.corpus == "ravdess":
-        return read_ravdess(config.root, config.actors or None)
-    return read_fer2013(config.root, config.split, None)
-
-
-def _split(config: EvalConfig) -> str:
-    if config.corpus != "ravdess":
-        return config.split
-    return f"actors {', '.join(map(str, config.actors))}" if config.actors else "all actors"
-
-
-def _dialogues(
-    config: EvalConfig, checkpoint: Checkpoint, corpus: Corpus
-) -> tuple[list[TensorDialogue], dict[str, int]]:
-    """The corpus as tensors, and for each modality asked for how many lines lack it."""
-    specs = checkpoint.sidecar.features
-    unknown = set(config.modalities) - set(MODALITIES)
-    if unknown:
-        raise UsageError(f"{sorted(unknown)[0]!r} is no modality: use {', '.join(MODALITIES)}.")
-    vectors, missing = {}, {}
-    lines = sum(1 for _ in corpus.lines())
-    for modality in MODALITIES:
-        if modality in config.modalities and modality in specs:
-            extractor = _extractor(checkpoint, modality)
-            checkpoint.require({modality: extractor.spec})
-            vectors[modality] = extract(corpus, extractor, config.store).vectors
-            missing[modality] = lines - len(vectors[modality])
-    dimensions = {m: spec.dimension for m, spec in specs.items()}
-    dialogues = to_tensors(corpus, vectors, dimensions, checkpoint.model.config.speakers)
-    if not dialogues:
-        raise UsageError(
-            f"{corpus.name} has nothing on disk of {', '.join(config.modalities)} that {checkpoint.name} knows: "
-            "ask for other modalities."
-        )
-    return dialogues, missing
-
-
-def _extractor(checkpoint: Checkpoint, modality: str) -> Extractor:
-    settings = checkpoint.sidecar.features[modality].settings
-    if modality == "text":
-        adapter = str(settings["adapter"])
-        return open_extractor("text", str(settings["base"]), None if adapter == "none" else adapter)
-    return open_extractor(modality, str(settings["whisper"]) if modality == "voice" else "face-landmarker")
-
-
-def _temperatures(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> Tensor:
-    """float32 [n], the temperature of each counted item's own pattern of modalities, in the order of `predict`."""
-    temperatures = []
-    for dialogue in dialogues:
-        for there, label in zip(dialogue.present.tolist(), dialogue.labels.tolist(), strict=True):
-            if label != IGNORED and any(there):
-                pattern = "+".join(m for m, here in zip(MODALITIES, there, strict=True) if here)
-                temperatures.append(checkpoint.sidecar.temperature.get(pattern, 1.0))
-    return torch.tensor(temperatures)
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table("", "%", title=f"{result['checkpoint']} on {result['corpus']} {result['split']}, n = {result['n']}")
-    for name in ("weighted_f1", "macro_f1", "accuracy", "uar", "ece"):
-        table.add_row(name, f"{100 * result[name]:.1f}")
-    for label, value in result["per_class_f1"].items():
-        table.add_row(f"F1 {label}", f"{100 * value:.1f}")
-    for name in ("modalities_used", "label_map", "left_out", "prior"):
-        table.add_row(name, str(result[name]))
-    return table
-
-
-def draw_confusion(result: dict[str, Any], labels: LabelSet, path: Path) -> None:
-    """The confusion matrix of one result as a PNG, rows the truth, each row in shares of its class."""
-    from matplotlib.figure import Figure
-
-    counts = torch.tensor(result["confusion"])
-    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    figure = Figure(figsize=(4.5, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(
-        title=f"{result['corpus']} {result['split']}: {' + '.join(result['modalities_used'])}",
-        xlabel="said",
-        ylabel="labelled",
-        xticks=range(len(labels)),
-        yticks=range(len(labels)),
+def print_table(result: Result, console: Console) -> None:
+    """The result for people: scores, and the confusion matrix with each class's F1."""
+    console.print(
+        f"{result.checkpoint} ({result.digest[:8]}) on {result.corpus} {result.split} {result.subset or ''}: "
+        f"{result.n} utterances, {', '.join(result.modalities_used)}, {result.context}, prior: {result.prior}, "
+        f"labels: {result.label_map}, left out: {result.left_out or 'none'}",
+        highlight=False,
     )
-    axes.set_xticklabels(labels.labels, rotation=45, ha="right")
-    axes.set_yticklabels(labels.labels)
-    for row in range(len(labels)):
-        for column in range(len(labels)):
-            dark = float(shares[row, column]) > 0.5
-            axes.text(
-                column, row, str(int(counts[row, column])), ha="center", va="center", fontsize=7,
-                color="white" if dark else "black",
-            )
-    figure.savefig(path, dpi=110)
+    console.print(
+        f"weighted F1 {result.weighted_f1:.1%}  macro F1 {result.macro_f1:.1%}  accuracy {result.accuracy:.1%}  "
+        f"UAR {result.uar:.1%}  ECE {result.ece:.3f}",
+        highlight=False,
+    )
+    table = Table("truth \\ predicted", *result.labels, "F1")
+    for label, row in zip(result.labels, result.confusion, strict=True):
+        table.add_row(label, *map(str, row), f"{result.per_class_f1[label]:.1%}")
+    console.print(table)

@@ -43,7 +43,7 @@ def export(run: Run, folder: Path) -> None:
             "run": run.config.fingerprint(),
             "commit": _commit(),
             "finished": datetime.now(UTC).date().isoformat(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "data": material.counts,
             "parameters": sum(p.numel() for p in run.network.parameters()),
             "passes": run.progressed.epoch,

@@ -11,32 +11,50 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core_models.errors import MediaError
+from core_models.features.spec import MODALITIES
+from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, Line
-from train.extractors import Extractor
+from train.extractors import Extractor, Features, has, open_extractor
 from train.store import FeatureStore
 
 console = Console(stderr=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(CorpusConfig):
+    """Whose features are computed, and by which weights."""
+
+    features: Features = field(default_factory=Features)
+    """The feature code, by the names of its weights."""
+    store: Path = Path(".cache/features")
+    """Folder of the feature store; what it holds already is not computed again."""
+    threads: int = 2
+    """CPU threads."""
+
+
 @dataclass
 class Extracted:
-    """What one modality of a corpus gave: `vectors` by line id; the rest is the report."""
+    """What one modality of a corpus gave, by line id.
+
+    `nothing`: looked, and found nothing (no face); `without`: no such modality on disk; `broken`: line id -> what
+    is wrong with its clip; `computed` and `kept` count vectors made now and taken from the store.
+    """
 
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     computed: int = 0
     kept: int = 0
-    nothing_found: int = 0
-    without: int = 0
-    broken: list[str] = field(default_factory=list)
+    nothing: set[str] = field(default_factory=set)
+    without: set[str] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line: how many vectors there are, and where the other lines went."""
         parts = [f"{len(self.vectors)} vectors ({self.computed} computed, {self.kept} from the store)"]
-        if self.nothing_found:
-            looked = self.nothing_found + len(self.vectors)
-            parts.append(f"nothing found in {self.nothing_found} ({len(self.vectors) / looked:.1%} found)")
+        if self.nothing:
+            looked = len(self.nothing) + len(self.vectors)
+            parts.append(f"nothing found in {len(self.nothing)} ({len(self.vectors) / looked:.1%} found)")
         if self.without:
-            parts.append(f"{self.without} lines without this modality on disk")
+            parts.append(f"{len(self.without)} lines without this modality on disk")
         if self.broken:
             parts.append(f"{len(self.broken)} broken and skipped")
         return ", ".join(parts)
@@ -55,15 +73,15 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
         try:
             key = extractor.key(line)
         except MediaError as error:
-            _skip(result, error)
+            _skip(result, line, error)
             continue
         if key is None:
-            result.without += 1
+            result.without.add(line.id)
             continue
         keys[line.id] = key
         if key not in store:
             todo.setdefault(key, line)
-    result.kept = len(keys) - len(todo)
+    result.kept = sum(key in store for key in keys.values())
     if todo:
         _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}")
     for identity, key in keys.items():
@@ -71,15 +89,13 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
             continue
         vector = store[key]
         if vector is None:
-            result.nothing_found += 1
+            result.nothing.add(identity)
         else:
             result.vectors[identity] = vector
     return result
 
 
-def _compute(
-    todo: dict[str, Line], extractor: Extractor, store: FeatureStore, result: Extracted, title: str
-) -> None:
+def _compute(todo: dict[str, Line], extractor: Extractor, store: FeatureStore, result: Extracted, title: str) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     items = list(todo.items())
     try:
@@ -90,7 +106,7 @@ def _compute(
                 try:
                     vectors = extractor.vectors([line for _, line in batch])
                 except MediaError as error:  # batches of what can be broken hold one line
-                    _skip(result, error)
+                    _skip(result, batch[0][1], error)
                 else:
                     for (key, _), vector in zip(batch, vectors, strict=True):
                         store.put(key, vector)
@@ -100,6 +116,23 @@ def _compute(
         store.flush()
 
 
-def _skip(result: Extracted, error: MediaError) -> None:
-    result.broken.append(str(error))
+def _skip(result: Extracted, line: Line, error: MediaError) -> None:
+    result.broken[line.id] = str(error)
     console.print(f"skipped: {error}", highlight=False)
+
+
+def extract_corpus(config: ExtractConfig) -> None:
+    """Fill the store with every modality that the corpus has on disk; says what it found of each.
+
+    Raises UsageError, WeightsError, DiskError.
+    """
+    corpus = read_corpus(config)
+    for modality in MODALITIES:
+        weights = getattr(config.features, modality)
+        if not any(has(line, modality) for line in corpus.lines()):
+            console.print(f"{modality}: {corpus.name} has none on disk, so it is missing", highlight=False)
+        elif weights is not None:
+            adapter = config.features.adapter if modality == "text" else None
+            extractor = open_extractor(modality, weights, adapter, config.threads)
+            extracted = extract(corpus, extractor, config.store)
+            console.print(f"{modality}: {extracted.describe()} [{extractor.spec.describe()}]", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
+from core_models.checkpoint import WEIGHTS
 from core_models.errors import MediaError, UsageError
 from core_models.features.face import FaceFeature
 from core_models.features.spec import MODALITIES, FeatureSpec
@@ -24,6 +26,20 @@ from train.store import digest
 
 SAMPLE_RATE = 16_000
 SHORTEST_S = 0.1
+
+
+@dataclass(frozen=True)
+class Features:
+    """Names of the weights behind each modality (configs/models.yaml, or folders); null leaves a modality out."""
+
+    text: str | None = "minilm-l6"
+    """Sentence encoder."""
+    adapter: str | None = None
+    """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
+    voice: str | None = "whisper-base"
+    """Whisper, whose encoder states are the voice."""
+    face: str | None = "face-landmarker"
+    """MediaPipe's face landmarker."""
 
 
 class Extractor(Protocol):
@@ -98,6 +114,11 @@ class FaceExtractor:
         return pooled
 
 
+def has(line: Line, modality: str) -> bool:
+    """Whether the corpus has that modality of the line on disk."""
+    return {"text": bool(line.text), "voice": line.audio is not None, "face": line.image is not None}[modality]
+
+
 def sound(line: Line) -> NDArray[np.float32]:
     """The line's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
     try:
@@ -130,14 +151,21 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
     raise UsageError(f"{modality!r} is no modality: use {', '.join(MODALITIES)}.")
 
 
+def extractor_of(spec: FeatureSpec) -> Extractor:
+    """The extractor of a checkpoint's feature, by the names in its settings. Raises WeightsError, UsageError."""
+    if spec.modality == "text":
+        adapter = str(spec.settings["adapter"])
+        return open_extractor("text", str(spec.settings["base"]), None if adapter == "none" else adapter)
+    return open_extractor(spec.modality, str(spec.settings.get("whisper", spec.name)))
+
+
 def adapter_folder(adapter: str | None) -> Path | None:
     """The folder of a text adapter given by path or by its name under core_models/weights. Raises UsageError."""
     if adapter is None:
         return None
-    import core_models
-
-    for folder in (Path(adapter), Path(core_models.__file__).parent / "weights" / adapter):
+    for folder in (WEIGHTS / adapter, Path(adapter)):
         if folder.is_dir():
             return folder
-    raise UsageError(f"There is no text adapter {adapter!r}: give a folder, or the name of one under "
-                     "core_models/weights.")
+    raise UsageError(
+        f"There is no text adapter {adapter!r}: give a folder, or the name of one under core_models/weights."
+    )

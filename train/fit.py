@@ -21,7 +21,8 @@ from torch import Tensor
 from core_models.errors import TrackerError, UsageError
 from core_models.sdt import SDT, SDTConfig
 from train.dialogues_in_tensors import Batch, TensorDialogue, collate
-from train.material import Data, Features, Material, gather
+from train.extractors import Features
+from train.material import Data, Material, gather
 from train.mixture import MixtureOptions
 from train.objectives.sdt import SDTObjective
 from train.scores import Scores, score
@@ -58,8 +59,8 @@ class FitConfig:
     """Passes over the training dialogues at most."""
     patience: int = 8
     """Passes without a better validation score after which training ends."""
-    feature_dropout: float = 0.0
-    """Share of input dimensions put to their mean, drawn anew for each vector."""
+    feature_dropout: dict[str, float] = field(default_factory=dict)
+    """Modality -> share of its input dimensions put to their mean, drawn anew for each vector."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     seed: int = 0
@@ -177,18 +178,17 @@ class Run:
 
     def _epoch(self, number: int) -> dict[str, float]:
         config = self.config
-        dialogues = self.material.training.epoch(number)
-        starts = range(0, len(dialogues), config.batch)[: config.steps]
+        batches = self.material.training.epoch(number, config.batch)[: config.steps]
         sums = torch.zeros(4)
         self.model.train()
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
         with Progress(
             TextColumn(f"pass {number + 1}/{config.epochs}"), *columns, console=self.console, transient=True
         ) as progress:
-            task = progress.add_task("", total=len(starts), loss=math.nan)
-            for step, start in enumerate(starts):
-                self._set_rate((number * len(starts) + step) / (config.epochs * len(starts)))
-                batch = collate(dialogues[start : start + config.batch]).to(self.fabric.device)
+            task = progress.add_task("", total=len(batches), loss=math.nan)
+            for step, dialogues in enumerate(batches):
+                self._set_rate((number + step / len(batches)) / config.epochs)
+                batch = collate(dialogues).to(self.fabric.device)
                 sums += self._step(batch)
                 if not sums.isfinite().all():
                     raise Diverged(
@@ -197,7 +197,7 @@ class Run:
                     )
                 progress.update(task, advance=1, loss=float(sums[0]) / (step + 1))
         names = ("loss", "task", "ce", "kl")
-        return {name: float(value) / len(starts) for name, value in zip(names, sums, strict=True)}
+        return {name: float(value) / len(batches) for name, value in zip(names, sums, strict=True)}
 
     def _step(self, batch: Batch) -> Tensor:
         features = {m: self._drop(m, x) for m, x in batch.features.items()}
@@ -214,10 +214,11 @@ class Run:
         return torch.stack([losses.total, losses.task, losses.ce.sum(), losses.kl.sum()]).detach().cpu()
 
     def _drop(self, modality: str, x: Tensor) -> Tensor:
-        if not self.config.feature_dropout:
+        share = self.config.feature_dropout.get(modality, 0.0)
+        if not share:
             return x
         mean = self.network.get_buffer(f"{modality}_mean")
-        return torch.where(torch.rand_like(x) < self.config.feature_dropout, mean, x)
+        return torch.where(torch.rand_like(x) < share, mean, x)
 
     def _set_rate(self, done: float) -> None:
         factor = 1.0
@@ -254,7 +255,7 @@ class Run:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.folder / "tensorboard")  # type: ignore[no-untyped-call]
+        return SummaryWriter(self.folder / "tensorboard")
 
     def _tell(self, row: dict[str, Any]) -> None:
         best = "  best" if self.progressed.best_epoch == row["epoch"] else ""
@@ -287,8 +288,8 @@ def predict(model: SDT, dialogues: list[TensorDialogue]) -> tuple[Tensor, Tensor
     model.eval()
     logits, labels = [], []
     with torch.inference_mode():
-        for start in range(0, len(dialogues), 32):
-            batch = collate(dialogues[start : start + 32]).to(device)
+        for start in range(0, len(dialogues), 64):
+            batch = collate(dialogues[start : start + 64]).to(device)
             output = model(batch.features, batch.present, batch.speakers, batch.padding)
             counted = (batch.labels >= 0) & batch.present.any(dim=-1) & ~batch.padding
             logits.append((output.logits + batch.offset)[counted].cpu())
@@ -299,8 +300,9 @@ def predict(model: SDT, dialogues: list[TensorDialogue]) -> tuple[Tensor, Tensor
 def fit(config: FitConfig) -> Path:
     """Train, write the checkpoint, and return its folder.
 
-    The checkpoint is that of the pass with the best mean weighted F1 over SELECTION on the validation dialogues. The corpora's
-    own dev splits and the actors held out for testing are not looked at: `python -m train eval` does that.
+    The checkpoint is that of the pass with the best mean weighted F1 over SELECTION on the validation dialogues.
+    The corpora's own dev splits and the actors held out for testing are not looked at: `python -m train eval` does
+    that.
     """
     from train.export import export
 

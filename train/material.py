@@ -18,9 +18,9 @@ from train.corpora.dialogues import Corpus
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
-from train.dialogues_in_tensors import TensorDialogue, Vectors, class_counts, prior_offset, to_tensors
+from train.dialogues_in_tensors import TensorDialogue, class_counts, prior_offset, to_tensors
 from train.extract import extract
-from train.extractors import open_extractor
+from train.extractors import Features, open_extractor
 from train.mixture import Bank, Mixture, MixtureOptions, patterns
 
 STILL = 1e4  # deviation given to a dimension that never moved in training, so that it says nothing if it moves live
@@ -48,20 +48,6 @@ class Data:
     """RAVDESS actors of whom neither training nor validation hears anything."""
     stills_per_class: int | None = 950
     """At most this many stills of each emotion; all of them where it is null."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """Names of the weights behind each modality (configs/models.yaml, or folders); null leaves a modality out."""
-
-    text: str | None = "minilm-l6"
-    """Sentence encoder."""
-    adapter: str | None = None
-    """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
-    voice: str | None = "whisper-base"
-    """Whisper, whose encoder states are the voice."""
-    face: str | None = "face-landmarker"
-    """MediaPipe's face landmarker."""
 
 
 @dataclass
@@ -105,9 +91,7 @@ class Material:
         )
 
 
-def gather(
-    data: Data, features: Features, options: MixtureOptions, model: dict[str, Any], seed: int
-) -> Material:
+def gather(data: Data, features: Features, options: MixtureOptions, model: dict[str, Any], seed: int) -> Material:
     """Read the corpora, extract what the store lacks, split, and pair. Raises UsageError, WeightsError."""
     meld = read_meld(data.meld, "train")
     corpora: dict[str, tuple[Corpus, Corpus]] = {"meld": meld.split(data.validation_share, data.split_seed)}
@@ -133,7 +117,7 @@ def gather(
         counts[name] = {
             "training lines": sum(line.id in extracted.vectors for line in training.lines()),
             "validation lines": sum(line.id in extracted.vectors for line in held_out.lines()),
-            "not found or broken": extracted.nothing_found + len(extracted.broken),
+            "not found or broken": len(extracted.nothing) + len(extracted.broken),
         }
     specs = {m: specs[m] for m in MODALITIES if m in specs}
     slots, window = (int(model.get(k, getattr(SDTConfig, k))) for k in ("speakers", "window"))

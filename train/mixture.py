@@ -1,9 +1,10 @@
 """Training dialogues whose modalities were never recorded together, and come and go as in a live call.
 
 MELD gives the words, the speakers and the flow; a voice and a face of the same label, from corpora of single
-clips, are put to each line anew in each epoch. Such a pair says nothing about how voices and words go together in life:
-it teaches the gates that each modality carries emotion, and is never quoted as an accuracy. Since every line is one of MELD's,
-the prior is MELD's in every pattern of modalities, and the rarity of neutral among acted clips does not leak in.
+clips, are put to each line anew in each pass. Such a pair says nothing about how voices and words go together in
+life: it teaches the gates that each modality carries emotion, and is never quoted as an accuracy. Since every line
+is one of MELD's, the prior is MELD's in every pattern of modalities, and the rarity of neutral among acted clips
+does not leak in.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from core_models.features.spec import MODALITIES
 from train.corpora.dialogues import Corpus
 from train.dialogues_in_tensors import TensorDialogue, Vectors, class_counts, prior_offset
 
+CLIPS_FOR_ONE = 4  # clips in place of a dialogue, so that a batch of clips holds about as many utterances
+POOL = 16  # batches whose dialogues are sorted by length together: little padding, order still random
+
 
 @dataclass(frozen=True)
 class MixtureOptions:
@@ -29,7 +33,7 @@ class MixtureOptions:
     concatenate: float = 0.5
     """Share of dialogues that are joined to others until they fill the window: long calls exist."""
     constant_pattern: float = 0.5
-    """Share of dialogues in which one pattern of modalities holds throughout; elsewhere each utterance draws its own."""
+    """Share of dialogues under one pattern of modalities throughout; elsewhere each utterance draws its own."""
     everything: float = 0.25
     """Share of draws of a pattern that keep all modalities; the others are drawn evenly from all patterns."""
     clips: float = 0.5
@@ -69,8 +73,8 @@ class Bank:
         column = MODALITIES.index(self.modality)
         features, present = dialogue.features[self.modality].clone(), dialogue.present.clone()
         actor = {
-            int(slot): self._groups[rng.integers(len(self._groups))]
-            for slot in dialogue.speakers.unique()
+            slot: self._groups[rng.integers(len(self._groups))]
+            for slot in sorted(set(dialogue.speakers.tolist()))
             if self._groups
         }
         for row in range(len(dialogue)):
@@ -108,8 +112,8 @@ class Mixture:
             for name, singles in clips.items()
         }
 
-    def epoch(self, number: int) -> list[TensorDialogue]:
-        """The dialogues of one pass in their order."""
+    def epoch(self, number: int, batch: int) -> list[list[TensorDialogue]]:
+        """The batches of one pass in their order: each of `batch` dialogues of like length, or of more clips."""
         rng = np.random.default_rng([self.seed, number])
         chosen = []
         for index in rng.permutation(len(self.dialogues)):
@@ -117,12 +121,13 @@ class Mixture:
             for bank in self.banks:
                 dialogue = bank.attach(dialogue, rng)
             chosen.append(self._permute(self._hide(dialogue, rng), rng))
-        chosen = self._concatenate(chosen, rng)
+        batches = bucketed(self._concatenate(chosen, rng), batch, rng)
         for singles in self.clips.values():
-            count = round(self.options.clips * len(singles))
-            drawn = rng.permutation(len(singles))[:count]
-            chosen += [self._permute(singles[index], rng) for index in drawn]
-        return [chosen[index] for index in rng.permutation(len(chosen))]
+            drawn = rng.permutation(len(singles))[: round(self.options.clips * len(singles))]
+            size = batch * CLIPS_FOR_ONE
+            clips = [self._permute(singles[index], rng) for index in drawn]
+            batches += [clips[start : start + size] for start in range(0, len(clips), size)]
+        return [batches[index] for index in rng.permutation(len(batches))]
 
     def _hide(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Modalities taken away by a random pattern, for the dialogue or for each utterance."""
@@ -155,6 +160,15 @@ class Mixture:
                 joined.append(join(waiting))
                 waiting = []
         return joined + ([join(waiting)] if waiting else [])
+
+
+def bucketed(dialogues: list[TensorDialogue], size: int, rng: np.random.Generator) -> list[list[TensorDialogue]]:
+    """Batches of `size` in random order, dialogues of like length together: little padding."""
+    batches = []
+    for start in range(0, len(dialogues), size * POOL):
+        pool = sorted(dialogues[start : start + size * POOL], key=len)
+        batches += [pool[first : first + size] for first in range(0, len(pool), size)]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def join(dialogues: Sequence[TensorDialogue]) -> TensorDialogue:

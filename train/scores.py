@@ -44,10 +44,7 @@ class Scores:
         """As a dict of plain values, shares to four digits."""
         return {
             "n": self.n,
-            **{
-                name: round(getattr(self, name), 4)
-                for name in ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")
-            },
+            **{name: round(getattr(self, name), 4) for name in ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")},
             "per_class_f1": {label: round(value, 4) for label, value in self.per_class_f1.items()},
             "confusion": self.confusion,
         }

@@ -56,8 +56,9 @@ class FeatureStore:
             if not described.exists():
                 described.write_bytes(msgspec.json.format(msgspec.json.encode(spec)) + b"\n")
         except OSError as error:
-            raise DiskError(f"Features cannot be kept in {root} ({error.strerror}): set --store to a folder "
-                            "that can be written.") from None
+            raise DiskError(
+                f"Features cannot be kept in {root} ({error.strerror}): set --store to a folder that can be written."
+            ) from None
         for path in sorted(self.folder.glob("*.safetensors")):
             self._read(path)
 
@@ -97,8 +98,9 @@ class FeatureStore:
             )
             os.replace(unfinished, path)
         except (OSError, SafetensorError) as error:
-            raise DiskError(f"Features cannot be written to {self.folder} ({error}): free space or set --store "
-                            "to another folder.") from None
+            raise DiskError(
+                f"Features cannot be written to {self.folder} ({error}): free space or set --store to another folder."
+            ) from None
         self._pending.clear()
 
     def _read(self, path: Path) -> None:

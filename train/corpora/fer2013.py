@@ -90,7 +90,7 @@ def still(path: Path) -> NDArray[np.uint8]:
         raise MediaError(f"{path} cannot be decoded: expected a JPEG or PNG picture.")
     large = cv2.resize(grey, (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
     framed = cv2.copyMakeBorder(large, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE)
-    return cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
+    return np.asarray(cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
 @lru_cache(maxsize=4)

@@ -33,9 +33,7 @@ def read_ravdess(root: Path, actors: Collection[int] | None = None) -> Corpus:
         emotion, statement, actor = (int(part) for part in match.groups())
         if actors is not None and actor not in actors:
             continue
-        line = Line(
-            path.stem, f"actor {actor}", _STATEMENTS[statement - 1], _EMOTIONS[emotion - 1], audio=path
-        )
+        line = Line(path.stem, f"actor {actor}", _STATEMENTS[statement - 1], _EMOTIONS[emotion - 1], audio=path)
         dialogues.append(Dialogue(path.stem, (line,), group=f"{actor:02}"))
     if not dialogues:
         raise UsageError(
