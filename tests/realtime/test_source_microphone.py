@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import wave
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,6 +18,7 @@ import pytest
 import soxr
 from keeper import Keeper, alignment
 from numpy.typing import NDArray
+from sound_server import Machine
 
 from core_models.errors import Exit, MicrophoneError
 from realtime.sources.media import SAMPLE_RATE
@@ -26,42 +26,6 @@ from realtime.sources.microphone import _Block, _format, _Timeline, find_microph
 
 Samples = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Machine:
-    """A PulseAudio server of its own, whose null sink is the only microphone there is."""
-
-    def __init__(self, folder: Path, rate: int) -> None:
-        self.environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
-        self.environment["PYTHONPATH"] = str(ROOT)
-        self._rate = rate
-        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", "--realtime=no"]
-        command += ["--high-priority=no", "-L", "module-native-protocol-unix auth-anonymous=1"]
-        command += ["-L", f"module-null-sink sink_name=vmic rate={rate} channels=1 format=s16le"]
-        self._server = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
-        while subprocess.run(["pactl", "info"], env=self.environment, capture_output=True).returncode:
-            assert self._server.poll() is None, "pulseaudio ended"
-            time.sleep(0.05)
-
-    def python(self, program: str, *arguments: str) -> subprocess.Popen[str]:
-        """A Python program on this machine: PortAudio lists devices once a process."""
-        return subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            env=self.environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).parent,
-        )
-
-    def play(self, file: Path) -> None:
-        """Play a recording to its end."""
-        subprocess.run(["paplay", "--device=vmic", str(file)], env=self.environment, check=True)
-
-    def stop(self) -> None:
-        self._server.terminate()
-        self._server.wait()
 
 
 @pytest.fixture(params=[16_000, 44_100], ids=["16 kHz", "44.1 kHz"])
