@@ -27,6 +27,7 @@ from train.extractors import extractor_of, has
 from train.fit import predict
 from train.objectives.sdt import IGNORED
 from train.scores import score
+from train.speech import cut_to_speech
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class EvalConfig(CorpusConfig):
     """Name of a checkpoint that ships, or a folder."""
     modalities: str | None = None
     """Let the model have only these, such as `text,voice` (default: all that both it and the corpus have)."""
+    cut: Literal["clip", "speech"] = "clip"
+    """Sound as the corpus holds it, or cut to its speech as the live run cuts it."""
     prior: Literal["checkpoint", "uniform"] = "checkpoint"
     """`uniform` takes out the class frequencies that the model learnt (MELD's) before the decision."""
     store: Path = Path(".cache/features")
@@ -71,6 +74,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy if every utterance in which nothing was found, or that was broken, counts as wrong."""
     modalities_used: tuple[str, ...]
     """Those that at least one scored utterance had."""
+    cut: str
+    """`clip`: sound as the corpus holds it; `speech`: as the live run cuts it."""
     prior: str
     """`checkpoint`: the model's own; `uniform`: its class frequencies taken out."""
     context: str
@@ -81,6 +86,8 @@ def evaluate(config: EvalConfig) -> Result:
     """Score the checkpoint, causal, on whole dialogues, with `forward`. Raises UsageError, CheckpointError."""
     checkpoint = load(config.checkpoint)
     corpus = read_corpus(config)
+    if config.cut == "speech":
+        corpus = cut_to_speech(corpus)
     labels = LABEL_SETS[checkpoint.sidecar.labels]
     if corpus.labels != labels:
         raise UsageError(
@@ -122,6 +129,7 @@ def evaluate(config: EvalConfig) -> Result:
         left_out={reason: count for reason, count in left_out.items() if count},
         accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + missed), 4),
         modalities_used=used,
+        cut=config.cut,
         prior=config.prior,
         context=f"causal, window {network.config.window}" if network.config.causal else "bidirectional",
     )

@@ -51,7 +51,7 @@ def export(run: Run, folder: Path) -> None:
             "selection": f"mean weighted F1 on validation over {', '.join(run.selection)}",
             "selection_score": round(run.progressed.best, 4),
             "validation": scores,
-            "prior": [round(p, 5) for p in material.prior().tolist()],
+            "prior": [round(p, 5) for p in run.prior().tolist()],
         },
     )
     checkpoint.save(folder, run.network, sidecar)

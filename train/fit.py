@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ class FitConfig:
     """How training dialogues are put together."""
     objective: SDTObjective = field(default_factory=SDTObjective)
     """The training objective."""
+    class_weight: float = 0.0
+    """Lines of a class weigh as its frequency to minus this power: 0 all alike, 1 all classes alike. It shifts the
+    model's prior, and the recorded one with it. In place of `objective.class_weights`."""
     lr: float = 3e-4
     """Peak learning rate of AdamW."""
     decay: float = 1e-2
@@ -83,6 +86,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"schedule is {self.schedule!r}: use cosine or constant.")
+        if self.class_weight and self.objective.class_weights is not None:
+            raise UsageError("class_weight and objective.class_weights cannot both be given: choose one.")
         for name in ("batch", "epochs", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}: expected 1 or more.")
@@ -123,6 +128,9 @@ class Run:
         network = SDT(model_config(config, material))
         for modality, (mean, deviation) in material.statistics().items():
             network.set_statistics(modality, mean, deviation)
+        weights = material.class_weights(config.class_weight)
+        given = config.objective.class_weights
+        self.objective = replace(config.objective, class_weights=given or tuple(weights.tolist()))
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.decay)
         self.network = network
         self.model, self.optimizer = self.fabric.setup(network, optimizer)
@@ -171,6 +179,11 @@ class Run:
         """`predict` with this run's network."""
         return predict(self.network, dialogues)
 
+    def prior(self) -> Tensor:
+        """float32 [C], the frequency of each class in training as the loss weighs it: the prior of the model."""
+        weighted = self.material.class_counts() * torch.tensor(self.objective.class_weights)
+        return weighted / weighted.sum()
+
     @property
     def selection(self) -> list[str]:
         """The patterns that decide which pass is kept: SELECTION, as far as the validation dialogues have them."""
@@ -206,7 +219,7 @@ class Run:
         output = output._replace(
             logits=output.logits + batch.offset, students=output.students + batch.offset[:, :, None]
         )
-        losses = self.config.objective(output, batch.labels, batch.present & ~batch.padding[..., None])
+        losses = self.objective(output, batch.labels, batch.present & ~batch.padding[..., None])
         self.optimizer.zero_grad()
         self.fabric.backward(losses.total)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)

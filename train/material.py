@@ -22,6 +22,7 @@ from train.dialogues_in_tensors import TensorDialogue, class_counts, prior_offse
 from train.extract import extract
 from train.extractors import Features, open_extractor
 from train.mixture import Bank, Mixture, MixtureOptions, patterns
+from train.speech import cut_to_speech
 
 STILL = 1e4  # deviation given to a dimension that never moved in training, so that it says nothing if it moves live
 
@@ -67,10 +68,15 @@ class Material:
         """Modality -> width of its feature vector."""
         return {modality: spec.dimension for modality, spec in self.specs.items()}
 
-    def prior(self) -> Tensor:
-        """float32 [C], share of each class in MELD's training lines: the prior of the model."""
-        counts = class_counts(self.training.dialogues, len(self.labels)).float()
-        return counts / counts.sum()
+    def class_counts(self) -> Tensor:
+        """int64 [C], MELD's training lines of each class."""
+        return class_counts(self.training.dialogues, len(self.labels))
+
+    def class_weights(self, power: float) -> Tensor:
+        """float32 [C], frequency to minus `power`, scaled so that the mean over MELD's training lines is 1."""
+        counts = self.class_counts().float()
+        weights = counts.clamp(min=1) ** -power
+        return weights * counts.sum() / (weights * counts).sum()
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> (mean [d], deviation [d]) over the training vectors."""
@@ -97,6 +103,8 @@ def gather(data: Data, features: Features, options: MixtureOptions, model: dict[
     corpora: dict[str, tuple[Corpus, Corpus]] = {"meld": meld.split(data.validation_share, data.split_seed)}
     if data.ravdess is not None and features.voice is not None:
         ravdess = read_ravdess(data.ravdess)
+        # Both as the corpus holds the clips and as a live run would cut them.
+        ravdess = replace(ravdess, dialogues=ravdess.dialogues + cut_to_speech(ravdess).dialogues)
         corpora["ravdess"] = by_actor(ravdess, data.validation_actors, data.test_actors)
     if data.fer2013 is not None and features.face is not None:
         stills = read_fer2013(data.fer2013, "train", data.stills_per_class)

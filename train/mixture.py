@@ -36,6 +36,9 @@ class MixtureOptions:
     """Share of dialogues under one pattern of modalities throughout; elsewhere each utterance draws its own."""
     everything: float = 0.25
     """Share of draws of a pattern that keep all modalities; the others are drawn evenly from all patterns."""
+    blend: float = 0.0
+    """Share of voices and faces put to a line that are a random point between two clips of its label (mixup,
+    Zhang et al., 2018, within a class)."""
     clips: float = 0.5
     """Single clips added to an epoch as dialogues of one line, under a prior of their own, as a share of each
     corpus of clips."""
@@ -65,10 +68,11 @@ class Bank:
                     self._by_group[dialogue.group][label].append(tensor)
         self._groups = sorted(self._by_group)
 
-    def attach(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+    def attach(self, dialogue: TensorDialogue, rng: np.random.Generator, blend: float = 0.0) -> TensorDialogue:
         """`dialogue` with a clip of its own label at every labelled line that lacks this modality.
 
-        Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue.
+        Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue. `blend` is that
+        of MixtureOptions.
         """
         column = MODALITIES.index(self.modality)
         features, present = dialogue.features[self.modality].clone(), dialogue.present.clone()
@@ -85,6 +89,8 @@ class Bank:
             clips = own or self._by_label.get(label)
             if clips:
                 features[row] = clips[rng.integers(len(clips))]
+                if rng.random() < blend:
+                    features[row].lerp_(clips[rng.integers(len(clips))], float(rng.random()))
                 present[row, column] = True
         return replace(dialogue, features=dialogue.features | {self.modality: features}, present=present)
 
@@ -119,7 +125,7 @@ class Mixture:
         for index in rng.permutation(len(self.dialogues)):
             dialogue = self.dialogues[index]
             for bank in self.banks:
-                dialogue = bank.attach(dialogue, rng)
+                dialogue = bank.attach(dialogue, rng, self.options.blend)
             chosen.append(self._permute(self._hide(dialogue, rng), rng))
         batches = bucketed(self._concatenate(chosen, rng), batch, rng)
         for singles in self.clips.values():
