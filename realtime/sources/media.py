@@ -38,7 +38,7 @@ class VideoFrame:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """Something happened to a source: `opened`, `ended`, `lost` or `absent`, and why in a sentence."""
+    """Something happened to a source: `opened`, `overflow`, `ended`, `lost` or `absent`, and why in a sentence."""
 
     source: str
     kind: str

@@ -18,6 +18,7 @@ from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
 
 _BLOCK_MS = 30
 _WAITING_BLOCKS = 1_000  # 30 s: whoever reads this slowly has lost the call anyway
+_PLACED_TOGETHER = 10
 _SAY_EVERY_MS = 10_000
 
 
@@ -167,39 +168,52 @@ class _Block:
 
 
 class _Timeline:
-    """Places blocks on the media clock: the first by when it was heard, the others by counting samples.
+    """Places blocks on the media clock: the first few by when they were heard, the others by counting samples.
 
-    The clock of a callback jitters by tens of milliseconds, so it is only asked again where PortAudio lost
-    something. What was lost is a gap; `lost_ms` adds it up.
+    A callback can be late, by 100 ms and more when a stream begins, but never early: of a few blocks, the least late
+    says when they began. The clock is asked again only where PortAudio lost something. What was lost is a
+    gap; `lost_ms` adds it up.
     """
 
     def __init__(self, name: str, rate: int) -> None:
         self.lost_ms = 0
         self._name = name
         self._rate = rate
+        self._unplaced: list[_Block] = []
         self._resampler: Any = None
         self._next = 0  # sample at 16 kHz
 
     def place(self, block: _Block) -> Iterator[AudioChunk]:
-        by_clock = block.heard_ms * SAMPLE_RATE // 1000 - self._at_16_khz(len(block.frames))
-        if self._resampler is None:
-            self._begin(by_clock)
-        elif block.dropped or block.overflow:
+        if block.dropped or block.overflow:
             yield from self.rest()
-            before = self._next
-            self._begin(before + self._at_16_khz(block.dropped))
-            if block.overflow:
-                self._begin(by_clock)
-            self.lost_ms += (self._next - before) * 1000 // SAMPLE_RATE
-        yield from self._given(self._resampler.resample_chunk(block.frames.mean(axis=1)))
+            if not block.overflow:
+                self._begin(self._next + self._at_16_khz(block.dropped))
+        if self._resampler is not None:
+            yield from self._given(self._resampler.resample_chunk(block.frames.mean(axis=1)))
+            return
+        self._unplaced.append(block)
+        if len(self._unplaced) == _PLACED_TOGETHER:
+            yield from self._place_together()
 
     def rest(self) -> Iterator[AudioChunk]:
-        """What the resampler still held; a block after it is placed by the clock again."""
+        """What was held back; a block after it is placed by the clock again."""
+        if self._unplaced:
+            yield from self._place_together()
         if self._resampler is not None:
             yield from self._given(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             self._resampler = None
 
+    def _place_together(self) -> Iterator[AudioChunk]:
+        counted = np.cumsum([len(block.frames) for block in self._unplaced])
+        ends = [block.heard_ms * SAMPLE_RATE // 1000 for block in self._unplaced]
+        self._begin(min(end - self._at_16_khz(int(n)) for end, n in zip(ends, counted, strict=True)))
+        frames = np.concatenate([block.frames for block in self._unplaced])
+        self._unplaced.clear()
+        yield from self._given(self._resampler.resample_chunk(frames.mean(axis=1)))
+
     def _begin(self, at: int) -> None:
+        if self._next:
+            self.lost_ms += max(0, at - self._next) * 1000 // SAMPLE_RATE
         self._next = max(self._next, at)
         self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, 1, dtype="float32")
 

@@ -77,7 +77,7 @@ def test_what_is_played_is_heard(machine: Machine, tmp_path: Path, librivox: lis
     assert name
     # The clock goes on a little while the stream is closed, never the other way round.
     ended_ms = len(heard["sound"]) * 1000 / SAMPLE_RATE
-    assert ended_ms <= int(clock_ms) + 30
+    assert ended_ms <= int(clock_ms) + 60
     assert heard["first"] > 0
 
 
@@ -145,7 +145,7 @@ microphone._WAITING_BLOCKS = 10
 
 class Slow(Keeper):
     def audio(self, chunk):
-        if len(self.chunks) == 3:
+        if len(self.chunks) == 5:
             time.sleep(1.5)
         super().audio(chunk)
 
@@ -168,7 +168,7 @@ def test_what_a_slow_machine_loses_is_counted_and_leaves_a_gap(machine: Machine)
     gap_ms, said_ms, heard_ms, clock_ms = map(int, machine.python(SLOW).communicate()[0].split())
     assert gap_ms > 500
     assert abs(gap_ms - said_ms) <= 30
-    assert clock_ms - 1_000 < heard_ms <= clock_ms + 30
+    assert clock_ms - 1_000 < heard_ms <= clock_ms + 60
 
 
 def blocks(samples: Samples, rate: int, jitter_ms: list[int]) -> list[_Block]:
@@ -195,7 +195,7 @@ def test_samples_are_counted_from_when_the_first_was_heard(rate: int, librivox: 
     speech = librivox[1][1]
     at_rate = soxr.resample(speech, SAMPLE_RATE, rate, quality="VHQ").astype(np.float32)
     stereo = np.stack([at_rate * 0, at_rate * 2], axis=1)
-    keeper = placed(_Timeline("m", rate), blocks(stereo, rate, [0, 40, 15]))
+    keeper = placed(_Timeline("m", rate), blocks(stereo, rate, [120, 40, 0, 15]))
     heard = keeper.sound()
     assert keeper.chunks[0].start == SAMPLE_RATE
     assert all(a.start + len(a.samples) == b.start for a, b in pairwise(keeper.chunks))
