@@ -108,15 +108,17 @@ class Session:
 
     def status(self, status: SourceStatus) -> None:
         """Announce what happened to a source; the session ends with its last source of sound."""
-        self._append(
-            events.SourceStatus(
-                source=status.source, kind=status.kind, status=status.status, detail=status.detail
+        try:
+            self._append(
+                events.SourceStatus(
+                    source=status.source, kind=status.kind, status=status.status, detail=status.detail
+                )
             )
-        )
-        if status.status in ("ended", "lost", "absent"):
-            self._running.discard(status.source)
-            if not self._running & {s.name for s in self._sources if s.hears}:
-                self._over.set()
+        finally:  # the session ends with its sources, even where their end cannot be told
+            if status.status in ("ended", "lost", "absent"):
+                self._running.discard(status.source)
+                if not self._running & {s.name for s in self._sources if s.hears}:
+                    self._over.set()
 
     # -- life
 
@@ -125,8 +127,8 @@ class Session:
 
         A TrackerError of a source that cannot be opened passes through, after what was opened is closed.
         """
-        perceiving = threading.Thread(target=self._guard, args=(self._perceive, self._decided), name="perceive")
-        segmenting = threading.Thread(target=self._guard, args=(self._segment, self._audio), name="segment")
+        perceiving = self._thread("perceive", self._perceive, self._decided)
+        segmenting = self._thread("segment", self._segment, self._audio)
         perceiving.start()
         segmenting.start()
         try:
@@ -267,6 +269,9 @@ class Session:
 
     # -- from any thread
 
+    def _thread(self, name: str, loop: Callable[[], None], inbox: queue.Queue[Any]) -> threading.Thread:
+        return threading.Thread(target=self._guard, args=(loop, inbox), name=name, daemon=True)
+
     def _guard(self, loop: Callable[[], None], inbox: queue.Queue[Any]) -> None:
         """Run a thread's loop; whatever escapes it ends the session in order, and is told."""
         try:
@@ -274,10 +279,12 @@ class Session:
         except Exception as error:
             log.exception("the pipeline failed", thread=threading.current_thread().name)
             self.failure = TrackerError(f"The pipeline failed and the session was ended: {error!r}.")
-            self._append(events.Error(code="pipeline", message=str(self.failure), fatal=True))
             self._over.set()
-            for _ in iter(inbox.get, None):  # so that nobody waits for a place in it
-                pass
+            try:
+                self._append(events.Error(code="pipeline", message=str(self.failure), fatal=True))
+            finally:
+                for _ in iter(inbox.get, None):  # so that nobody waits for a place in it
+                    pass
 
     def _discard(self, utterance_id: str, found: Utterance | Rejected, reason: str, detail: str) -> None:
         self._append(

@@ -165,6 +165,19 @@ def test_a_pipeline_that_breaks_ends_the_session_in_a_sentence() -> None:
     assert [e.fatal for e in told if isinstance(e, events.Error)] == [True]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_session_whose_events_find_no_taker_still_ends() -> None:
+    """Neither a source's end nor the pipeline's failure may go unnoticed because nobody could be told."""
+
+    def refuse(event: events.Logged) -> None:
+        raise RuntimeError("nobody listens")
+
+    running, _ = session(Tape(THREE))
+    running._append = refuse
+    running.run()
+    assert running.failure is not None
+
+
 def test_a_source_that_cannot_open_ends_the_run_with_its_own_error() -> None:
     """What `start` raises passes through `run`, and the other sources are stopped."""
 
