@@ -286,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 folder = home() / "models" / name
                 verify(folder, name, _known(name))
-            console.print(f"{name}: {folder}")
+            console.print(f"{name}: {folder}", markup=False)
     except TrackerError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), style="red", markup=False)
         return error.exit_code

@@ -27,7 +27,8 @@ class Ledger:
     `journal` None keeps none (numbers then live as long as the process). With `words` false the journal holds
     no text. `sinks` take each line (no line's end), `views` each stamped event; both are called inside
     `append`, so what blocks there holds the session up. A sink that raises OSError is dropped, and an `error`
-    event says so. While the journal is degraded it is tried again every `retry_s` seconds at the earliest.
+    event says so, and so is a view that raises anything. While the journal is degraded it is tried again every
+    `retry_s` seconds at the earliest.
 
     A reopened journal that ended cleanly continues its epoch, any other gets a new one.
     """
@@ -111,9 +112,13 @@ class Ledger:
                 sink(line)
             except OSError as error:
                 self._sinks.remove(sink)
-                failures.append(error.strerror)
-        for view in self._views:
-            view(event)
+                failures.append(str(error.strerror))
+        for view in list(self._views):
+            try:
+                view(event)
+            except Exception as error:  # whoever only looks on must not end the call
+                self._views.remove(view)
+                failures.append(repr(error))
         for why in failures:
             sentence = f"an output of events cannot be written any more ({why}): it was given up"
             self._commit(events.Error(code="events_output", message=sentence, fatal=False))

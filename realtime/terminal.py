@@ -93,7 +93,7 @@ def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> N
     for label in shown:
         table.add_column(label, justify="right")
     for speaker, counts in summary.emotions.items():
-        table.add_row(speaker, *(str(counts[label] or "·") for label in shown))
+        table.add_row(Text(speaker), *(str(counts[label] or "·") for label in shown))
     console.print(table)
     p50, p95 = np.percentile(summary.latencies_ms, [50, 95])
     console.print(
