@@ -10,6 +10,7 @@ import os
 # Spinning OpenMP threads turn a 28 ms step into 390 ms beside any competitor; read before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import structlog
 import torch
@@ -106,27 +107,45 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", action="config", help="a YAML file of these options")
     parser.add_argument("--list-devices", action="store_true", help="show microphones and cameras, and end")
     parser.add_class_arguments(Listen)
-    given = parser.instantiate(parser.parse_args(arguments))
-    options = Listen(**{name: given[name] for name in Listen.__dataclass_fields__})
-    # Standard output belongs to the events when they go there.
-    console = Console(stderr=options.events == "-", highlight=False)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not end the call
     try:
+        given = parser.instantiate(parser.parse_args(arguments))
+        options = Listen(**{name: given[name] for name in Listen.__dataclass_fields__})
+        # Standard output belongs to the events when they go there.
+        console = _Console(stderr=options.events == "-", highlight=False)
         if given.list_devices:
             console.print(device_table())
             return Exit.OK
         return _listen(options, console)
     except TrackerError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
+        _Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
 
 
+class _Console(Console):
+    """Falls silent when nobody reads any more (`| head`): the call goes on for the journal and the feed."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # or the flush at exit fails again
+
+
 def _listen(options: Listen, console: Console) -> int:
+    if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
+        raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     clock = SessionClock()
     sources, speakers = _sources(options, clock)
     camera_speaker = options.camera_speaker or next(iter(speakers.values()))
+    if camera_speaker not in speakers.values():
+        raise UsageError(
+            f"The camera cannot see {camera_speaker!r}, who is none of the speakers "
+            f"({', '.join(speakers.values())}): name one of them with --camera_speaker."
+        )
     with console.status("Loading the models"):
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)
         torch.set_num_threads(1)
@@ -163,9 +182,11 @@ def _listen(options: Listen, console: Console) -> int:
 def _sources(options: Listen, clock: SessionClock) -> tuple[list[Source], dict[str, str]]:
     """The sources, and who speaks in each source that hears."""
     if options.file is None:
+        if len(options.speakers) > 1:
+            raise UsageError("A microphone hears one speaker: give one name with --speakers, or a --file.")
         name = options.speakers[0] if options.speakers else "local"
         sources: list[Source] = [MicrophoneSource(options.microphone, clock=clock)]
-        if options.camera is not None:
+        if options.camera is not None and options.video_fps > 0:
             sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
         return sources, {sources[0].name: name}
     file = FileSource(
@@ -217,18 +238,21 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
 
 def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:
     """Writes each line at once to a file, or to standard output for `-`."""
-    out: BinaryIO = sys.stdout.buffer
-    if target != "-":
-        try:
-            out = stack.enter_context(open(target, "wb"))  # noqa: SIM115 (the stack closes it)
-        except OSError as error:
-            raise DiskError(
-                f"Events cannot be written to {target} ({error.strerror}): give a file in a folder that can be written."
-            ) from None
+    # Unbuffered: what a full disk or a closed pipe refused must not be tried again, and fail again, on closing.
+    try:
+        if target == "-":
+            out = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
+        else:
+            out = stack.enter_context(open(target, "wb", buffering=0))  # noqa: SIM115 (the stack closes it)
+    except OSError as error:
+        raise DiskError(
+            f"Events cannot be written to {target} ({error.strerror}): give a file in a folder that can be written."
+        ) from None
 
     def write(line: bytes) -> None:
-        out.write(line + b"\n")
-        out.flush()
+        rest = memoryview(line + b"\n")
+        while rest:
+            rest = rest[out.write(rest) :]
 
     return write
 
@@ -256,10 +280,11 @@ def _closed(reason: str, summary: Summary) -> events.SessionClosed:
 
 
 def _end_on_signals(session: Session) -> None:
-    """The first Ctrl-C or SIGTERM ends the session in order; a second Ctrl-C ends the program."""
+    """The first Ctrl-C or SIGTERM ends the session in order; a second one ends the program there and then."""
 
     def end(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception could be stuck behind a thread or native code
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         session.stop("terminated" if number == signal.SIGTERM else "interrupted")
 
     signal.signal(signal.SIGINT, end)

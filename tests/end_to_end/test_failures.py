@@ -123,6 +123,38 @@ def test_events_to_a_place_that_cannot_be_written(listen, conversation: Path, tm
     assert "nowhere" in sentence(run.said)
 
 
+def test_settings_of_endpointing_that_cannot_work(listen) -> None:
+    """A nested option that is refused is a sentence too: exit code 2."""
+    run = listen("--endpointing.frame_ms", "25")
+    assert run.code == Exit.USAGE
+    assert "frame_ms must be 10, 20 or 30" in sentence(run.said)
+
+
+def test_a_disk_that_is_full_under_the_events(listen, conversation: Path) -> None:
+    """The session outlives an output that cannot be written, says so, and closes without a traceback."""
+    if not Path("/dev/full").exists():
+        pytest.skip("only Linux has a device that is always full")
+    run = listen("--file", str(conversation), "--events", "/dev/full", *QUIET)
+    assert run.code == Exit.OK
+    assert "cannot be written any more" in sentence(run.said + b"\n".join(run.lines).decode())
+
+
+@pytest.mark.parametrize("events_too", [(), ("--events", "-")], ids=["people", "events"])
+def test_a_reader_that_has_gone(conversation: Path, events_too: tuple[str, ...]) -> None:
+    """A pipe closed by its reader (`| head`) neither hangs the session nor shows a traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "realtime.listen", "--file", str(conversation), *events_too, *QUIET],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait() == Exit.OK, said
+    sentence(said)
+
+
 def test_sigterm_flushes_and_closes(conversation: Path) -> None:
     """SIGTERM in mid-call: what was heard is judged, `session.closed` says `terminated`, exit code 0."""
     process = subprocess.Popen(
