@@ -22,6 +22,7 @@ _PATIENCE_S = 2.0
 class FaceTrack:
     """Landmarks of the last `history_ms` of a camera, worked out on a thread of its own.
 
+    A recording is read ahead of perception, so there the history counts back from the last span asked for.
     `lossless` makes `put` wait while the landmarker is busy, as a recording can; a live camera sheds its
     oldest waiting frame instead, and `shed` counts them (contract 7). `failed` is told in a sentence when
     the landmarker itself breaks; the face is then absent and the call goes on.
@@ -74,7 +75,10 @@ class FaceTrack:
             while self._done_to < min(end_ms, self._last_put) and self._changed.wait(_PATIENCE_S):
                 pass
             span = slice(bisect_left(self._times, start_ms), bisect_right(self._times, end_ms))
-            return self._seen[span]
+            seen = self._seen[span]
+            if self._lossless:
+                self._forget(start_ms - self._history_ms)
+            return seen
 
     def end(self) -> None:
         """No more frames will come (the file or the camera ended); idempotent."""
@@ -107,7 +111,11 @@ class FaceTrack:
             with self._changed:
                 self._times.append(frame.at_ms)
                 self._seen.append(landmarks)
-                old = bisect_left(self._times, frame.at_ms - self._history_ms)
-                del self._times[:old], self._seen[:old]
+                if not self._lossless:
+                    self._forget(frame.at_ms - self._history_ms)
                 self._done_to = frame.at_ms
                 self._changed.notify_all()
+
+    def _forget(self, before_ms: int) -> None:
+        old = bisect_left(self._times, before_ms)
+        del self._times[:old], self._seen[:old]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -58,7 +59,7 @@ class FileSource:
         name: str = "file",
     ) -> None:
         self.name = name
-        self.detail = path.name
+        self.detail = os.fsencode(path.name).decode(errors="replace")  # a name may be no text at all
         self._path = path
         self._pace = pace
         self._video_fps = video_fps
@@ -89,9 +90,9 @@ class FileSource:
             self._thread.join()
 
     def _run(self, container: Any, reading: _Reading, items: Iterator[AudioChunk | VideoFrame], sink: Sink) -> None:
-        sink.status(SourceStatus(self.name, self.kind, "opened", self.detail))
         end = SourceStatus(self.name, self.kind, "lost", f"Reading {self.detail} failed.")
         try:
+            sink.status(SourceStatus(self.name, self.kind, "opened", self.detail))
             with container:
                 self._deliver(items, sink)
                 why = "The recording was stopped." if self._stop.is_set() else reading.verdict()

@@ -61,12 +61,23 @@ def test_a_camera_sheds_its_oldest_frames_and_counts_them(face_feature: FaceFeat
 
 
 def test_the_past_is_forgotten(face_feature: FaceFeature, face) -> None:
-    """Frames older than the history are dropped, so an hour costs no more than a minute."""
+    """A camera's frames older than the history are dropped, so an hour costs no more than a minute."""
+    track = FaceTrack(face_feature, lossless=False, history_ms=500)
+    for frame in frames(face, [False] * 12):
+        track.put(frame)
+    track.between(0, 1_100)
+    assert len(track.between(0, 1_200)) == 6
+    track.close()
+
+
+def test_a_recording_read_ahead_keeps_what_was_not_asked_for(face_feature: FaceFeature, face) -> None:
+    """Frames of a recording wait for perception however far behind it is, and go when it has passed them."""
     track = FaceTrack(face_feature, lossless=True, history_ms=500)
     for frame in frames(face, [False] * 20):
         track.put(frame)
-    track.between(0, 1_900)
-    assert len(track.between(0, 2_000)) == 6
+    assert len(track.between(0, 1_900)) == 20
+    track.between(1_500, 1_900)
+    assert len(track.between(0, 1_900)) == 10
     track.close()
 
 
