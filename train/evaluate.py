@@ -173,7 +173,8 @@ def with_prior(
     learnt = torch.tensor(checkpoint.sidecar.record.get("prior", ()))
     if len(learnt) != checkpoint.model.config.classes:
         raise UsageError(f"Checkpoint {checkpoint.name} does not record its prior: leave --prior out.")
-    offset = prior_offset(torch.ones_like(learnt), learnt)
+    # `prior_offset` takes counts, and a share is none: as counts of a million lines none falls below its floor.
+    offset = prior_offset(torch.full_like(learnt, 1e6), learnt * 1e6)
     return [replace(dialogue, offset=offset) for dialogue in dialogues]
 
 
