@@ -222,7 +222,7 @@ class Run:
         losses = self.objective(output, batch.labels, batch.present & ~batch.padding[..., None])
         self.optimizer.zero_grad()
         self.fabric.backward(losses.total)
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip)
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False)
         self.optimizer.step()
         return torch.stack([losses.total, losses.task, losses.ce.sum(), losses.kl.sum()]).detach().cpu()
 
