@@ -136,16 +136,21 @@ def gather(data: Data, features: Features, options: MixtureOptions, model: dict[
         if modality_of[name] in specs
     }
     clips = [name for name in parts if name != "meld"]
+
+    def bank(name: str, part: int) -> Bank:
+        modality = modality_of[name]
+        return Bank(modality, corpora[name][part], vectors, options.mismatch.get(modality, 0.0))
+
     mixture = Mixture(
         parts["meld"][0],
         {name: parts[name][0] for name in clips},
-        [Bank(modality_of[name], corpora[name][0], vectors) for name in clips],
+        [bank(name, 0) for name in clips],
         options,
         window,
         slots,
         seed,
     )
-    banks = [Bank(modality_of[name], corpora[name][1], vectors) for name in clips]
+    banks = [bank(name, 1) for name in clips]
     validation = pair_for_validation(parts["meld"][1], banks, list(specs), seed)
     reference = class_counts(parts["meld"][0], len(meld.labels))
     for name in clips:

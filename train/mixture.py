@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -39,6 +39,9 @@ class MixtureOptions:
     blend: float = 0.0
     """Share of voices and faces put to a line that are a random point between two clips of its label (mixup,
     Zhang et al., 2018, within a class)."""
+    mismatch: dict[str, float] = field(default_factory=dict)
+    """Modality -> share of lines whose clip is of a label drawn at random, so that the modality is trusted no more
+    than it deserves outside its own corpus: acted voices tell their emotion far better than those of a call."""
     clips: float = 0.5
     """Single clips added to an epoch as dialogues of one line, under a prior of their own, as a share of each
     corpus of clips."""
@@ -50,10 +53,11 @@ def patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 class Bank:
-    """Vectors of single clips by label and by whose they are."""
+    """Vectors of single clips by label and by whose they are; `mismatch` is its modality's in MixtureOptions."""
 
-    def __init__(self, modality: str, corpus: Corpus, vectors: Vectors) -> None:
+    def __init__(self, modality: str, corpus: Corpus, vectors: Vectors, mismatch: float = 0.0) -> None:
         self.modality = modality
+        self.mismatch = mismatch
         self.labels = corpus.labels
         self._by_label: dict[int, list[Tensor]] = defaultdict(list)
         self._by_group: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
@@ -69,7 +73,7 @@ class Bank:
         self._groups = sorted(self._by_group)
 
     def attach(self, dialogue: TensorDialogue, rng: np.random.Generator, blend: float = 0.0) -> TensorDialogue:
-        """`dialogue` with a clip of its own label at every labelled line that lacks this modality.
+        """`dialogue` with a clip of its own label (but for `mismatch`) at every labelled line without this modality.
 
         Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue. `blend` is that
         of MixtureOptions.
@@ -85,6 +89,8 @@ class Bank:
             label, slot = int(dialogue.labels[row]), int(dialogue.speakers[row])
             if present[row, column]:
                 continue
+            if self.mismatch and label in self._by_label and rng.random() < self.mismatch:
+                label = sorted(self._by_label)[rng.integers(len(self._by_label))]
             own = self._by_group[actor[slot]].get(label) if self._groups else None
             clips = own or self._by_label.get(label)
             if clips:
