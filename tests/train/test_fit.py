@@ -49,9 +49,7 @@ def test_shipped_config_runs_a_few_steps(path: Path, miniature: Miniature, tmp_p
     assert (tmp_path / "out" / "record" / "loss.png").stat().st_size > 1000
 
 
-def test_killed_run_goes_on_bit_equal(
-    miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_run_goes_on_bit_equal(miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run interrupted in the middle of a pass and resumed has the history and the weights of one left alone."""
     fit(words_alone(miniature, tmp_path / "whole"))
     config = words_alone(miniature, tmp_path / "killed", "--resume=true")
