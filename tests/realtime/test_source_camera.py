@@ -106,7 +106,7 @@ def stream() -> Iterator[str]:
 def test_a_camera_that_goes_away_is_lost(stream: str) -> None:
     """Pictures until then are delivered, then the status is `lost`, with a sentence."""
     keeper = seen(CameraSource(stream, fps=1_000, clock=running_clock()))
-    assert len(keeper.frames) >= 2
+    assert keeper.frames
     assert [s.status for s in keeper.said] == ["opened", "lost"]
     assert "no more pictures" in keeper.said[-1].detail
 
