@@ -29,6 +29,8 @@ def test_what_was_put_is_there_again(tmp_path: Path) -> None:
     assert len(again) == 2
     np.testing.assert_array_equal(again["a"], vector(1))
     assert again["b"] is None
+    assert "a" in again
+    assert "b" in again
     assert "c" not in again
 
 
