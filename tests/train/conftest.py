@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
-from miniature import write_fer2013, write_meld, write_ravdess
+from miniature import Miniature, write_fer2013, write_meld, write_ravdess
 
 from core_models.assets import model_folder
 from core_models.features.face import FaceFeature
-
-
-@dataclass(frozen=True)
-class Miniature:
-    """Folders of the corpora, and of the feature store."""
-
-    meld: Path
-    ravdess: Path
-    fer2013: Path
-    store: Path
-
-    def options(self, *corpora: str) -> list[str]:
-        """What points `python -m train fit` at them."""
-        folders = [f"--data.{name}={getattr(self, name)}" for name in corpora]
-        return [*folders, f"--data.store={self.store}"]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -44,6 +45,21 @@ MELD_COLUMNS = [
     "StartTime",
     "EndTime",
 ]
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """Folders of the corpora, and of the feature store."""
+
+    meld: Path
+    ravdess: Path
+    fer2013: Path
+    store: Path
+
+    def options(self, *corpora: str) -> list[str]:
+        """What points `python -m train fit` at them."""
+        folders = [f"--data.{name}={getattr(self, name)}" for name in corpora]
+        return [*folders, f"--data.store={self.store}"]
 
 
 def write_meld(folder: Path, dialogues: int = 24) -> Path:

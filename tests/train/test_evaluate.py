@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from conftest import Miniature
+from miniature import Miniature
 
 from core_models.checkpoint import WEIGHTS, Sidecar, load, save
 from core_models.errors import CheckpointError, UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Miniature
+from miniature import Miniature
 
 from core_models.features.text import TextFeature
 from core_models.features.voice import VoiceFeature

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Miniature
+from miniature import Miniature
 from safetensors.torch import load_file
 
 import train.fit
