@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from core_models.dialogue import DialogueOutput, DialogueState
 from core_models.errors import CheckpointError, UsageError
 from core_models.features.spec import MODALITIES
-from core_models.sdt import SDT, DialogueOutput, DialogueState, SDTConfig
+from core_models.sdt import SDT, SDTConfig
 
 DIMENSIONS = {"text": 5, "voice": 4, "face": 3}
 SMALL = SDTConfig(

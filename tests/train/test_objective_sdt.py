@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from core_models.dialogue import DialogueOutput
 from core_models.errors import UsageError
-from core_models.sdt import DialogueOutput
 from train.objectives.sdt import IGNORED, SDTObjective
 
 B, N, C = 2, 6, 4

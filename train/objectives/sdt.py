@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from core_models.dialogue import DialogueOutput
 from core_models.errors import UsageError
-from core_models.sdt import DialogueOutput
 
 IGNORED = -1
 """Label of an utterance that counts in no term."""
