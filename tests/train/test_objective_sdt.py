@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core_models.dialogue import DialogueOutput
 from core_models.errors import UsageError
+from core_models.features.spec import MODALITIES
 from train.objectives.sdt import IGNORED, SDTObjective
 
 B, N, C = 2, 6, 4
@@ -71,6 +72,16 @@ def test_terms_by_the_book(tau: float, printed: bool) -> None:
     assert losses.ce.tolist() == pytest.approx(ce, rel=1e-5)
     assert losses.kl.tolist() == pytest.approx(kl, rel=1e-4)
     assert float(losses.total) == pytest.approx(0.5 * mean + 2 * sum(ce) + 3 * sum(kl), rel=1e-5)
+
+
+def test_parts_are_what_the_log_shows() -> None:
+    """The parts are detached scalars: task, CE and KL as eq. 19 adds them up, and each student's own."""
+    losses = SDTObjective()(*case())
+    parts = losses.parts()
+    assert all(part.ndim == 0 and not part.requires_grad for part in parts.values())
+    torch.testing.assert_close(parts["task"] + parts["ce"] + parts["kl"], losses.total.detach())
+    for name, terms in (("ce", losses.ce), ("kl", losses.kl)):
+        assert [parts[f"{name} {m}"].item() for m in MODALITIES] == terms.tolist()
 
 
 def test_directions_differ() -> None:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from core_models.dialogue import DialogueOutput
 from core_models.errors import UsageError
+from core_models.features.spec import MODALITIES
 
 IGNORED = -1
 """Label of an utterance that counts in no term."""
@@ -94,3 +95,10 @@ class SDTLosses(NamedTuple):
     """[3] in the order of MODALITIES, eq. 17."""
     kl: Tensor
     """[3] in the order of MODALITIES, eq. 18."""
+
+    def parts(self) -> dict[str, Tensor]:
+        """Name -> detached scalar, for the log: `task`, `ce` and `kl` (eq. 20 and 21) and each student's part of them."""
+        of_each = {"ce": self.ce.detach(), "kl": self.kl.detach()}
+        sums = {name: terms.sum() for name, terms in of_each.items()}
+        students = {f"{name} {m}": terms[i] for name, terms in of_each.items() for i, m in enumerate(MODALITIES)}
+        return {"task": self.task.detach(), **sums, **students}
