@@ -97,7 +97,7 @@ class SDTLosses(NamedTuple):
     """[3] in the order of MODALITIES, eq. 18."""
 
     def parts(self) -> dict[str, Tensor]:
-        """Name -> detached scalar, for the log: `task`, `ce` and `kl` (eq. 20 and 21) and each student's part of them."""
+        """Name -> detached scalar, for the log: `task`, `ce` and `kl` (eq. 20-21), and each student's part of them."""
         of_each = {"ce": self.ce.detach(), "kl": self.kl.detach()}
         sums = {name: terms.sum() for name, terms in of_each.items()}
         students = {f"{name} {m}": terms[i] for name, terms in of_each.items() for i, m in enumerate(MODALITIES)}
