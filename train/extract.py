@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core_models.errors import MediaError
 from core_models.features.spec import MODALITIES
 from train.corpora.choose import CorpusConfig, read_corpus
-from train.corpora.dialogues import Corpus, Line
+from train.corpora.dialogues import Corpus, Line, Turn
 from train.extractors import Extractor, Features, has, open_extractor
 from train.store import FeatureStore
 
@@ -68,10 +68,11 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
     store = FeatureStore(root, extractor.spec)
     result = Extracted()
     keys: dict[str, str] = {}
-    todo: dict[str, Line] = {}
-    for line in corpus.lines():
+    todo: dict[str, Turn] = {}
+    for turn in corpus.turns():
+        line = turn.line
         try:
-            key = extractor.key(line)
+            key = extractor.key(turn)
         except MediaError as error:
             _skip(result, line, error)
             continue
@@ -80,7 +81,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
             continue
         keys[line.id] = key
         if key not in store:
-            todo.setdefault(key, line)
+            todo.setdefault(key, turn)
     result.kept = sum(key in store for key in keys.values())
     if todo:
         _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}")
@@ -95,7 +96,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
     return result
 
 
-def _compute(todo: dict[str, Line], extractor: Extractor, store: FeatureStore, result: Extracted, title: str) -> None:
+def _compute(todo: dict[str, Turn], extractor: Extractor, store: FeatureStore, result: Extracted, title: str) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     items = list(todo.items())
     try:
@@ -104,9 +105,9 @@ def _compute(todo: dict[str, Line], extractor: Extractor, store: FeatureStore, r
             for start in range(0, len(items), extractor.batch):
                 batch = items[start : start + extractor.batch]
                 try:
-                    vectors = extractor.vectors([line for _, line in batch])
+                    vectors = extractor.vectors([turn for _, turn in batch])
                 except MediaError as error:  # batches of what can be broken hold one line
-                    _skip(result, batch[0][1], error)
+                    _skip(result, batch[0][1].line, error)
                 else:
                     for (key, _), vector in zip(batch, vectors, strict=True):
                         store.put(key, vector)

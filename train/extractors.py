@@ -1,4 +1,4 @@
-"""The live feature code, put to lines of a corpus: which part of a line it reads, and what it makes of it."""
+"""The live feature code, put to turns of a corpus: which part of a turn it reads, and what it makes of it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from core_models.checkpoint import WEIGHTS
 from core_models.errors import MediaError, UsageError
 from core_models.features.face import FaceFeature
 from core_models.features.spec import MODALITIES, FeatureSpec
-from core_models.features.text import TextFeature
+from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
-from train.corpora.dialogues import Line
+from train.corpora.dialogues import Line, Turn
 from train.corpora.fer2013 import still, still_bytes
 from train.store import digest
 
@@ -43,20 +43,20 @@ class Features:
 
 
 class Extractor(Protocol):
-    """One modality of a line -> its feature vector."""
+    """One modality of a turn -> its feature vector."""
 
     spec: FeatureSpec
     batch: int
 
-    def key(self, line: Line) -> str | None:
+    def key(self, turn: Turn) -> str | None:
         """Digest of what the vector is computed from; None where the line has no such modality. MediaError."""
 
-    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
-        """One vector [dimension] a line; None where nothing was found. MediaError for what cannot be decoded."""
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        """One vector [dimension] a turn; None where nothing was found. MediaError for what cannot be decoded."""
 
 
 class TextExtractor:
-    """The words of a line."""
+    """The words of a line, and of those before it where the encoder reads them."""
 
     batch = 32
 
@@ -64,11 +64,16 @@ class TextExtractor:
         self._feature = TextFeature(folder, adapter=adapter, threads=threads)
         self.spec = self._feature.spec
 
-    def key(self, line: Line) -> str | None:
-        return None if not line.text else digest("text", line.text)
+    def key(self, turn: Turn) -> str | None:
+        if not turn.line.text:
+            return None
+        if not self._feature.context:
+            return digest("text", turn.line.text)
+        ids, start = self._feature.rows([turn.line.text], [said_before(turn)])[0]
+        return digest("tokens", np.array([start, *ids], np.int32).tobytes())
 
-    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
-        return list(self._feature([line.text or "" for line in lines]))
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        return list(self._feature([turn.line.text or "" for turn in turns], [said_before(turn) for turn in turns]))
 
 
 class VoiceExtractor:
@@ -81,7 +86,8 @@ class VoiceExtractor:
         self._feature = VoiceFeature(self._whisper)
         self.spec = self._feature.spec
 
-    def key(self, line: Line) -> str | None:
+    def key(self, turn: Turn) -> str | None:
+        line = turn.line
         if line.audio is None:
             return None
         try:
@@ -89,8 +95,8 @@ class VoiceExtractor:
         except OSError:
             raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
 
-    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
-        return [self._feature(self._whisper.encode(sound(line))) for line in lines]
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        return [self._feature(self._whisper.encode(sound(turn.line))) for turn in turns]
 
 
 class FaceExtractor:
@@ -102,16 +108,21 @@ class FaceExtractor:
         self._feature = FaceFeature(task)
         self.spec = self._feature.spec
 
-    def key(self, line: Line) -> str | None:
-        return None if line.image is None else digest("face", still_bytes(line.image))
+    def key(self, turn: Turn) -> str | None:
+        return None if turn.line.image is None else digest("face", still_bytes(turn.line.image))
 
-    def vectors(self, lines: Sequence[Line]) -> list[NDArray[np.float32] | None]:
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
         pooled = []
-        for line in lines:
-            assert line.image is not None
-            vector, _ = self._feature.pool([self._feature.landmark(still(line.image))])
+        for turn in turns:
+            assert turn.line.image is not None
+            vector, _ = self._feature.pool([self._feature.landmark(still(turn.line.image))])
             pooled.append(vector)
         return pooled
+
+
+def said_before(turn: Turn) -> list[Said]:
+    """The words before a turn, as its speaker remembers them, oldest first."""
+    return [Said(line.speaker == turn.line.speaker, line.text) for line in turn.before if line.text]
 
 
 def has(line: Line, modality: str) -> bool:

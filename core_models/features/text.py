@@ -1,4 +1,9 @@
-"""Words to a vector: a sentence encoder, with or without an adapter that has taught it emotion."""
+"""Words to a vector: a sentence encoder, with or without an adapter that has taught it emotion.
+
+An adapter may have been taught to read the dialogue's past as well: the turns before, cut to `context` tokens, stand
+before the utterance behind a separator, each begun by who said it, seen from the one who speaks now ("me:",
+"you:"). The vector is the mean over the utterance's own tokens, whatever stood before them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +34,24 @@ BATCH = 32
 _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 
 
+class Said(NamedTuple):
+    """A turn of the dialogue's past, as the speaker of the next one remembers it."""
+
+    own: bool
+    """Whether the one who speaks next said it."""
+    text: str
+    """Its words."""
+
+
+class Row(NamedTuple):
+    """A tokenised utterance."""
+
+    ids: list[int]
+    """Token ids, those of the past first."""
+    start: int
+    """Where the tokens that are pooled begin."""
+
+
 class AdapterSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an adapter belongs to and how it came about (`sidecar.json` beside `adapter.safetensors`)."""
 
@@ -39,6 +62,8 @@ class AdapterSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     alpha: float
     targets: list[str]
     labels: str
+    context: int = 0
+    max_tokens: int = MAX_TOKENS
     record: dict[str, Any] = {}
 
 
@@ -52,19 +77,42 @@ class Encoder:
     dimension: int
     digest: str
 
-    def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        """Token ids of each text with its start and end tokens, cut to `max_tokens`; not padded."""
-        self.tokenizer.enable_truncation(max_tokens)
-        return [encoding.ids for encoding in self.tokenizer.encode_batch([plain(text) for text in texts])]
+    def tokenize(
+        self, texts: Sequence[str], max_tokens: int, pasts: Sequence[Sequence[Said]] = (), context: int = 0
+    ) -> list[Row]:
+        """Token ids of each text with its start and end tokens, cut to `max_tokens`; not padded.
 
-    def pool(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Mean of the last layer over each row's tokens: [len(rows), dimension] on the network's device."""
+        The latest `context` tokens of `pasts[i]` (oldest turn first) stand before text i, and are not pooled.
+        """
+        self.tokenizer.enable_truncation(max_tokens)
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch([plain(text) for text in texts])]
+        if not context:
+            return [Row(ids, 0) for ids in rows]
+        befores = [self._past(past, context) for past in (pasts or [()] * len(rows))]
+        # [start] past [end] utterance [end]
+        return [
+            Row([ids[0], *before, ids[-1], *ids[1:]], len(before) + 2)
+            for ids, before in zip(rows, befores, strict=True)
+        ]
+
+    def pool(self, rows: Sequence[Row]) -> Tensor:
+        """Mean of the last layer over each row's tokens from its start on: [len(rows), dimension]."""
         device = next(self.network.parameters()).device
-        ids, mask = pad(rows)
+        ids, mask = pad([row.ids for row in rows])
         hidden = self.network(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
-        weight = mask.to(device, hidden.dtype)[:, :, None]  # [B, T, 1]
+        own = torch.arange(ids.shape[1]) >= torch.tensor([row.start for row in rows])[:, None]
+        weight = (mask * own).to(device, hidden.dtype)[:, :, None]  # [B, T, 1]
         pooled: Tensor = (hidden * weight).sum(1) / weight.sum(1)
         return pooled
+
+    def _past(self, past: Sequence[Said], context: int) -> list[int]:
+        before: list[int] = []
+        for turn in reversed(past):
+            marked = f"{'me' if turn.own else 'you'}: {plain(turn.text)}"
+            before = self.tokenizer.encode(marked).ids[1:-1] + before
+            if len(before) >= context:
+                break
+        return before[-context:]
 
 
 class TextFeature:
@@ -79,41 +127,53 @@ class TextFeature:
     languages = frozenset({"en"})
 
     def __init__(
-        self, folder: Path, *, adapter: Path | None = None, max_tokens: int = MAX_TOKENS, threads: int = 1
+        self, folder: Path, *, adapter: Path | None = None, max_tokens: int | None = None, threads: int = 1
     ) -> None:
         encoder = load_encoder(folder)
+        name, base, digest, self.context = encoder.name, encoder.name, encoder.digest, 0
+        if adapter is not None:
+            sidecar, digest = apply_adapter(encoder, adapter)
+            # The base keeps the name that the adapter knows it by, whatever its folder is called here.
+            name, base, self.context = adapter.name, sidecar.base, sidecar.context
+            max_tokens = max_tokens or sidecar.max_tokens
+        self._encoder = encoder
+        self._max_tokens = max_tokens or MAX_TOKENS
         settings: dict[str, str | int | float | bool] = {
-            "base": encoder.name,
-            "adapter": "none" if adapter is None else adapter.name,
-            "max_tokens": max_tokens,
+            "base": base,
+            "adapter": "none" if adapter is None else name,
+            "max_tokens": self._max_tokens,
             "pooling": "mean",
             "marks": "plain",
         }
-        digest = encoder.digest
-        if adapter is not None:
-            # The base keeps the name that the adapter knows it by, whatever its folder is called here.
-            settings["base"], digest = apply_adapter(encoder, adapter)
-        self._encoder = encoder
-        self._max_tokens = max_tokens
+        if self.context:
+            settings["context"] = self.context
         self._threads = threads
         self.spec = FeatureSpec(
             modality="text",
-            name=encoder.name if adapter is None else adapter.name,
+            name=name,
             version=VERSION,
             dimension=encoder.dimension,
             digest=digest,
             settings=settings,
         )
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [len(texts), dimension]; a text's row does not depend on its neighbours beyond rounding."""
+    def rows(self, texts: Sequence[str], pasts: Sequence[Sequence[Said]] = ()) -> list[Row]:
+        """The tokens that `__call__` reads: all that a vector depends on besides the spec."""
+        return self._encoder.tokenize(texts, self._max_tokens, pasts, self.context)
+
+    def __call__(self, texts: Sequence[str], pasts: Sequence[Sequence[Said]] = ()) -> NDArray[np.float32]:
+        """float32 [len(texts), dimension]; a text's row does not depend on its neighbours beyond rounding.
+
+        `pasts[i]`: the turns before text i, oldest first; they are read by adapters that were taught to
+        (`context` is not 0), and may be longer than those read.
+        """
         # OpenMP spins when another process wants the core: one thread is the safe default (and the setting
         # belongs to the calling thread, so it is made here rather than at construction).
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        rows = self._encoder.tokenize(texts, self._max_tokens)
+        rows = self.rows(texts, pasts)
         vectors = np.empty((len(rows), self._encoder.dimension), dtype=np.float32)
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
         with torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + BATCH]
@@ -158,8 +218,8 @@ def load_encoder(folder: Path) -> Encoder:
     return Encoder(folder.name, network.eval(), tokenizer, settings["hidden_size"], _digest(used))
 
 
-def apply_adapter(encoder: Encoder, folder: Path) -> tuple[str, str]:
-    """Adds the adapter in `folder` to the encoder's weights in place: (its base's name, digest of both).
+def apply_adapter(encoder: Encoder, folder: Path) -> tuple[AdapterSidecar, str]:
+    """Adds the adapter in `folder` to the encoder's weights in place: (its sidecar, digest of both).
 
     `<module>.lora_A` [rank, in] and `<module>.lora_B` [out, rank] add alpha / rank * B A to that module's
     weight (Hu et al., 2021, eq. 3); `classifier.*` belongs to the trainer and is left alone. The digest is
@@ -182,7 +242,7 @@ def apply_adapter(encoder: Encoder, folder: Path) -> tuple[str, str]:
         ("scale", np.array([sidecar.alpha / sidecar.rank])),
     ]
     summands += [(name, tensor.numpy()) for name, tensor in factors.items() if ".lora_" in name]
-    return sidecar.base, tensors_digest(summands)
+    return sidecar, tensors_digest(summands)
 
 
 def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:

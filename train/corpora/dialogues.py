@@ -29,6 +29,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A line and the lines before it in its dialogue, oldest first."""
+
+    line: Line
+    before: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dialogue:
     """Lines in the corpus's own order.
 
@@ -54,6 +62,12 @@ class Corpus:
         """Every line of every dialogue, in order."""
         for dialogue in self.dialogues:
             yield from dialogue.lines
+
+    def turns(self) -> Iterator[Turn]:
+        """Every line with those before it."""
+        for dialogue in self.dialogues:
+            for index, line in enumerate(dialogue.lines):
+                yield Turn(line, dialogue.lines[:index])
 
     def split(self, share: float, seed: int) -> tuple[Corpus, Corpus]:
         """(rest, held out): whole dialogues drawn by `seed` until they hold `share` of all lines.
