@@ -21,7 +21,7 @@ class DialogueOutput(NamedTuple):
     gates: Tensor
     """[B, N, 3] in the order of MODALITIES, eq. 10 averaged over dimensions; 0 where missing, else sum 1."""
     students: Tensor
-    """[B, N, 3, C], E_m of eq. 15 before the softmax; 0 where missing."""
+    """[B, N, 3, C], E_m of eq. 15 before the softmax; 0 where missing. [B, N, 0, C] of a model without students."""
 
 
 @dataclass(frozen=True, eq=False)

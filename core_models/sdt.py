@@ -11,15 +11,33 @@ Named choices, where the paper is silent or was written for whole recordings:
 - `positions`: "sinusoidal" is eq. 2, added in eq. 4; "rotary" (ours, default) leaves eq. 4 without PE and
   turns queries and keys instead, so that only distances count and utterance 5,000 is like utterance 50.
 - `unimodal_gate`: "learned" is eq. 7-8; "identity" freezes W at identity, as the authors' program does for
-  MELD; "off" leaves H' = H.
+  MELD.
 - Missing modalities (ours): a missing entry gives nothing to the convolution, its keys are masked, a
   learned null key stands in every attention, H'(n -> m) = 0 in eq. 9 where n is missing, and its score in
   eq. 10 is minus infinity. A model may also be built for fewer than three modalities.
+- Without intra-modal transformers nothing but n tells of n, so an utterance with a single modality comes
+  out the same whatever it says. Uni-Cat-Transformer has a learned vector for each missing modality instead
+  of masks, for what is concatenated cannot be masked one by one; it has no students, and its keys are the
+  utterances at which anything is present.
+- `gates` are equal shares of what is present where the model learns no weights (eq. 10 replaced).
 - The transformer encoder is that of the paper's reference [54], normalised after each sum. With more than
   one layer the keys of an inter-modal block stay H_n; those of an intra-modal block follow its own stream.
 - Eq. 1 has no bias (speaker embeddings of eq. 3 already shift every utterance). Inputs are standardised by
   fixed statistics of the training set (`set_statistics`; identity until it is called).
 - Dropout: after eq. 4, on attention weights, on both sums of the encoder, and before the students' layer.
+
+What the paper compares SDT with, and the switch that makes it:
+
+    Table IV  w/o positional embeddings     positions: none
+              w/o speaker embeddings        speaker_embeddings: false
+              w/o intra-modal transformers  transformers: inter
+              w/o inter-modal transformers  transformers: intra
+              w/o L_CE, w/o L_KL            ce_weight: 0, kl_weight: 0 of the objective
+              the six modality subsets      the keys of `dimensions` (in training: features.voice: null ...)
+    Fig. 3    Add                           fusion: add
+              Concatenation                 fusion: concatenation
+              Uni-Cat-Transformer           fusion: uni-cat
+    ours      each gate alone taken away    unimodal_gate: none, multimodal_gate: none
 """
 
 from __future__ import annotations
@@ -74,10 +92,19 @@ class SDTConfig:
     """Speaker slots; further speakers share the last one."""
     window: int = 32
     """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
-    positions: Literal["rotary", "sinusoidal"] = "rotary"
-    """How order enters: eq. 2, or rotary angles."""
-    unimodal_gate: Literal["learned", "identity", "off"] = "learned"
-    """Eq. 7-8 as printed, with W frozen at identity, or left out."""
+    positions: Literal["rotary", "sinusoidal", "none"] = "rotary"
+    """How order enters: eq. 2, rotary angles, or not at all (Table IV, w/o positional embeddings)."""
+    speaker_embeddings: bool = True
+    """Eq. 3; off: Table IV, w/o speaker embeddings."""
+    transformers: Literal["all", "inter", "intra"] = "all"
+    """Eq. 5-6; `inter`: Table IV, w/o intra-modal transformers; `intra`: w/o inter-modal transformers."""
+    fusion: Literal["gated", "add", "concatenation", "uni-cat"] = "gated"
+    """Eq. 7-11; `add` and `concatenation` replace both levels of it, `uni-cat` also the transformers: one, over the
+    concatenated modalities (Fig. 3). With these the two gates below are without meaning."""
+    unimodal_gate: Literal["learned", "identity", "none"] = "learned"
+    """Eq. 7-8 as printed, with W frozen at identity, or left out (H' = H)."""
+    multimodal_gate: Literal["learned", "none"] = "learned"
+    """Eq. 10 as printed, or equal weights for what is present."""
     causal: bool = True
     """Off: the paper's own setting, where an utterance sees the future too."""
     rewind: int = 8
@@ -100,6 +127,11 @@ class SDTConfig:
                 f"width {self.width} is not a multiple of 4 x {self.heads} heads; choose another width or "
                 "number of heads."
             )
+        if self.transformers == "inter" and len(self.dimensions) < 2:
+            raise UsageError(
+                f"transformers is inter, but {self.modalities[0]} is the only modality: give another modality, or "
+                "choose all or intra."
+            )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")
 
@@ -108,9 +140,18 @@ class SDTConfig:
         """The modalities in use, in the project's order."""
         return tuple(m for m in MODALITIES if m in self.dimensions)
 
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """(target m, source n) of each transformer H(n -> m), target-major, as indices into `modalities`."""
+        if self.fusion == "uni-cat":
+            return [(0, 0)]
+        every = range(len(self.dimensions))
+        kinds = {"all": (True, False), "intra": (True,), "inter": (False,)}[self.transformers]
+        return [(m, n) for m in every for n in every if (m == n) in kinds]
+
 
 class SDT(nn.Module):
-    """The network. Below, M modalities are in use and P = M * M pairs (target m, source n), target-major."""
+    """The network. Below, M modalities are in use and P pairs (target m, source n): M * M unless some are left out."""
 
     target: Tensor
     source: Tensor
@@ -120,10 +161,10 @@ class SDT(nn.Module):
         super().__init__()
         self.config = c = config
         modalities = c.modalities
-        m, p = len(modalities), len(modalities) ** 2
-        index = torch.arange(m)
-        self.register_buffer("target", index.repeat_interleave(m), persistent=False)
-        self.register_buffer("source", index.repeat(m), persistent=False)
+        m, p = len(modalities), len(c.pairs)
+        target, source = torch.tensor(c.pairs).unbind(dim=1)
+        self.register_buffer("target", target, persistent=False)
+        self.register_buffer("source", source, persistent=False)
         self.register_buffer("intra", (self.target == self.source)[:, None, None, None], persistent=False)
         self._columns = [MODALITIES.index(name) for name in modalities]
         self._tail = max(c.window, c.kernel) - 1 + c.rewind if c.kernel > 1 else 0
@@ -134,9 +175,10 @@ class SDT(nn.Module):
         for name in modalities:
             self.register_buffer(f"{name}_mean", torch.zeros(c.dimensions[name]))
             self.register_buffer(f"{name}_deviation", torch.ones(c.dimensions[name]))
-        self.speakers = nn.Embedding(c.speakers, c.width)
-        # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
-        nn.init.normal_(self.speakers.weight, std=0.1)
+        self.speakers = nn.Embedding(c.speakers, c.width) if c.speaker_embeddings else None
+        if self.speakers is not None:
+            # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
+            nn.init.normal_(self.speakers.weight, std=0.1)
         self.encoder = nn.ModuleList(
             EncoderLayer(
                 p,
@@ -151,13 +193,15 @@ class SDT(nn.Module):
             )
             for _ in range(c.layers)
         )
-        self.unimodal_gate = (
-            StackedLinear(p, c.width, c.width, bias=False) if c.unimodal_gate == "learned" else None
-        )
-        self.enhance = StackedLinear(m, m * c.width, c.width)
-        self.multimodal_gate = nn.Linear(c.width, c.width, bias=False)
+        gated, concatenated, alone = c.fusion == "gated", c.fusion == "concatenation", c.fusion == "uni-cat"
+        filtered, weighed = gated and c.unimodal_gate == "learned", gated and c.multimodal_gate == "learned"
+        self.unimodal_gate = StackedLinear(p, c.width, c.width, bias=False) if filtered else None
+        self.enhance = StackedLinear(m, p // m * c.width, c.width) if gated or concatenated else None
+        self.multimodal_gate = nn.Linear(c.width, c.width, bias=False) if weighed else None
+        self.join = nn.Linear(m * c.width, c.width) if concatenated else None
+        self.absent = nn.Parameter(0.02 * torch.randn(m, 1, 1, c.width)) if alone else None
         self.classifier = nn.Linear(c.width, c.classes)
-        self.students = StackedLinear(m, c.width, c.classes)
+        self.students = None if alone else StackedLinear(m, c.width, c.classes)
         self.dropout = nn.Dropout(c.dropout)
 
     def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
@@ -224,7 +268,8 @@ class SDT(nn.Module):
         given = torch.tensor([m in features for m in self.config.modalities], device=present.device)
         valid = (present[..., self._columns] & given).permute(2, 0, 1)  # [M, B, N]
         low, inputs = self._embed(features, valid, speakers, state)
-        x, known = low[self.target], valid[self.source]
+        heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
+        x, known = low[self.target], heard[self.source]
         layers = []
         for layer, past in zip(self._layers(), state.layers, strict=True):  # eq. 5-6
             memory = torch.where(self.intra, x, low[self.source])
@@ -237,7 +282,8 @@ class SDT(nn.Module):
     def _embed(
         self, features: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """H of eq. 4 for all modalities, [M, B, N, d], and the convolution's tail after these utterances."""
+        """H of eq. 4 for all modalities, [M, B, N, d] (uni-cat: for all together, [1, B, N, d]), and the convolution's
+        tail after these utterances."""
         c, device = self.config, valid.device
         batch, count = speakers.shape
         convolved, inputs = [], {}
@@ -256,33 +302,63 @@ class SDT(nn.Module):
             patches = x.unfold(1, c.kernel, 1).flatten(2)  # [B, N, d_m * kernel]
             weight = self.convolutions.get_submodule(modality).get_parameter("weight")
             convolved.append(F.linear(patches, weight.flatten(1)))  # eq. 1
-        shared = self.speakers(speakers.clamp(0, c.speakers - 1))  # eq. 3
+        low = torch.stack(convolved)
+        if self.absent is not None:
+            # The convolution of all features concatenated is the sum of the convolutions of each.
+            low = (low + torch.where(valid[..., None], 0.0, self.absent)).sum(dim=0, keepdim=True)
+        shared = low.new_zeros(())
+        if self.speakers is not None:
+            shared = self.speakers(speakers.clamp(0, c.speakers - 1))  # eq. 3
         if c.positions == "sinusoidal":
             shared = shared + sinusoids(state.position, count, c.width).to(shared)  # eq. 2
-        return self.dropout(torch.stack(convolved) + shared), inputs
+        return self.dropout(low + shared), inputs  # eq. 4
 
     def _fuse(self, x: Tensor, valid: Tensor) -> DialogueOutput:
         """Eq. 7-12 and 15 on H(n -> m), [P, B, N, d]."""
-        m = len(valid)
+        there = valid[..., None]  # [M, B, N, 1]
+        if self.students is None:
+            logits = self.classifier(x[0])
+            none = logits.unsqueeze(2)[:, :, :0]
+            return DialogueOutput(logits, self._spread(_shares(valid)), none)
+        enhanced = self._enhance(x, valid)
+        if self.join is not None:
+            fused = self.join(torch.where(there, enhanced, 0.0).movedim(0, 2).flatten(2))
+            gates = _shares(valid)
+        elif self.config.fusion == "add":
+            fused, gates = (enhanced * there).sum(dim=0), _shares(valid)
+        else:
+            weights = self._weigh(enhanced, there)
+            fused, gates = (enhanced * weights).sum(dim=0), weights.mean(dim=-1)  # eq. 11
+        logits = self.classifier(fused)  # eq. 12
+        students = self.students(self.dropout(enhanced.relu()))  # eq. 15
+        return DialogueOutput(logits, self._spread(gates), self._spread(torch.where(there, students, 0.0)))
+
+    def _enhance(self, x: Tensor, valid: Tensor) -> Tensor:
+        """H'_m of eq. 9 from H(n -> m), [P, B, N, d] -> [M, B, N, d]."""
         if self.unimodal_gate is not None:
             x = x * self.unimodal_gate(x).sigmoid()  # eq. 7-8
-        elif self.config.unimodal_gate == "identity":
+        elif self.config.fusion == "gated" and self.config.unimodal_gate == "identity":
             x = x * x.sigmoid()
         x = torch.where(valid[self.source][..., None], x, 0.0)
-        x = x.reshape(m, m, *x.shape[1:]).movedim(1, 3).flatten(3)  # [M, B, N, M * d]
-        enhanced = self.enhance(x)  # eq. 9
+        x = x.reshape(len(valid), -1, *x.shape[1:])  # [M, P / M, B, N, d]
+        return x.sum(dim=1) if self.enhance is None else self.enhance(x.movedim(1, 3).flatten(3))
 
-        there = valid[..., None]  # [M, B, N, 1]
+    def _weigh(self, enhanced: Tensor, there: Tensor) -> Tensor:
+        """g of eq. 10, [M, B, N, d] or, where nothing is learned, [M, B, N, 1]: 0 where missing, else sum 1."""
+        if self.multimodal_gate is None:
+            return _shares(there)
         # Where nothing at all is present nothing is masked either, so that the softmax stays finite.
-        scores = self.multimodal_gate(enhanced).masked_fill(~there & there.any(dim=0), -torch.inf)
-        gates = scores.softmax(dim=0) * there  # eq. 10
-        logits = self.classifier((enhanced * gates).sum(dim=0))  # eq. 11-12
-        students = self.students(self.dropout(enhanced.relu()))  # eq. 15
-        students = torch.where(there, students, 0.0)
-        return DialogueOutput(logits, self._spread(gates.mean(dim=-1)), self._spread(students))
+        scores: Tensor = self.multimodal_gate(enhanced)
+        scores = scores.masked_fill(~there & there.any(dim=0), -torch.inf)
+        return scores.softmax(dim=0) * there
 
     def _spread(self, x: Tensor) -> Tensor:
         """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
         full = x.new_zeros(len(MODALITIES), *x.shape[1:])
         full[self._columns] = x
         return full.movedim(0, 2)
+
+
+def _shares(valid: Tensor) -> Tensor:
+    """Equal weights over the first axis for what is present."""
+    return valid / valid.sum(dim=0).clamp(min=1)

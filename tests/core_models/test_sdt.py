@@ -90,7 +90,7 @@ def assert_same(a: DialogueOutput, b: DialogueOutput, tolerance: float = 1e-5) -
     layers=st.integers(1, 2),
     rewind=st.integers(0, 3),
     positions=st.sampled_from(["rotary", "sinusoidal"]),
-    gate=st.sampled_from(["learned", "identity", "off"]),
+    gate=st.sampled_from(["learned", "identity", "none"]),
     missing=st.sampled_from([0.0, 0.4, 0.8]),
     seed=st.integers(0, 2**16),
 )
@@ -241,7 +241,7 @@ def test_state_stops_growing() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("gate", ["learned", "identity", "off"])
+@pytest.mark.parametrize("gate", ["learned", "identity", "none"])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_modality_pattern_is_finite(pattern: list[bool], gate: str, device: str) -> None:
     """With any modalities missing throughout, outputs and gradients are finite; gates sum to 1 over the rest."""

@@ -57,13 +57,14 @@ class SDTObjective:
         known = labelled & present.any(dim=-1)
         teacher = output.logits.detach() if self.detach_teacher else output.logits
         ce, kl = [], []
-        for m in range(present.shape[-1]):
+        for m in range(output.students.shape[-2]):
             there = labelled & present[..., m]
             student = output.students[..., m, :][there]
             ce.append(self._cross_entropy(student, labels[there]))  # eq. 17
             kl.append(self._divergence(student, teacher[there]))  # eq. 18
         task = self._cross_entropy(output.logits[known], labels[known])  # eq. 14
-        ce_terms, kl_terms = torch.stack(ce), torch.stack(kl)
+        none = task.new_zeros(present.shape[-1])
+        ce_terms, kl_terms = (torch.stack(terms) if terms else none for terms in (ce, kl))
         total = (
             self.task_weight * task + self.ce_weight * ce_terms.sum() + self.kl_weight * kl_terms.sum()
         )  # eq. 19-21
