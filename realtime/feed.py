@@ -1,7 +1,7 @@
 """The WebSocket feed: every event of a session to whoever may listen, each at its own pace.
 
 `ws://HOST:PORT/` is the feed, one JSON message (realtime/events.py) a text frame. The same address over plain
-HTTP says so in a few lines; `/healthz` answers 200.
+HTTP gives the dashboard to a browser and a few lines to anything else; `/healthz` answers 200.
 
 Where a client begins:
 - no parameters: with the next event;
@@ -42,6 +42,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -49,6 +50,7 @@ from core_models.errors import FeedError, UsageError
 from realtime import events
 from realtime.access import Access, Refusal
 from realtime.journal import Journal, Record
+from realtime.pages import page
 from realtime.tail import Tail
 
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
@@ -244,7 +246,8 @@ class Feed:
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         path, _, query = request.path.partition("?")
         try:
-            if path not in ("/", "/healthz"):
+            found = page(path, request.headers.get_all("If-None-Match"))
+            if found is None and path not in ("/", "/healthz"):
                 raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
             if "Upgrade" in request.headers and path == "/":
                 self._access.check_client(request.headers, query)
@@ -252,6 +255,9 @@ class Feed:
                 connection.client = self._admit(connection, query)
                 return None
             self._access.check_host(request.headers)
+            if found is not None and (path != "/" or "text/html" in request.headers.get("Accept", "")):
+                headers = Headers([*found.headers, ("Content-Length", str(len(found.body))), ("Connection", "close")])
+                return Response(found.status.value, found.status.phrase, headers, found.body)
             return connection.respond(HTTPStatus.OK, _PAGE if path == "/" else "ok\n")
         except Refusal as refusal:
             response = connection.respond(refusal.status, f"{refusal}\n")

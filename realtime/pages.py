@@ -1,0 +1,76 @@
+"""The dashboard's files as HTTP answers: read once from the package, tagged, and fenced in.
+
+The pages load nothing from anywhere else and may not be made to: the content security policy allows scripts,
+styles and connections of the feed's own origin alone, no inline script, no frame around them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib import resources
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+
+_HEADERS = (
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+    ),
+    ("Cache-Control", "no-cache"),  # ask each time; an unchanged file costs a 304
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+
+_ANYWHERE = ("feed.js",)
+"""What pages of other origins may import: the client module, so that they can use the feed (`--origins`)."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """An answer over HTTP: `status`, `headers` without Content-Length, and the `body` to send."""
+
+    status: HTTPStatus
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@functools.cache
+def _pages() -> dict[str, Page]:
+    """Every file of the dashboard by its path, and `/` for the page itself."""
+    pages = {}
+    for file in resources.files("realtime").joinpath("dashboard").iterdir():
+        kind = _TYPES.get(file.name[file.name.rfind(".") :])
+        if kind is None:
+            continue
+        body = file.read_bytes()
+        headers = [("Content-Type", kind), ("ETag", f'"{hashlib.sha256(body).hexdigest()[:32]}"'), *_HEADERS]
+        if file.name in _ANYWHERE:
+            headers.append(("Access-Control-Allow-Origin", "*"))
+        pages[f"/{file.name}"] = Page(HTTPStatus.OK, tuple(headers), body)
+    return pages | {"/": pages["/index.html"]}
+
+
+def page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
+    """The answer to GET of `path`; 304 without a body where a tag of `if_none_match` fits.
+
+    None where the dashboard has no such file.
+    """
+    found = _pages().get(path)
+    if found is None:
+        return None
+    tag = dict(found.headers)["ETag"]
+    offered = {value.strip().removeprefix("W/") for line in if_none_match for value in line.split(",")}
+    if offered & {tag, "*"}:
+        return Page(HTTPStatus.NOT_MODIFIED, found.headers, b"")
+    return found
