@@ -188,5 +188,10 @@ class EncoderLayer(nn.Module):
     ) -> tuple[Tensor, Past]:
         """As `UtteranceAttention.forward`, with x as queries and as the residual stream."""
         attended, past = self.attention(x, memory, valid, past, start)
+        return self.add(x, attended), past
+
+    def add(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x and what it attended to, both [P, B, N, width], summed, normalised and fed forward."""
         x = self.attention_norm(x + self.dropout(attended))
-        return self.output_norm(x + self.dropout(self.outer(self.dropout(self.inner(x).relu())))), past
+        fed: Tensor = self.output_norm(x + self.dropout(self.outer(self.dropout(self.inner(x).relu()))))
+        return fed

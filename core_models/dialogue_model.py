@@ -1,0 +1,177 @@
+"""The frame of a dialogue model: features in, whole or utterance by utterance, through one path (contract 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core_models.causal import Past
+from core_models.dialogue import DialogueState
+from core_models.errors import UsageError
+from core_models.features.spec import MODALITIES
+
+EXTREME = 1e4
+"""Standardised features are held within this, so that one broken vector leaves every loss finite."""
+
+Output = TypeVar("Output", bound=tuple[Any, ...])
+
+
+class DialogueConfig(Protocol):
+    """What the frame needs to know of a model's shape."""
+
+    @property
+    def dimensions(self) -> dict[str, int]: ...
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def speakers(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def rewind(self) -> int: ...
+    @property
+    def causal(self) -> bool: ...
+
+
+class DialogueModel(nn.Module, Generic[Output]):
+    """Standardised features, speaker slots and the state of a dialogue; a paper's network fills in the rest.
+
+    A subclass gives `_advance`, its network over N utterances after a state, and `_begin`, the pasts of its
+    layers (at least one) before the first. Below, M modalities are in use.
+    """
+
+    def __init__(self, config: DialogueConfig, kernel: int, depth: int) -> None:
+        """depth: convolutions of `kernel` utterances, one after the other, between features and attention."""
+        super().__init__()
+        self._frame = config
+        self._columns = [MODALITIES.index(name) for name in config.modalities]
+        before = kernel - 1 if config.causal else (kernel - 1) // 2
+        self._left, self._right = depth * before, depth * (kernel - 1 - before)
+        self._tail = max(config.window - 1, self._left) + config.rewind if config.causal and self._left else 0
+        for name in config.modalities:
+            self.register_buffer(f"{name}_mean", torch.zeros(config.dimensions[name]))
+            self.register_buffer(f"{name}_deviation", torch.ones(config.dimensions[name]))
+        self.speakers = nn.Embedding(config.speakers, config.width)
+        # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
+        nn.init.normal_(self.speakers.weight, std=0.1)
+
+    def _begin(self, batch: int) -> tuple[Past, ...]:
+        raise TypeError(f"{type(self).__name__} must define _begin.")
+
+    def _advance(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[Output, DialogueState]:
+        """N utterances after `state`: the one path of `forward` (N = all) and `step` (N = 1)."""
+        raise TypeError(f"{type(self).__name__} must define _advance.")
+
+    def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise the features of `modality` by these float [d_m] from now on; a checkpoint keeps them.
+
+        Deviations are held above 0.001: a dimension that never moved in training stays harmless, and
+        float16 can store them.
+        """
+        self.get_buffer(f"{modality}_mean").copy_(mean)
+        self.get_buffer(f"{modality}_deviation").copy_(deviation.clamp(min=1e-3))
+
+    def initial_state(self, batch: int) -> DialogueState:
+        """The state of `batch` dialogues that have not begun."""
+        device = self.speakers.weight.device
+        return DialogueState(
+            position=0,
+            window=self._frame.window,
+            layers=self._begin(batch),
+            inputs={m: torch.zeros(batch, 0, d, device=device) for m, d in self._widths().items()},
+        )
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        present: Tensor,
+        speakers: Tensor,
+        padding: Tensor | None = None,
+    ) -> Output:
+        """The output for whole dialogues.
+
+        features: modality -> [B, N, d_m], whatever stands where it is missing; a modality that is left
+        out is missing throughout; present: bool [B, N, 3] in the order of MODALITIES; speakers: int64
+        [B, N] slots; padding: bool [B, N], True behind the end of a shorter dialogue.
+        """
+        if padding is not None:
+            present = present & ~padding[..., None]
+        return self._advance(features, present, speakers, self.initial_state(len(present)))[0]
+
+    def step(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[Output, DialogueState]:
+        """What `forward` gives for the next utterance of B dialogues, and the state after it.
+
+        features: modality -> [B, d_m]; present: bool [B, 3]; speakers: int64 [B]. The state that was given
+        stays valid. UsageError when the model is not causal.
+        """
+        if not self._frame.causal:
+            raise UsageError(
+                "This model looks into the future (causal: false), so it cannot follow a live dialogue; "
+                "run it on whole dialogues, or use a causal checkpoint."
+            )
+        output, state = self._advance(
+            {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
+        )
+        return type(output)(*(_only(x) for x in output)), state
+
+    def _widths(self) -> dict[str, int]:
+        return {m: self._frame.dimensions[m] for m in self._frame.modalities}
+
+    def _valid(self, features: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """bool [M, B, N]: where each modality in use is there."""
+        given = torch.tensor([m in features for m in self._frame.modalities], device=present.device)
+        return (present[..., self._columns] & given).permute(2, 0, 1)
+
+    def _standardised(
+        self, features: Mapping[str, Tensor], valid: Tensor, state: DialogueState
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Modality -> [B, left + N + right, d_m], zero where missing or outside the dialogue; and the tails to keep.
+
+        left and right: utterances around its own that the convolutions of an utterance read.
+        """
+        around, tails = {}, {}
+        for here, (modality, width) in zip(valid, self._widths().items(), strict=True):
+            raw = features.get(modality)
+            if raw is None:
+                x = torch.zeros(*here.shape, width, device=here.device)
+            else:
+                mean, deviation = self.get_buffer(f"{modality}_mean"), self.get_buffer(f"{modality}_deviation")
+                scaled = ((raw - mean) / deviation).clamp(-EXTREME, EXTREME)
+                x = torch.where(here[..., None], scaled, 0.0)  # no product: a missing entry may hold NaN
+            x = torch.cat([state.inputs[modality], x], dim=1)
+            tails[modality] = x[:, max(0, x.shape[1] - self._tail) :]
+            wanted = self._left + here.shape[-1] + self._right
+            around[modality] = F.pad(x, (0, 0, self._left, self._right))[:, -wanted:]
+        return around, tails
+
+    def _slots(self, speakers: Tensor) -> Tensor:
+        """[B, N, width] embedding of each utterance's speaker; overflow shares the last slot."""
+        found: Tensor = self.speakers(speakers.clamp(0, self._frame.speakers - 1))
+        return found
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
+        full = x.new_zeros(len(MODALITIES), *x.shape[1:])
+        full[self._columns] = x
+        return full.movedim(0, 2)
+
+
+def convolve(x: Tensor, convolution: nn.Conv1d) -> Tensor:
+    """[B, N + kernel - 1, d] -> [B, N, out]: a convolution over utterances as one matrix product."""
+    patches = x.unfold(1, convolution.kernel_size[0], 1).flatten(2)
+    return F.linear(patches, convolution.weight.flatten(1))
+
+
+def _only(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """A tensor, or tensors by name, without the axis of utterances, of which there is one."""
+    return x[:, 0] if isinstance(x, Tensor) else {name: value[:, 0] for name, value in x.items()}
