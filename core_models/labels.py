@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core_models.errors import UsageError
+
 
 @dataclass(frozen=True)
 class LabelSet:
@@ -27,5 +29,84 @@ class LabelSet:
 MELD7 = LabelSet("meld7", ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust"))
 IEMOCAP6 = LabelSet("iemocap6", ("happy", "sad", "neutral", "angry", "excited", "frustrated"))
 IEMOCAP4 = LabelSet("iemocap4", ("happy", "sad", "neutral", "angry"))
+EMORYNLP7 = LabelSet("emorynlp7", ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared"))
+EMODB7 = LabelSet("emodb7", ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral"))
+RAVDESS8 = LabelSet("ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"))
 
-LABEL_SETS: Mapping[str, LabelSet] = {s.name: s for s in (MELD7, IEMOCAP6, IEMOCAP4)}
+LABEL_SETS: Mapping[str, LabelSet] = {s.name: s for s in (MELD7, IEMOCAP6, IEMOCAP4, EMORYNLP7, EMODB7, RAVDESS8)}
+
+# The seven are the common ground. Joy covers happiness and excitement alike; frustration, peace, power and
+# boredom have no twin there.
+_TO_SEVEN: Mapping[str, Mapping[str, str]] = {
+    "meld7": {label: label for label in MELD7.labels},
+    "iemocap6": {"happy": "joy", "excited": "joy", "sad": "sadness", "neutral": "neutral", "angry": "anger"},
+    "iemocap4": {"happy": "joy", "sad": "sadness", "neutral": "neutral", "angry": "anger"},
+    "emorynlp7": {"joyful": "joy", "mad": "anger", "neutral": "neutral", "sad": "sadness", "scared": "fear"},
+    "emodb7": {
+        "anger": "anger",
+        "disgust": "disgust",
+        "fear": "fear",
+        "happiness": "joy",
+        "sadness": "sadness",
+        "neutral": "neutral",
+    },
+    "ravdess8": {
+        "neutral": "neutral",
+        "calm": "neutral",
+        "happy": "joy",
+        "sad": "sadness",
+        "angry": "anger",
+        "fearful": "fear",
+        "disgust": "disgust",
+        "surprised": "surprise",
+    },
+}
+_FROM_SEVEN: Mapping[str, Mapping[str, str]] = {
+    "meld7": {label: label for label in MELD7.labels},
+    "iemocap6": {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"},
+    "iemocap4": {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"},
+    "emorynlp7": {"neutral": "neutral", "joy": "joyful", "sadness": "sad", "anger": "mad", "fear": "scared"},
+}
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """What the labels of one set are called in another."""
+
+    source: LabelSet
+    target: LabelSet
+    twins: Mapping[str, str]
+    """Label of `source` -> its twin in `target`; a label without a twin is not in it."""
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Labels of `source` that have no twin."""
+        return tuple(label for label in self.source.labels if label not in self.twins)
+
+    def describe(self) -> str:
+        """`emodb7->meld7: happiness as joy; no twin for boredom`; `own` within one set."""
+        if self.source == self.target:
+            return "own"
+        renamed = [f"{old} as {new}" for old, new in self.twins.items() if old != new]
+        parts = [", ".join(renamed)] if renamed else []
+        if self.without:
+            parts.append(f"no twin for {', '.join(self.without)}")
+        return f"{self.source.name}->{self.target.name}: {'; '.join(parts) or 'same names'}"
+
+
+def label_map(source: LabelSet, target: LabelSet) -> LabelMap:
+    """The map from `source` into `target`, by way of MELD's seven unless they are one.
+
+    Raises UsageError where no corpus has its twins in `target`.
+    """
+    if source == target:
+        return LabelMap(source, target, {label: label for label in source.labels})
+    if source.name not in _TO_SEVEN or target.name not in _FROM_SEVEN:
+        raise UsageError(
+            f"There is no label map from {source.name} to {target.name}: choose a checkpoint of "
+            f"{', '.join(_FROM_SEVEN)}, or of the corpus's own label set."
+        )
+    onward = _FROM_SEVEN[target.name]
+    seven = _TO_SEVEN[source.name]
+    twins = {label: onward[seven[label]] for label in source.labels if seven.get(label) in onward}
+    return LabelMap(source, target, twins)

@@ -77,7 +77,7 @@ class TextExtractor:
 
 
 class VoiceExtractor:
-    """The sound of a line: its file, or the span of it that the line's times name."""
+    """The sound of a line: its file, or the span of it that is the line's."""
 
     batch = 1
 
@@ -91,7 +91,8 @@ class VoiceExtractor:
         if line.audio is None:
             return None
         try:
-            return digest("voice", line.audio.read_bytes(), f"{line.start_ms}-{line.end_ms}")
+            start, end = line.audio_span or (None, None)
+            return digest("voice", line.audio.read_bytes(), f"{start}-{end}")
         except OSError:
             raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
 
@@ -136,8 +137,9 @@ def sound(line: Line) -> NDArray[np.float32]:
         samples, rate = soundfile.read(line.audio, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise MediaError(f"{line.audio} cannot be decoded ({error}): expected a sound file.") from None
-    if line.start_ms is not None and line.end_ms is not None:
-        samples = samples[line.start_ms * rate // 1000 : line.end_ms * rate // 1000]
+    if line.audio_span is not None:
+        start, end = line.audio_span
+        samples = samples[start * rate // 1000 : end * rate // 1000]
     mono: NDArray[np.float32] = samples.mean(axis=1)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)

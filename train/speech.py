@@ -68,6 +68,7 @@ def _cut_line(line: Line) -> Line:
         span = speech_span(sound(line))
     except MediaError:
         span = None
-    offset = line.start_ms or 0
-    start, end = (line.start_ms, line.end_ms) if span is None else (offset + span[0], offset + span[1])
-    return replace(line, id=f"{line.id}/speech", start_ms=start, end_ms=end)
+    if span is not None:
+        offset = line.audio_span[0] if line.audio_span else 0
+        line = replace(line, audio_span=(offset + span[0], offset + span[1]))
+    return replace(line, id=f"{line.id}/speech")

@@ -42,7 +42,7 @@ def test_ravdess_names_say_who_feels_what(tmp_path: Path) -> None:
     by_id = {line.id: line for line in corpus.lines()}
     assert by_id["03-01-06-01-01-01-12"].label == "fear"
     assert by_id["03-01-06-01-01-01-12"].text == "Kids are talking by the door."
-    assert corpus.label_map.startswith("ravdess->meld7")
+    assert corpus.label_map.startswith("ravdess8->meld7: calm as neutral")
 
 
 def test_ravdess_actors_can_be_chosen(tmp_path: Path) -> None:
@@ -124,5 +124,5 @@ def test_clip_is_cut_to_its_speech(tmp_path: Path, librivox: list[tuple[str, np.
     soundfile.write(next(corpus.lines()).audio, np.concatenate([silence, speech, silence]), 16_000)
     line = next(cut_to_speech(corpus).lines())
     assert line.id.endswith("/speech")
-    assert 1_500 <= line.start_ms <= 2_500
+    assert 1_500 <= line.audio_span[0] <= 2_500
     assert abs(len(sound(line)) - len(speech)) < 16_000

@@ -7,53 +7,106 @@ from pathlib import Path
 from typing import Literal
 
 from core_models.errors import UsageError
+from core_models.labels import LABEL_SETS, MELD7
 from train.corpora.dialogues import Corpus
+from train.corpora.emodb import read_emodb
+from train.corpora.emorynlp import read_emorynlp
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.goemotions import read_goemotions
+from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, Order, read_iemocap
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
+
+_SUBSETS = {"iemocap": "sessions=1,2,3", "ravdess": "actors=5,10,15,20", "emodb": "speakers=3,8"}
+"""Corpus -> a --subset of it; these corpora need no --split."""
+
+_LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8")}
+"""Corpora that can be read with several label sets, the default first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """A part of a corpus on disk."""
 
-    corpus: Literal["meld", "ravdess", "fer2013", "goemotions"]
+    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013"]
     """Which corpus."""
     root: Path
     """Its folder (FER-2013: or tar), in its owner's layout."""
     split: str | None = None
-    """The corpus's own split: train, dev or test (FER-2013: validation instead of dev); RAVDESS has none."""
+    """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
+    to 4 and test session 5, as papers have it; RAVDESS and EmoDB have none."""
     subset: str | None = None
-    """Actors of RAVDESS, such as `actors=5,10,15,20`."""
+    """`sessions=1,2,3` of IEMOCAP, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
+    labels: Literal["iemocap6", "iemocap4", "ravdess8", "meld7"] | None = None
+    """IEMOCAP: iemocap6 (the default), or iemocap4 with excitement counted as happiness. RAVDESS: meld7 (the default),
+    or ravdess8, its own."""
+    order: Order | None = None
+    """Order of IEMOCAP's turns: by their end (the default), or the corpus's own."""
+    keep_unlabelled: bool = True
+    """Keep turns without a label of the set as context; papers on IEMOCAP drop them."""
     limit_per_class: int | None = None
     """At most this many stills of each emotion of FER-2013, the same ones on every machine."""
 
 
 def read_corpus(config: CorpusConfig) -> Corpus:
     """The part of the corpus that `config` names. Raises UsageError for options that do not go with it."""
-    if config.corpus != "fer2013" and config.limit_per_class is not None:
-        raise UsageError(f"--limit_per_class goes with fer2013 alone: leave it out for {config.corpus}.")
-    if config.corpus == "ravdess":
-        if config.split not in (None, "all"):
-            raise UsageError(f"RAVDESS has no split {config.split!r}: leave --split out and choose actors by --subset.")
-        return read_ravdess(config.root, _actors(config.subset))
-    if config.subset is not None:
-        raise UsageError(f"--subset {config.subset} goes with ravdess alone: leave it out for {config.corpus}.")
+    corpus, root = config.corpus, config.root
+    _refuse(config, "limit_per_class", "fer2013", None)
+    _refuse(config, "order", "iemocap", None)
+    _refuse(config, "keep_unlabelled", "iemocap", True)
+    own = _LABELS.get(corpus, ())
+    if config.labels is not None and config.labels not in own:
+        expected = f"use {' or '.join(own)}" if own else "leave it out"
+        raise UsageError(f"--labels {config.labels} does not go with {corpus}: {expected}.")
+    labels = LABEL_SETS[config.labels or (own[0] if own else MELD7.name)]
+    numbers = _numbers(config)
+    if corpus == "iemocap":
+        return read_iemocap(root, labels, config.order or "end", _sessions(config, numbers), config.keep_unlabelled)
+    if corpus in _SUBSETS and config.split not in (None, "all"):
+        raise UsageError(
+            f"{corpus} has no split {config.split!r}: leave --split out and choose by --subset {_SUBSETS[corpus]}."
+        )
+    if corpus == "ravdess":
+        return read_ravdess(root, numbers, labels)
+    if corpus == "emodb":
+        return read_emodb(root, numbers)
     if config.split is None:
-        raise UsageError(f"{config.corpus} has splits: name one with --split.")
-    if config.corpus == "fer2013":
-        return read_fer2013(config.root, config.split, config.limit_per_class)
-    return {"meld": read_meld, "goemotions": read_goemotions}[config.corpus](config.root, config.split)
+        raise UsageError(f"{corpus} has splits: name one with --split.")
+    if corpus == "fer2013":
+        return read_fer2013(root, config.split, config.limit_per_class)
+    read = {"meld": read_meld, "emorynlp": read_emorynlp, "goemotions": read_goemotions}[corpus]
+    return read(root, config.split)
 
 
-def _actors(subset: str | None) -> set[int] | None:
-    if subset is None:
+def _refuse(config: CorpusConfig, option: str, owner: str, default: object) -> None:
+    if config.corpus != owner and getattr(config, option) != default:
+        raise UsageError(f"--{option} goes with {owner} alone: leave it out for {config.corpus}.")
+
+
+def _sessions(config: CorpusConfig, numbers: set[int] | None) -> set[int] | None:
+    """IEMOCAP's sessions by --split or --subset; None for all."""
+    if config.split in (None, "all"):
+        return numbers
+    parts = {"train": TRAIN_SESSIONS, "test": TEST_SESSIONS}
+    if config.split not in parts or numbers is not None:
+        raise UsageError(
+            f"--split {config.split!r} of IEMOCAP is not understood: use train (sessions 1 to 4) or test (session 5), "
+            "or leave it out and choose by --subset sessions=1,2,3."
+        )
+    return set(parts[config.split])
+
+
+def _numbers(config: CorpusConfig) -> set[int] | None:
+    """The numbers of --subset, such as `actors=5,10,15,20`; None where it is not given."""
+    if config.subset is None:
         return None
-    name, _, numbers = subset.partition("=")
+    example = _SUBSETS.get(config.corpus)
+    if example is None:
+        raise UsageError(f"--subset {config.subset} does not go with {config.corpus}: use --split.")
+    name, _, numbers = config.subset.partition("=")
     try:
-        if name != "actors":
+        if name != example.partition("=")[0]:
             raise ValueError(name)
         return {int(number) for number in numbers.split(",")}
     except ValueError:
-        raise UsageError(f"--subset {subset!r} is not understood: expected actors=5,10,15,20.") from None
+        raise UsageError(f"--subset {config.subset!r} is not understood: expected {example} or the like.") from None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from core_models.labels import LabelSet
+from core_models.labels import LabelSet, label_map
+
+Span = tuple[int, int]
+"""(start, end) in milliseconds of a file."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,8 @@ class Line:
     """One utterance of a corpus: whatever of words, sound and picture its owner has of it.
 
     `label` is a name in the corpus's own label set, None where the utterance has no label that the set
-    knows (it stays as context). Times are milliseconds on the clock of the dialogue's recording.
+    knows (it stays as context). Times are milliseconds on the clock of the dialogue's recording, which says
+    who spoke when; the part of a file that is this line is its `audio_span` or `video_span`, None for all of it.
     """
 
     id: str
@@ -23,9 +29,15 @@ class Line:
     text: str | None = None
     label: str | None = None
     audio: Path | None = None
+    """A file with sound; a film is one too."""
     image: Path | None = None
     start_ms: int | None = None
     end_ms: int | None = None
+    audio_span: Span | None = None
+    video: Path | None = None
+    video_span: Span | None = None
+    video_half: Literal["left", "right"] | None = None
+    """Which half of the picture shows the speaker, where two people stand side by side in it."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,13 @@ class Dialogue:
     """Lines in the corpus's own order.
 
     `group` names what must not be torn apart by an honest split beyond the dialogue itself: an episode,
-    a session, an actor.
+    a session, an actor. `style` is "scripted" or "improvised" where the owner says so.
     """
 
     id: str
     lines: tuple[Line, ...]
     group: str | None = None
+    style: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,10 @@ class Corpus:
             for index, line in enumerate(dialogue.lines):
                 yield Turn(line, dialogue.lines[:index])
 
+    def where(self, keep: Callable[[Dialogue], bool]) -> Corpus:
+        """The corpus of those dialogues alone of which `keep` is true."""
+        return replace(self, dialogues=tuple(dialogue for dialogue in self.dialogues if keep(dialogue)))
+
     def split(self, share: float, seed: int) -> tuple[Corpus, Corpus]:
         """(rest, held out): whole dialogues drawn by `seed` until they hold `share` of all lines.
 
@@ -85,7 +102,37 @@ class Corpus:
                 break
             held.add(dialogue.id)
             count += len(dialogue.lines)
-        return (
-            replace(self, dialogues=tuple(d for d in self.dialogues if d.id not in held)),
-            replace(self, dialogues=tuple(d for d in self.dialogues if d.id in held)),
-        )
+        return self.where(lambda dialogue: dialogue.id not in held), self.where(lambda dialogue: dialogue.id in held)
+
+
+def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], str]:
+    """(`corpus` labelled by `labels`, how many lines of each label have no twin there, name of the map).
+
+    Lines without a twin stay as context, their label None; `label_map` of the new corpus is the name of
+    the map. Raises UsageError where there is no map into `labels`.
+    """
+    twins = label_map(corpus.labels, labels)
+    if corpus.labels == labels:
+        return corpus, {}, corpus.label_map
+    name = twins.describe() if corpus.label_map == "own" else f"{corpus.label_map}; {twins.describe()}"
+    counts = Counter(line.label for line in corpus.lines())
+
+    def renamed(line: Line) -> Line:
+        return replace(line, label=twins.twins.get(line.label or ""))
+
+    dialogues = tuple(replace(d, lines=tuple(renamed(line) for line in d.lines)) for d in corpus.dialogues)
+    left_out = {label: counts[label] for label in twins.without if counts[label]}
+    return replace(corpus, labels=labels, dialogues=dialogues, label_map=name), left_out, name
+
+
+def groups_of(corpus: Corpus) -> set[str]:
+    """Every group of the corpus: episodes, sessions, actors."""
+    return {dialogue.group for dialogue in corpus.dialogues if dialogue.group is not None}
+
+
+def without_groups(corpus: Corpus, groups: Collection[str]) -> Corpus:
+    """`corpus` without the dialogues of `groups`: what is evaluated must not be trained on under another name.
+
+    EmoryNLP and MELD are both Friends and name their groups alike (`s01e15`).
+    """
+    return corpus.where(lambda dialogue: dialogue.group not in groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from core_models.errors import UsageError
@@ -33,12 +34,12 @@ def read_meld(root: Path, split: str) -> Corpus:
     path = root / f"{split}_sent_emo.csv"
     rows: dict[int, dict[int, Line]] = {}
     groups: dict[int, str] = {}
-    for number, row in enumerate(_rows(path), start=2):
+    for number, row in enumerate(rows_of(path, COLUMNS, "MELD"), start=2):
         try:
             if None in row or None in row.values():
                 raise ValueError("it has another number of fields than the header")
             dialogue, utterance = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
-            group = f"s{int(row['Season']):02}e{int(row['Episode']):02}"
+            group = episode(row)
             line = _line(row, f"{split}/dia{dialogue}_utt{utterance}")
             if utterance in rows.get(dialogue, {}):
                 raise ValueError(f"dialogue {dialogue} has utterance {utterance} twice")
@@ -53,11 +54,12 @@ def read_meld(root: Path, split: str) -> Corpus:
     return Corpus("meld", MELD7, dialogues)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path, columns: Sequence[str], owner: str) -> list[dict[str, str]]:
+    """The rows of one of `owner`'s CSV files, which has `columns`. Raises UsageError for any other file."""
     try:
         raw = path.read_bytes()
     except OSError:
-        raise UsageError(f"There is no {path}: set the corpus folder to one that holds MELD's CSV files.") from None
+        raise UsageError(f"There is no {path}: set the corpus folder to one that holds {owner}'s CSV files.") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -67,17 +69,17 @@ def _rows(path: Path) -> list[dict[str, str]]:
         rows = list(reader)
     except csv.Error as error:
         raise UsageError(f"{path} line {reader.line_num} is not CSV ({error}); use the official file.") from None
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    missing = [column for column in columns if column not in (reader.fieldnames or ())]
     if missing or not rows:
         what = f"lacks {', '.join(missing)}" if missing else "has no rows"
-        raise UsageError(f"{path} {what}, which MELD's CSV files have; use the official file.")
+        raise UsageError(f"{path} {what}, which {owner}'s CSV files have; use the official file.")
     return rows
 
 
 def _line(row: dict[str, str], identity: str) -> Line:
     label = row["Emotion"].strip().lower()
     MELD7.index(label)
-    start, end = _milliseconds(row["StartTime"]), _milliseconds(row["EndTime"])
+    start, end = milliseconds(row["StartTime"]), milliseconds(row["EndTime"])
     ordered = start <= end
     return Line(
         identity,
@@ -89,7 +91,13 @@ def _line(row: dict[str, str], identity: str) -> Line:
     )
 
 
-def _milliseconds(clock: str) -> int:
+def episode(row: dict[str, str]) -> str:
+    """`s01e15`: what MELD and EmoryNLP call the same episode. Raises ValueError."""
+    return f"s{int(row['Season']):02}e{int(row['Episode']):02}"
+
+
+def milliseconds(clock: str) -> int:
+    """Milliseconds of a time like `00:16:16,059`. Raises ValueError."""
     match = _CLOCK.fullmatch(clock.strip())
     if match is None:
         raise ValueError(f"{clock!r} is not a time like 00:16:16,059")
