@@ -3,7 +3,9 @@
 Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision (2022): log-mel input
 (section 2.2), the decoder's prompt of language and task tokens (section 2.3). The published pipeline
 pads every window to 30 s. Here the encoder sees the utterance and a margin of silence behind it, which
-is several times cheaper; `CONTEXT_MIN` and `MARGIN` are what keeps the decoder from looping.
+is several times cheaper. The decoder, which says a sentence again where it finds no end, gets those states
+continued by states of silence that were encoded once. Of 366 words of 61 acted sentences it then gets 9
+wrong (`base`) and 8 (`tiny.en`); without them, but with timestamps to find the end by, 103 and 141.
 """
 
 from __future__ import annotations
@@ -29,17 +31,20 @@ LONGEST_SECONDS = 30.0
 _WINDOW = 3000  # mel frames of the 30 s that the position embedding of the encoder covers
 
 CONTEXT_MIN = 500
-"""Mel frames the encoder sees at least (5 s). With fewer the decoder loops on short utterances."""
+"""Mel frames the encoder sees at least (5 s)."""
 MARGIN = 200
-"""Mel frames of silence behind the speech (2 s), so that the decoder finds the end of it."""
+"""Mel frames of silence behind the speech (2 s)."""
 
 _TOKENS_BASE = 16
 _TOKENS_PER_SECOND = 8
 """Bound of the decoded length: fast English runs at 5 tokens a second."""
 _BYTES_PER_SECOND = 16
 """The same for other languages, whose scripts may fall apart into bytes."""
-_PAST_THE_END = 0.3
-"""Seconds: what the decoder places later than this before the end of the audio was read off the padding."""
+_KEPT = 50
+"""Encoder states (1 s) behind the speech that the decoder still sees as they are; from there on it sees quiet."""
+_POSITIONS, _BEHIND = 750, 250
+"""States that the decoder sees at least (15 s), and those of quiet (5 s) behind a long utterance. All 1,500 cost
+a quarter more time and cure no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Encoded:
     """One encoder pass over one utterance.
 
     `frames` is float32 [T, d], 50 a second, the padding cropped; `seconds` is the audio's length;
-    `states` is the whole encoder output with its padding, for the decoder alone.
+    `states` is the encoder output continued by quiet, for the decoder alone.
     """
 
     frames: NDArray[np.float32]
@@ -59,9 +64,9 @@ class Encoded:
 class Hypothesis:
     """What the decoder heard.
 
-    `mean_logprob` is the mean log-probability of the text tokens, minus infinity without any; `no_speech`
+    `mean_logprob` is the mean log-probability of the tokens and their end, minus infinity without any; `no_speech`
     is the probability of Whisper's no-speech token; `tokens` are the text tokens; `complete` is False
-    where the bound on the length was reached inside the audio, which is what a loop looks like.
+    where the bound on the length was reached, which is what a loop looks like.
     """
 
     text: str
@@ -125,6 +130,8 @@ class Whisper:
         self.languages = tuple(self.model.supported_languages)
         self.digest = tensors_digest(encoder)
         self.dimension = int(dict(encoder)["encoder/layer_norm/gamma"].shape[0])
+        quiet = 1e-4 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE)
+        self._quiet = self._encode(self._mel(quiet.astype(np.float32)), _WINDOW)[1]
 
     def encode(self, audio: NDArray[np.float32]) -> Encoded:
         """One encoder pass over `audio`, float32 [n] at 16 kHz, with a short context behind it.
@@ -136,8 +143,19 @@ class Whisper:
         mel = self._mel(audio)
         frames = mel.shape[1]
         context = min(_WINDOW, max(CONTEXT_MIN, frames + MARGIN))
-        states, array = self._encode(mel, context)
-        return Encoded(array[: (frames + 1) // 2], len(audio) / SAMPLE_RATE, states)
+        _, array = self._encode(mel, context)
+        length = (frames + 1) // 2
+        return Encoded(array[:length], len(audio) / SAMPLE_RATE, self._continued(array[: length + _KEPT]))
+
+    def _continued(self, states: NDArray[np.float32]) -> Any:
+        """`states` [t, d] followed by those that almost nothing has from position t on.
+
+        The decoder was trained on 1,500 positions and finds no end in few: it says the sentence again.
+        """
+        import ctranslate2
+
+        window = np.concatenate([states, self._quiet[len(states) : max(_POSITIONS, len(states) + _BEHIND)]])
+        return ctranslate2.StorageView.from_array(np.ascontiguousarray(window[None]))
 
     def detect_language(self, encoded: Encoded) -> tuple[str, float]:
         """The most probable language code and its probability; ("en", 1.0) for an English-only model."""
@@ -147,12 +165,7 @@ class Whisper:
         return token.strip("<|>"), float(probability)
 
     def decode(self, encoded: Encoded, language: str) -> Hypothesis:
-        """Greedy decoding on the encoder output, its length bounded by duration.
-
-        Timestamps are decoded too. Without them the decoder finds no end in a short context and says two
-        sentences in five over and over; with them it does so in one of ten, and then dates the repeats
-        behind the end of the audio, where they are cut off.
-        """
+        """Greedy decoding on the encoder output, without timestamps, its length bounded by duration."""
         return self._decode(encoded.states, encoded.seconds, language)
 
     def decode_padded(self, audio: NDArray[np.float32], language: str) -> Hypothesis:
@@ -188,47 +201,22 @@ class Whisper:
         bound = min(_TOKENS_BASE + round(rate * seconds), 224)
         result = self._network.generate(
             states,
-            [list(tokenizer.sot_sequence)],
+            [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
             beam_size=1,
             max_length=2 * bound,  # CTranslate2 leaves half of it to the prompt
-            return_logits_vocab=True,
+            return_scores=True,
             return_no_speech_prob=True,
-            max_initial_timestamp_index=50,
+            suppress_blank=False,
         )[0]
-        decoded = result.sequences_ids[0]
-        tokens, ended = _within(decoded, seconds, tokenizer)
-        steps = [step for step, token in enumerate(decoded) if token < tokenizer.eot][: len(tokens)]
+        tokens = tuple(result.sequences_ids[0])
         return Hypothesis(
             text=tokenizer.decode(list(tokens)).strip(),
             language=language,
-            mean_logprob=_mean_logprob([result.logits[0][step] for step in steps], tokens),
+            mean_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1) if tokens else -math.inf,
             no_speech=float(result.no_speech_prob),
             tokens=tokens,
-            complete=ended or len(decoded) < bound,
+            complete=len(tokens) < bound,
         )
-
-
-def _within(decoded: list[int], seconds: float, tokenizer: Any) -> tuple[tuple[int, ...], bool]:
-    """The text tokens up to the first segment that begins at the end of the audio, and whether one does."""
-    words: list[int] = []
-    for token in decoded:
-        if token < tokenizer.eot:
-            words.append(token)
-        elif words and (token - tokenizer.timestamp_begin) * 0.02 >= seconds - _PAST_THE_END:
-            return tuple(words), True
-    return tuple(words), False
-
-
-def _mean_logprob(logits: list[Any], tokens: tuple[int, ...]) -> float:
-    """Mean log-probability of `tokens`, each under its own step's logits (a [vocabulary] view)."""
-    if not tokens:
-        return -math.inf
-    total = 0.0
-    for step, token in zip(logits, tokens, strict=True):
-        scores = np.array(step, dtype=np.float32).ravel()
-        top = scores.max()
-        total += float(scores[token] - top - np.log(np.exp(scores - top).sum()))
-    return total / len(tokens)
 
 
 def _checked(audio: NDArray[np.float32]) -> NDArray[np.float32]:

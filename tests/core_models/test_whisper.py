@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from core_models.assets import model_folder
 from core_models.errors import UsageError, WeightsError
@@ -31,6 +32,32 @@ def test_words_are_those_that_were_read(size: str, librivox, request: pytest.Fix
         total += len(said.split())
         missed += sum(word not in heard for word in words(said))
     assert missed <= 0.1 * total
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("size", ["whisper_base", "whisper_tiny"])
+def test_a_short_sentence_is_said_once(size: str, corpora: Path, request: pytest.FixtureRequest) -> None:
+    """Of acted sentences of six words, fewer than one word in ten is wrong, and none comes twice."""
+    whisper: Whisper = request.getfixturevalue(size)
+    errors = 0
+    for actor in range(1, 21, 2):
+        samples, _ = soundfile.read(corpora / "ravdess" / f"03-01-01-01-02-01-{actor:02}.flac", dtype="float32")
+        heard = words(whisper.decode(whisper.encode(samples), "en").text)
+        errors += len(set("dogs are sitting by the door".split()) ^ set(heard)) + len(heard) - len(set(heard))
+    assert errors < 6
+
+
+def test_the_decoder_sees_the_utterance_and_then_quiet(whisper_tiny: Whisper, librivox) -> None:
+    """Fifteen seconds of states at least: the utterance's own, and behind them always the same."""
+    behind = []
+    for _, samples in librivox:
+        encoded = whisper_tiny.encode(samples[: 4 * SAMPLE_RATE])
+        states = np.array(encoded.states)[0]
+        np.testing.assert_array_equal(states[: len(encoded.frames)], encoded.frames)
+        behind.append(states[len(encoded.frames) + 50 :][-400:])
+        assert len(states) >= 750
+    for other in behind:
+        np.testing.assert_array_equal(other, behind[0])
 
 
 def test_frames_are_fifty_a_second_and_none_of_the_padding(whisper_base: Whisper, librivox) -> None:
