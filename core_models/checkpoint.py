@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as format_tensors
 from torch import Tensor
 
+from core_models.cmath import CMATH, CMATHConfig
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.features.spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
@@ -26,7 +27,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 TENSORS = "model.safetensors"
 SIDECAR = "sidecar.json"
 
-MODELS: Mapping[str, tuple[type[SDTConfig], type[SDT]]] = {"sdt": (SDTConfig, SDT)}
+Config = SDTConfig | CMATHConfig
+Model = SDT | CMATH
+
+MODELS: Mapping[str, tuple[type[Config], type[Model]]] = {
+    "sdt": (SDTConfig, SDT),
+    "cmath": (CMATHConfig, CMATH),
+}
 """`Sidecar.model` -> its configuration and its network."""
 
 
@@ -56,7 +63,7 @@ class Checkpoint:
     """A model that is ready to run, in evaluation mode and float32, with what is known of it."""
 
     name: str
-    model: SDT
+    model: Model
     sidecar: Sidecar
     digest: str
     """SHA-256 over the stored tensors, by `tensors_digest`."""
@@ -76,12 +83,12 @@ class Checkpoint:
                 )
 
 
-def sidecar_config(config: SDTConfig) -> dict[str, Any]:
+def sidecar_config(config: Config) -> dict[str, Any]:
     """`config` as the plain dict that `Sidecar.config` holds."""
     return asdict(config)
 
 
-def save(folder: Path, model: SDT, sidecar: Sidecar) -> None:
+def save(folder: Path, model: Model, sidecar: Sidecar) -> None:
     """Write `model` (as float16) and `sidecar` into `folder`, each file whole or not at all.
 
     CheckpointError when the two do not fit each other or a weight is too large for float16; DiskError when
@@ -126,7 +133,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
         raise CheckpointError(
             f"Checkpoint {name}: {TENSORS} is damaged ({error}); fetch the checkpoint again."
         ) from error
-    model = MODELS[sidecar.model][1](config)
+    network: Callable[[Any], Model] = MODELS[sidecar.model][1]
+    model = network(config)
     _check_fit(name, tensors, model.state_dict())
     _check_finite(name, tensors)
     digest = tensors_digest((key, value.numpy()) for key, value in tensors.items())
@@ -184,7 +192,7 @@ class _Numbered(msgspec.Struct):
     format: int
 
 
-def _config(name: str, sidecar: Sidecar) -> SDTConfig:
+def _config(name: str, sidecar: Sidecar) -> Config:
     """The model's configuration, once everything in the sidecar fits together."""
 
     def refuse(what: str) -> CheckpointError:
