@@ -1,27 +1,28 @@
 """The wire (version 1): every message of the feed and every line of a journal, and nothing else.
 
 One struct a message, tagged by its dotted `type`. Whoever makes an event leaves `seq`, `epoch` and `session`
-alone; the ledger stamps them. Rules of compatibility: a field may be added, none is renamed, removed or given
-another meaning within version 1; a client ignores fields that it does not know. Codes (`status`, `reason`,
-`code`, `what`) are open sets: a client shows one that it does not know as it stands.
+alone; the ledger stamps them. What clients may say is in realtime/commands.py, the JSON Schema and the AsyncAPI
+document of both in realtime/schema/, written by `python -m realtime.schema`.
 
-`python -m realtime.events` prints the JSON Schema.
+Rules of compatibility within version 1, which `session.created.schema_version` names:
+- a field may be added, and so may a type; none is renamed, removed, given another type or another meaning, and
+  what is required stays so;
+- a client ignores fields and types that it does not know; a type that it does not know still has its number;
+- codes (`status`, `reason`, `code`, `what`, `kind`, the names of modalities) are open sets: a client shows one
+  that it does not know as it stands. The labels are those of `session.created` and no others;
+- anything else is version 2, served beside version 1 under another sub-protocol.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
-import sys
 import time
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 SCHEMA_VERSION = 1
 
-_STAMPS = ("seq", "epoch", "session")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -140,6 +141,36 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     latency_ms: Latency
 
 
+class EmotionProvisional(Event, frozen=True, kw_only=True, tag="emotion.provisional"):
+    """A first judgement of an utterance that is still being spoken, up to `end_ms`; a later one replaces it.
+
+    It leaves no trace in the dialogue (contract 6). Fields are those of `emotion.final`; the `revision` rises
+    through the provisional results of an utterance to the final one.
+    """
+
+    utterance_id: str
+    revision: int
+    speaker: str
+    start_ms: int
+    end_ms: int
+    text: str | None = None
+    language: str | None = None
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+    modalities: dict[str, Modality]
+
+
+class EmotionShift(Event, frozen=True, kw_only=True, tag="emotion.shift", rename={"from_": "from"}):
+    """A speaker's emotion changed with this utterance, which ended at `at_ms`."""
+
+    utterance_id: str
+    speaker: str
+    at_ms: int
+    from_: str
+    to: str
+
+
 class UtteranceDiscarded(Event, frozen=True, kw_only=True, tag="utterance.discarded"):
     """Sound that was taken for speech and was not used: `reason` is a code, `detail` a sentence."""
 
@@ -157,6 +188,15 @@ class SourceStatus(Event, frozen=True, kw_only=True, tag="source.status"):
     source: str
     kind: str
     status: str
+    detail: str = ""
+
+
+class ModalityStatus(Event, frozen=True, kw_only=True, tag="modality.status"):
+    """From now on a modality is `ok`, `absent`, ... ; of this speaker, or of all where none is named."""
+
+    modality: str
+    status: str
+    speaker: str | None = None
     detail: str = ""
 
 
@@ -178,6 +218,36 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
     code: str
     message: str
     fatal: bool
+
+
+class SpeakerRenamed(Event, frozen=True, kw_only=True, tag="speaker.renamed"):
+    """A person gave a speaker a name to be shown; `speaker` stays what it is in every event."""
+
+    speaker: str
+    name: str
+
+
+class SpeakerOptedOut(Event, frozen=True, kw_only=True, tag="speaker.opted_out"):
+    """From now on this speaker is not judged and not written down; with `opted_out` false, again."""
+
+    speaker: str
+    opted_out: bool
+
+
+class EmotionCorrected(Event, frozen=True, kw_only=True, tag="emotion.corrected", rename={"from_": "from"}):
+    """A person said what an utterance's emotion was instead: a label for fine-tuning. A later one replaces it."""
+
+    utterance_id: str
+    speaker: str
+    from_: str
+    to: str
+
+
+class MomentMarked(Event, frozen=True, kw_only=True, tag="moment.marked"):
+    """A person marked a moment of the conversation, with a note or without."""
+
+    at_ms: int
+    note: str = ""
 
 
 class SessionClosed(Event, frozen=True, kw_only=True, tag="session.closed"):
@@ -210,19 +280,96 @@ class StreamGap(
     reason: str
 
 
+class TrendPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a speaker's latest utterances in a `snapshot`; `emotion` is the corrected one where there is one."""
+
+    utterance_id: str
+    start_ms: int
+    end_ms: int
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A speaker in a `snapshot`: how often heard, and the latest utterances, oldest first.
+
+    `emotion` and `confidence` are those of the latest; they are absent before the first.
+    """
+
+    speaker: str
+    name: str | None = None
+    opted_out: bool = False
+    utterances: int = 0
+    emotion: str | None = None
+    confidence: float | None = None
+    trend: tuple[TrendPoint, ...] = ()
+
+
+class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An utterance in a `snapshot` that has begun and is not judged; `emotion` is the provisional one."""
+
+    utterance_id: str
+    source: str
+    speaker: str
+    start_ms: int
+    emotion: str | None = None
+    confidence: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="snapshot"):
+    """Said to one client, never journaled: how things stood after number `seq` of `epoch`.
+
+    It stands for all that came before; what follows is the next number. `created` is the session's first
+    event. `sources` have their latest status, `degraded` is what is being shed or cannot be kept.
+    """
+
+    session: str
+    epoch: str
+    seq: int
+    created: SessionCreated | None = None
+    speakers: tuple[SpeakerState, ...] = ()
+    open: tuple[OpenUtterance, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
+    modalities: tuple[ModalityStatus, ...] = ()
+    degraded: tuple[StreamDegraded, ...] = ()
+    closed: SessionClosed | None = None
+
+
+class CommandResult(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="command.result"
+):
+    """The answer to one client's command `id`: done as number `seq` of `epoch`, or why not (a code, a sentence)."""
+
+    session: str
+    id: str
+    ok: bool
+    epoch: str = ""
+    seq: int = 0
+    code: str = ""
+    message: str = ""
+
+
 Logged = (
     SessionCreated
     | SpeechStarted
+    | EmotionProvisional
     | EmotionFinal
+    | EmotionShift
     | UtteranceDiscarded
     | SourceStatus
+    | ModalityStatus
     | StreamDegraded
+    | SpeakerRenamed
+    | SpeakerOptedOut
+    | EmotionCorrected
+    | MomentMarked
     | Error
     | SessionClosed
 )
 """What has a number and stands in the journal."""
 
-Message = Logged | StreamGap
+Message = Logged | StreamGap | Snapshot | CommandResult
 """What a client may receive."""
 
 _encoder = msgspec.json.Encoder()
@@ -241,52 +388,12 @@ def decode(line: bytes | str) -> Message:
 
 def without_words(event: Logged) -> Logged:
     """The event as it stands in a journal that must hold no words."""
-    if isinstance(event, EmotionFinal) and event.text is not None:
+    if isinstance(event, EmotionFinal | EmotionProvisional) and event.text is not None:
         return msgspec.structs.replace(event, text=None)
     return event
-
-
-def check(message: Message) -> None:
-    """ValueError where numbers contradict each other; types are the schema's business. Too slow for live."""
-    if not isinstance(message, EmotionFinal):
-        return
-    opinions = {"probabilities": message.probabilities}
-    opinions |= {m: o.probabilities for m, o in message.modalities.items() if o.probabilities is not None}
-    for name, probabilities in opinions.items():
-        if abs(sum(probabilities.values()) - 1) > 1e-3 or min(probabilities.values()) < 0:
-            raise ValueError(f"{message.utterance_id}: {name} is no distribution: {probabilities}")
-    if message.confidence != message.probabilities[message.emotion]:
-        raise ValueError(f"{message.utterance_id}: confidence is not that of {message.emotion}")
-    if message.confidence < max(message.probabilities.values()):
-        raise ValueError(f"{message.utterance_id}: {message.emotion} is not the most probable emotion")
-    if not 0 <= message.start_ms < message.end_ms:
-        raise ValueError(f"{message.utterance_id}: ends at {message.end_ms}, starts at {message.start_ms}")
 
 
 def new_id() -> str:
     """A ULID: 26 characters that sort by creation time (48 bits of milliseconds, 80 of randomness)."""
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of one message: the tags are closed, further fields are allowed."""
-    (union,), components = msgspec.json.schema_components((Message,), ref_template="#/$defs/{name}")
-    for component in components.values():
-        component["description"] = inspect.cleandoc(component["description"])
-        properties = component["properties"]
-        if set(_STAMPS) <= set(properties):  # defaults before the ledger stamps them, never on the wire
-            for stamp in _STAMPS:
-                del properties[stamp]["default"]
-            component["required"] = [*_STAMPS, *component["required"]]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Conversation emotion tracker, feed version {SCHEMA_VERSION}",
-        **union,
-        "$defs": components,
-    }
-
-
-if __name__ == "__main__":
-    document = msgspec.json.encode(schema(), order="deterministic")
-    sys.stdout.write(msgspec.json.format(document).decode() + "\n")

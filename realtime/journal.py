@@ -1,8 +1,10 @@
 """The journal: one file a session, one line an event, written before anybody hears of it.
 
 A line is handed to the system by one write, so whatever ends the process leaves whole lines and at most one
-torn one, which `Journal.reopen` cuts off. Power failure is another matter: nothing is forced to the disk
-before the session is closed. The words of a call stand in it, so the file is readable by its owner only.
+torn one, which `Journal.reopen` cuts off. Power failure is another matter: what was written is forced to the
+disk once a second and when the journal is closed, by a thread that nobody waits for. So it costs the last second
+or so of events, which clients may have seen; the session then reopens unclean and begins a new epoch, and no
+number is used twice. The words of a call stand in it, so the file is readable by its owner only.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from core_models.errors import DiskError, UsageError
 
 PAGE = 256 * 1024
 """Bytes that one `read` gives at the most, unless a single line is longer."""
+
+SYNC_S = 1.0
+"""Seconds of events that a power failure may cost, besides what the disk itself takes to obey."""
 
 _NAME = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.jsonl")
 
@@ -70,6 +75,10 @@ class Journal:
         self._starts = array("q", [0])  # byte at which each line starts; the last one is the file's end
         self._descriptor: int | None = None
         self._exists = False
+        self._unsynced = threading.Event()
+        self._closed = threading.Event()
+        self._syncing: threading.Thread | None = None
+        self._sync_error: OSError | None = None
 
     @classmethod
     def reopen(cls, path: Path) -> Journal:
@@ -124,10 +133,14 @@ class Journal:
     def append(self, records: Sequence[Record]) -> None:
         """Write all of them, or, where OSError is raised, none: the file ends as it did before.
 
-        Numbers must continue those of their epoch (ValueError). A later call may succeed.
+        Numbers must continue those of their epoch (ValueError). A later call may succeed. An OSError may also
+        tell that the disk has failed to keep what earlier calls wrote.
         """
         data = b"".join(record.line + b"\n" for record in records)
         with self._lock:
+            if self._sync_error is not None:
+                error, self._sync_error = self._sync_error, None
+                raise error
             if self._descriptor is None:
                 self._descriptor = self._open()
             try:
@@ -139,6 +152,28 @@ class Journal:
                 raise
             for record in records:
                 self._note(record.epoch, record.seq, len(record.line) + 1)
+        self._unsynced.set()
+        if self._syncing is None:
+            self._closed.clear()
+            self._syncing = threading.Thread(target=self._sync, name="journal", daemon=True)
+            self._syncing.start()
+
+    def _sync(self) -> None:
+        while True:
+            self._unsynced.wait()
+            if self._closed.wait(SYNC_S):
+                return
+            self._unsynced.clear()
+            with self._lock:
+                descriptor = None if self._descriptor is None else os.dup(self._descriptor)
+            if descriptor is None:
+                continue
+            try:
+                os.fsync(descriptor)  # outside the lock: a disk may take long over it
+            except OSError as error:
+                self._sync_error = error
+            finally:
+                os.close(descriptor)
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -191,6 +226,11 @@ class Journal:
                 with contextlib.suppress(OSError):
                     os.fsync(self._descriptor)
                 self._release()
+        if self._syncing is not None:
+            self._closed.set()
+            self._unsynced.set()
+            self._syncing.join()
+            self._syncing = None
 
 
 def default_folder() -> Path:

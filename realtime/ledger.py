@@ -1,4 +1,4 @@
-"""The one place where an event gets its number: stamp, journal, then everybody else.
+"""The one place where an event gets its number: stamp, round as the wire has it, journal, then everybody else.
 
 An epoch is a run of numbers that is never reused. A session begins with one; when the journal cannot be
 written, what follows belongs to a new epoch that is kept in memory and announced as degraded; once the
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from realtime import events
+from realtime.distributions import rounded
 from realtime.feed import Feed
 from realtime.journal import Journal, Record
 
@@ -86,7 +87,7 @@ class Ledger:
 
     def _commit(self, event: events.Logged) -> int:
         seq, epoch = self._seq + 1, self._epoch
-        stamped = msgspec.structs.replace(event, seq=seq, epoch=epoch, session=self._session)
+        stamped = msgspec.structs.replace(rounded(event), seq=seq, epoch=epoch, session=self._session)
         line = events.encode(stamped)
         if self._journal is not None:
             kept = line if self._words else events.encode(events.without_words(stamped))

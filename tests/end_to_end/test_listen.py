@@ -10,7 +10,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from realtime import events
+from realtime import distributions, events
+from realtime.schema import schema
 
 pytestmark = pytest.mark.weights
 
@@ -32,7 +33,7 @@ def _errors(reference: list[str], heard: list[str]) -> int:
 def test_every_line_on_standard_output_is_an_event_of_the_schema(judged) -> None:
     """Standard output holds events and nothing else, each valid against the published schema."""
     run, _ = judged
-    validator = jsonschema.Draft202012Validator(events.schema())
+    validator = jsonschema.Draft202012Validator(schema())
     for line in run.lines:
         validator.validate(msgspec.json.decode(line))
 
@@ -40,7 +41,7 @@ def test_every_line_on_standard_output_is_an_event_of_the_schema(judged) -> None
 def test_numbers_contradict_nothing(judged) -> None:
     """Probabilities sum to 1, confidence is that of the emotion, times run forwards."""
     for event in judged[0].events:
-        events.check(event)
+        distributions.check(event)
 
 
 def test_session_is_framed_and_numbered(judged) -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from realtime import events
+from realtime import distributions, events
+from realtime.schema import schema
 
 FINAL = events.EmotionFinal(
     seq=412,
@@ -55,9 +57,53 @@ ONE_OF_EACH: list[events.Message] = [
     events.StreamDegraded(**STAMP, what="video_frames", count=3),
     events.Error(**STAMP, code="asr", message="It failed.", fatal=False),
     events.SessionClosed(**STAMP, reason="end", totals={"utterances": 3}),
+    events.EmotionProvisional(
+        **STAMP,
+        utterance_id="u57",
+        revision=1,
+        speaker="remote",
+        start_ms=183220,
+        end_ms=184220,
+        emotion="joy",
+        confidence=0.6,
+        probabilities={"neutral": 0.4, "joy": 0.6},
+        modalities={"voice": events.Modality(status="ok")},
+    ),
+    events.EmotionShift(**STAMP, utterance_id="u57", speaker="remote", at_ms=185910, from_="neutral", to="joy"),
+    events.ModalityStatus(**STAMP, modality="face", status="absent", speaker="local", detail="The camera is off."),
+    events.SpeakerRenamed(**STAMP, speaker="remote", name="Ann"),
+    events.SpeakerOptedOut(**STAMP, speaker="remote", opted_out=True),
+    events.EmotionCorrected(**STAMP, utterance_id="u57", speaker="remote", from_="joy", to="surprise"),
+    events.MomentMarked(**STAMP, at_ms=185910, note="The vase."),
+    events.Snapshot(
+        session="01H",
+        epoch="01J",
+        seq=412,
+        speakers=(
+            events.SpeakerState(
+                speaker="remote",
+                utterances=1,
+                emotion="joy",
+                confidence=0.71,
+                trend=(
+                    events.TrendPoint(
+                        utterance_id="u57",
+                        start_ms=183220,
+                        end_ms=185910,
+                        emotion="joy",
+                        confidence=0.71,
+                        probabilities={"neutral": 0.29, "joy": 0.71},
+                    ),
+                ),
+            ),
+        ),
+        open=(events.OpenUtterance(utterance_id="u58", source="m", speaker="local", start_ms=186000),),
+        sources=(events.SourceStatus(**STAMP, source="m", kind="microphone", status="opened"),),
+    ),
+    events.CommandResult(session="01H", id="c1", ok=False, code="unknown_speaker", message="Nobody here is that."),
     events.StreamGap(session="01H", from_epoch="01J", from_=3, epoch="01K", to=1, reason="not_kept"),
 ]
-VALIDATOR = Draft202012Validator(events.schema())
+VALIDATOR = Draft202012Validator(schema())
 
 
 @pytest.mark.parametrize("message", ONE_OF_EACH, ids=lambda message: type(message).__name__)
@@ -71,7 +117,7 @@ def test_every_message_fits_the_schema_and_comes_back_equal(message: events.Mess
 def test_there_is_one_of_each_kind_above() -> None:
     """The list above has an example of every type that the schema names."""
     kinds = {json.loads(events.encode(message))["type"] for message in ONE_OF_EACH}
-    assert kinds == set(events.schema()["discriminator"]["mapping"])
+    assert kinds == set(schema()["discriminator"]["mapping"])
 
 
 def test_the_wire_reads_as_documented() -> None:
@@ -114,9 +160,9 @@ def test_what_breaks_the_contract_does_not_fit_the_schema(change: dict[str, obje
 )
 def test_numbers_that_contradict_each_other_are_found(change: dict[str, object]) -> None:
     """`check` passes a sound event and names the utterance of one whose numbers cannot be true."""
-    events.check(FINAL)
+    distributions.check(FINAL)
     with pytest.raises(ValueError, match="u57"):
-        events.check(msgspec.structs.replace(FINAL, **change))
+        distributions.check(msgspec.structs.replace(FINAL, **change))
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
@@ -129,9 +175,31 @@ def test_ids_sort_by_the_time_they_were_made() -> None:
     assert all(len(i) == 26 and i.isalnum() for i in ids)
 
 
-def test_the_module_prints_the_schema() -> None:
-    """`python -m realtime.events` prints valid JSON Schema 2020-12 and nothing else."""
-    printed = subprocess.run([sys.executable, "-m", "realtime.events"], capture_output=True, text=True, check=True)
-    assert json.loads(printed.stdout) == events.schema()
-    Draft202012Validator.check_schema(events.schema())
-    assert printed.stderr == ""
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8).filter(lambda weights: sum(weights) > 0.1))
+def test_probabilities_of_the_wire_sum_to_one_as_printed(weights: list[float]) -> None:
+    """Rounded to four decimals the printed numbers sum to exactly 1, none moves by a ten-thousandth, and what was
+    the most probable still is."""
+    labels = [f"e{n}" for n in range(len(weights))]
+    exact = dict(zip(labels, (weight / sum(weights) for weight in weights), strict=True))
+    emotion = max(exact, key=exact.__getitem__)
+    event = msgspec.structs.replace(
+        FINAL,
+        emotion=emotion,
+        confidence=exact[emotion],
+        probabilities=exact,
+        modalities={"voice": events.Modality(status="ok", gate=1 / 3, probabilities=exact)},
+    )
+    wire = json.loads(events.encode(distributions.rounded(event)), parse_float=Decimal)
+    for printed in (wire["probabilities"], wire["modalities"]["voice"]["probabilities"]):
+        assert sum(printed.values()) == 1
+        assert all(abs(float(value) - exact[label]) < 1e-4 for label, value in printed.items())
+        assert printed[emotion] == max(printed.values())
+    assert wire["confidence"] == wire["probabilities"][emotion]
+    assert str(wire["modalities"]["voice"]["gate"]) == "0.3333"
+    distributions.check(distributions.rounded(event))
+
+
+def test_what_is_no_distribution_is_not_made_to_look_like_one() -> None:
+    """Rounding leaves numbers that do not sum to 1 as they are, for `check` to find."""
+    wrong = msgspec.structs.replace(FINAL, probabilities={"joy": 0.71, "neutral": 0.2})
+    assert distributions.rounded(wrong) == wrong

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -128,6 +130,7 @@ def test_reading_gives_exactly_what_follows(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from realtime import events
 from realtime.journal import Journal
@@ -214,3 +217,41 @@ def test_journals_lie_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch,
     assert default_folder() == tmp_path / "conversation-emotion-tracker" / "sessions"
     monkeypatch.delenv("XDG_STATE_HOME")
     assert default_folder() == Path.home() / ".local/state/conversation-emotion-tracker/sessions"
+
+
+def test_what_was_written_is_forced_to_the_disk_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without being closed a journal asks the disk to keep what was appended, and nobody waits for it."""
+    asked = threading.Event()
+
+    def fsync(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size == len(record(1).line) + 1
+        asked.set()
+
+    monkeypatch.setattr("realtime.journal.SYNC_S", 0.0)
+    monkeypatch.setattr(os, "fsync", fsync)
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append([record(1)])
+    asked.wait()
+    journal.close()
+
+
+def test_a_disk_that_fails_to_keep_is_told_to_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When forcing to the disk fails, the next append raises what the disk said, and the one after it works."""
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("realtime.journal.SYNC_S", 0.0)
+    monkeypatch.setattr(os, "fsync", fsync)
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append([record(1)])
+    while journal._sync_error is None:
+        time.sleep(0.001)
+    with pytest.raises(OSError, match="Input/output"):
+        journal.append([record(2)])
+    monkeypatch.undo()
+    journal.append([record(2)])
+    journal.close()
+    assert Journal.reopen(journal.path).epochs == [(EPOCH, 1, 2)]
