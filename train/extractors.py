@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,9 @@ class Features:
     """Whisper, whose encoder states are the voice."""
     face: str | None = "face-landmarker"
     """MediaPipe's face landmarker."""
+    imported: dict[str, Path] = field(default_factory=dict)
+    """Modality -> file of features computed elsewhere, an npz with utt_id and feat, in place of the weights above. A
+    checkpoint trained on them runs on them alone, never live."""
 
 
 class Extractor(Protocol):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from core_models.errors import UsageError
 from core_models.labels import LABEL_SETS, MELD7
-from train.corpora.dialogues import Corpus
+from train.corpora.dialogues import Corpus, by_end
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.goemotions import read_goemotions
-from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, Order, read_iemocap
+from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, read_iemocap
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
 
@@ -40,20 +40,24 @@ class CorpusConfig:
     labels: Literal["iemocap6", "iemocap4", "ravdess8", "meld7"] | None = None
     """IEMOCAP: iemocap6 (the default), or iemocap4 with excitement counted as happiness. RAVDESS: meld7 (the default),
     or ravdess8, its own."""
-    order: Order | None = None
-    """Order of IEMOCAP's turns: by their end (the default), or the corpus's own."""
-    keep_unlabelled: bool = True
-    """Keep turns without a label of the set as context; papers on IEMOCAP drop them."""
+    order: Literal["end", "corpus"] = "corpus"
+    """Turns by their end, as a live run commits them, or in the corpus's own order."""
     limit_per_class: int | None = None
     """At most this many stills of each emotion of FER-2013, the same ones on every machine."""
 
 
 def read_corpus(config: CorpusConfig) -> Corpus:
     """The part of the corpus that `config` names. Raises UsageError for options that do not go with it."""
+    corpus = _read(config)
+    if config.order == "corpus":
+        return corpus
+    return replace(corpus, dialogues=tuple(by_end(dialogue) for dialogue in corpus.dialogues))
+
+
+def _read(config: CorpusConfig) -> Corpus:
     corpus, root = config.corpus, config.root
-    _refuse(config, "limit_per_class", "fer2013", None)
-    _refuse(config, "order", "iemocap", None)
-    _refuse(config, "keep_unlabelled", "iemocap", True)
+    if corpus != "fer2013" and config.limit_per_class is not None:
+        raise UsageError(f"--limit_per_class goes with fer2013 alone: leave it out for {corpus}.")
     own = _LABELS.get(corpus, ())
     if config.labels is not None and config.labels not in own:
         expected = f"use {' or '.join(own)}" if own else "leave it out"
@@ -61,7 +65,7 @@ def read_corpus(config: CorpusConfig) -> Corpus:
     labels = LABEL_SETS[config.labels or (own[0] if own else MELD7.name)]
     numbers = _numbers(config)
     if corpus == "iemocap":
-        return read_iemocap(root, labels, config.order or "end", _sessions(config, numbers), config.keep_unlabelled)
+        return read_iemocap(root, labels, _sessions(config, numbers))
     if corpus in _SUBSETS and config.split not in (None, "all"):
         raise UsageError(
             f"{corpus} has no split {config.split!r}: leave --split out and choose by --subset {_SUBSETS[corpus]}."
@@ -76,11 +80,6 @@ def read_corpus(config: CorpusConfig) -> Corpus:
         return read_fer2013(root, config.split, config.limit_per_class)
     read = {"meld": read_meld, "emorynlp": read_emorynlp, "goemotions": read_goemotions}[corpus]
     return read(root, config.split)
-
-
-def _refuse(config: CorpusConfig, option: str, owner: str, default: object) -> None:
-    if config.corpus != owner and getattr(config, option) != default:
-        raise UsageError(f"--{option} goes with {owner} alone: leave it out for {config.corpus}.")
 
 
 def _sessions(config: CorpusConfig, numbers: set[int] | None) -> set[int] | None:

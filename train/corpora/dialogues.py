@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -123,6 +124,18 @@ def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], s
     dialogues = tuple(replace(d, lines=tuple(renamed(line) for line in d.lines)) for d in corpus.dialogues)
     left_out = {label: counts[label] for label in twins.without if counts[label]}
     return replace(corpus, labels=labels, dialogues=dialogues, label_map=name), left_out, name
+
+
+def by_end(dialogue: Dialogue) -> Dialogue:
+    """The dialogue with its lines by their end, the order in which a live run commits them (contract 6).
+
+    A line without times ends with the one before it.
+    """
+    ends = accumulate(
+        (line.end_ms for line in dialogue.lines), lambda before, end: before if end is None else end, initial=0
+    )
+    ordered = sorted(zip(list(ends)[1:], range(len(dialogue.lines)), strict=True), key=lambda item: item[0] or 0)
+    return replace(dialogue, lines=tuple(dialogue.lines[row] for _, row in ordered))
 
 
 def groups_of(corpus: Corpus) -> set[str]:

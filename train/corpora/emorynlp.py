@@ -8,20 +8,18 @@ from pathlib import Path
 from core_models.errors import UsageError
 from core_models.labels import EMORYNLP7
 from train.corpora.dialogues import Corpus, Dialogue, Line
-from train.corpora.meld import SPLITS, episode, milliseconds, rows_of
+from train.corpora.meld import SPLITS, episode, rows_of
 
-COLUMNS = (
-    *("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID"),
-    *("Season", "Episode", "Start_Time", "End_Time"),
-)
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 
 
 def read_emorynlp(root: Path, split: str) -> Corpus:
     """The scenes of one split, utterances ordered by Utterance_ID, labels of EMORYNLP7.
 
     The group of a scene is its season and episode, written as MELD's, since both are the same show. Several
-    people who speak at once are one speaker. Times are milliseconds in the episode, None where they run
-    backwards. Raises UsageError for a missing or malformed file.
+    people who speak at once are one speaker. The file's times are of subtitles and run backwards in more than half
+    of the scenes, so they are left out: the order of the script is the order of speech. Raises UsageError for a
+    missing or malformed file.
     """
     if split not in SPLITS:
         raise UsageError(f"EmoryNLP has no split {split!r}: use one of {', '.join(SPLITS)}.")
@@ -49,16 +47,7 @@ def read_emorynlp(root: Path, split: str) -> Corpus:
 def _line(row: dict[str, str], identity: str) -> Line:
     label = row["Emotion"].strip().lower()
     EMORYNLP7.index(label)
-    start, end = milliseconds(row["Start_Time"]), milliseconds(row["End_Time"])
-    ordered = start <= end
-    return Line(
-        identity,
-        _speaker(row["Speaker"]),
-        row["Utterance"].strip(),
-        label,
-        start_ms=start if ordered else None,
-        end_ms=end if ordered else None,
-    )
+    return Line(identity, _speaker(row["Speaker"]), row["Utterance"].strip(), label)
 
 
 def _speaker(cell: str) -> str:

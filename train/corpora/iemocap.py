@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP4, IEMOCAP6, LabelSet
 from train.corpora.dialogues import Corpus, Dialogue, Line
 
-Order = Literal["end", "corpus"]
 TRAIN_SESSIONS = (1, 2, 3, 4)
 TEST_SESSIONS = (5,)
 
@@ -28,19 +25,12 @@ _SAID = re.compile(r"(\S+)\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\]:?\s*(.*)")
 _DIALOGUE = re.compile(r"Ses(\d\d)([FM])_(impro|script)\w*")
 
 
-def read_iemocap(
-    root: Path,
-    labels: LabelSet = IEMOCAP6,
-    order: Order = "end",
-    sessions: Collection[int] | None = None,
-    keep_unlabelled: bool = True,
-) -> Corpus:
+def read_iemocap(root: Path, labels: LabelSet = IEMOCAP6, sessions: Collection[int] | None = None) -> Corpus:
     """The dialogues of `sessions` (all that are there, where None), ids of lines being the owner's turn names.
 
-    labels: IEMOCAP6, or IEMOCAP4 with excitement counted as happiness. order: by the end of turns, as a live
-    run commits them, or the corpus's own, as papers have it (by their start). Turns of other labels stay as
-    context, their label None, unless `keep_unlabelled` is false (as papers do). Speakers are M and F; a
-    dialogue's group is its session ("1"), its style "scripted" or "improvised".
+    labels: IEMOCAP6, or IEMOCAP4 with excitement counted as happiness. Turns stand in the transcription's order,
+    by their start; those of other labels stay as context, their label None. Speakers are M and F; a dialogue's
+    group is its session ("1"), its style "scripted" or "improvised".
 
     Sound is the turn's own file under sentences/wav, picture the half of the dialogue's film in dialog/avi that
     shows its speaker: the person named by the dialogue (Ses01F: the woman), who wears the markers, is on the
@@ -59,18 +49,16 @@ def read_iemocap(
             f"{root} holds no {which} of IEMOCAP: expected Session1/dialog/EmoEvaluation and so on; "
             "set the corpus folder to IEMOCAP_full_release."
         )
-    dialogues = []
-    for number in wanted:
-        # "._*.txt" are leavings of a Mac; the judges' own files lie in folders beside these.
-        for path in sorted((there[number] / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
-            dialogue = _dialogue(there[number], path, names, order)
-            kept = tuple(line for line in dialogue.lines if keep_unlabelled or line.label is not None)
-            if kept:
-                dialogues.append(replace(dialogue, lines=kept))
+    # "._*.txt" are leavings of a Mac; what each judge said lies in folders beside these files.
+    dialogues = [
+        _dialogue(there[number], path, names)
+        for number in wanted
+        for path in sorted((there[number] / "dialog" / "EmoEvaluation").glob("Ses*.txt"))
+    ]
     return Corpus("iemocap", labels, tuple(dialogues))
 
 
-def _dialogue(session: Path, judged: Path, names: dict[str, str], order: Order) -> Dialogue:
+def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
     name = judged.stem
     match = _DIALOGUE.fullmatch(name)
     if match is None:
@@ -103,11 +91,9 @@ def _dialogue(session: Path, judged: Path, names: dict[str, str], order: Order) 
             video_span=(start, end) if filmed else None,
             video_half=("left" if speaker == match.group(2) else "right") if filmed else None,
         )
-    lines = [found[identity] for identity in words if identity in found]
-    if order == "end":
-        lines.sort(key=lambda line: line.end_ms or 0)
+    lines = tuple(found[identity] for identity in words if identity in found)
     style = "scripted" if match.group(3) == "script" else "improvised"
-    return Dialogue(name, tuple(lines), str(int(match.group(1))), style)
+    return Dialogue(name, lines, str(int(match.group(1))), style)
 
 
 def _words(path: Path) -> Iterator[tuple[str, str]]:
