@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_encoder import tiny_encoder
 
 from core_models.errors import CheckpointError, WeightsError
-from core_models.features.text import AdapterSidecar, TextFeature, load_encoder
+from core_models.features.text import AdapterSidecar, Said, TextFeature, load_encoder
 from core_models.labels import MELD7
 
 TEXTS = ["You had your hands full.", "What?!", "I'm so happy for you, this is the best day of my life!"]
@@ -77,6 +77,26 @@ def test_long_and_empty_texts_have_vectors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*feature(["you had " * 50, "you had " * 3]))
     assert np.isfinite(feature([""])).all()
     assert feature([]).shape == (0, 16)
+
+
+def test_the_past_stands_before_the_words_and_is_not_pooled(tmp_path: Path) -> None:
+    """With a context, a vector is the mean over the utterance's own tokens of what the network gives for both."""
+    base = tiny_encoder(tmp_path / "tiny")
+    adapter = tiny_adapter(tmp_path / "feeling", base)
+    sidecar = json.loads((adapter / "sidecar.json").read_text())
+    (adapter / "sidecar.json").write_text(json.dumps(sidecar | {"context": 6}))
+    feature = TextFeature(base, adapter=adapter)
+    past = [Said(False, "this is the best day"), Said(True, "what ?")]
+    (row,) = feature.rows([TEXTS[0]], [past])
+    encode = feature._encoder.tokenizer.encode
+    both = encode("you: this is the best day").ids[1:-1] + encode("me: what ?").ids[1:-1]
+    assert row.ids == [2, *both[-6:], 3, *encode(TEXTS[0]).ids[1:]]
+    with torch.no_grad():
+        hidden = feature._encoder.network(input_ids=torch.tensor([row.ids])).last_hidden_state[0]
+    np.testing.assert_allclose(feature([TEXTS[0]], [past])[0], hidden[row.start :].mean(0).numpy(), atol=1e-5)
+    assert row.start == 8
+    assert np.abs(feature([TEXTS[0]], [past]) - feature([TEXTS[0]])).max() > 1e-3
+    assert feature.spec != TextFeature(base, adapter=tiny_adapter(tmp_path / "other", base)).spec
 
 
 def test_adapter_adds_its_product_to_the_weights(tmp_path: Path) -> None:

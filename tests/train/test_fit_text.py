@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from rich.console import Console
 from safetensors.torch import load_file
 from tiny_encoder import tiny_encoder
 
 import train.text
 from core_models.errors import UsageError
-from core_models.features.text import TextFeature, load_encoder
-from train.text import EmotionClassifier, Lines, Stage, TextConfig, bucketed, class_weights, draw, fit_text
+from core_models.features.text import Said, TextFeature, load_encoder
+from core_models.labels import MELD7
+from train.text import Stage, TextConfig, fit_text
+from train.text_lines import Lines, TextLine, bucketed, class_weights, draw
+from train.text_run import EmotionClassifier, TextRun, top_layers
+from train.word_errors import WordErrors, vocabulary
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 TEXTS = ["You had your hands full.", "What?!", "I'm so happy for you, this is the best day of my life!"]
@@ -68,7 +74,7 @@ def test_training_learns_and_writes_what_the_feature_loads(config: TextConfig, t
     assert record["lines"] == {"goemotions": 30, "meld": 81}
     feature = TextFeature(tmp_path / "tiny", adapter=config.out)
 
-    trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, 7)
+    trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, [MELD7])
     trained.restore(load_file(config.run / "best.safetensors"))
     trained.eval()
     with torch.no_grad():
@@ -86,9 +92,9 @@ def test_killed_run_ends_with_the_same_weights(
     fit_text(whole)
 
     written = 0
-    checkpoint = train.text.TextRun._checkpoint
+    checkpoint = TextRun._checkpoint
 
-    def dies(run: train.text.TextRun) -> None:
+    def dies(run: TextRun) -> None:
         nonlocal written
         checkpoint(run)
         written += 1
@@ -96,7 +102,7 @@ def test_killed_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.text.TextRun, "_checkpoint", dies)
+        patch.setattr(TextRun, "_checkpoint", dies)
         with pytest.raises(KeyboardInterrupt):
             fit_text(config)
     assert not config.out.exists()
@@ -135,6 +141,58 @@ def test_shipped_configs_are_read(path: Path, tmp_path: Path) -> None:
     assert config.base in path.read_text()
 
 
+def test_context_reaches_training_and_feature(config: TextConfig, tmp_path: Path) -> None:
+    """An adapter that was taught the past reads it, the same way in training and in the feature."""
+    config = dataclasses.replace(config, context=12)
+    fit_text(config)
+    feature = TextFeature(tmp_path / "tiny", adapter=config.out)
+    assert feature.context == feature.spec.settings["context"] == 12
+    pasts = [[Said(True, TEXTS[1])], [], [Said(False, TEXTS[0]), Said(True, TEXTS[1])]]
+    trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, [MELD7]).eval()
+    trained.restore(load_file(config.run / "best.safetensors"))
+    with torch.no_grad():
+        expected = trained.encoder.pool(trained.encoder.tokenize(TEXTS, 64, pasts, 12)).numpy()
+    np.testing.assert_allclose(feature(TEXTS, pasts), expected, atol=5e-3)
+    assert np.abs(feature(TEXTS, pasts)[0] - feature(TEXTS)[0]).max() > 1e-3
+
+
+def test_a_run_goes_on_from_another_adapter(config: TextConfig, tmp_path: Path) -> None:
+    """`start` gives the factors of a finished adapter, and one of another rank is refused in a sentence."""
+    fit_text(config)
+    later = dataclasses.replace(config, start=config.out, run=tmp_path / "later", out=tmp_path / "later-adapter")
+    run = TextRun(later, load_encoder(tmp_path / "tiny"), [MELD7], Console(quiet=True))
+    given, taken = load_file(config.out / "adapter.safetensors"), run.model.trained()
+    assert all(torch.equal(taken[name], given[name].float()) for name in given if ".lora_" in name)
+    with pytest.raises(UsageError, match="another base, rank"):
+        fit_text(dataclasses.replace(later, rank=3, run=tmp_path / "third"))
+
+
+def test_only_the_top_layers_change_where_told(config: TextConfig, tmp_path: Path) -> None:
+    """With `layers: 1` no factor belongs to a lower layer."""
+    fit_text(dataclasses.replace(config, layers=1))
+    names = {n for n in load_file(config.out / "adapter.safetensors") if ".lora_" in n}
+    assert names
+    assert all("layer.1." in name for name in names)
+    every = ["encoder.layer.0.a", "encoder.layer.1.a", "b"]
+    assert top_layers(every, None) == every
+
+
+def test_word_errors_have_the_rate_that_they_are_given() -> None:
+    """About `rate` of the words differ in disturbed lines, marks that no recogniser writes are gone, none is empty."""
+    text = "well , that is the best day of all the days we had !"
+    errors = WordErrors(vocabulary(["other"]), share=1.0, rate=0.12)
+    chance = random.Random(0)
+    heard = [errors(text, chance).split() for _ in range(4000)]
+    assert not any("!" in words for words in heard)
+    count = len(text.split())
+    lost = sum(count - sum(word != "other" for word in words) for words in heard) / (4000 * count)
+    added = sum(word == "other" for words in heard for word in words) / (4000 * count)
+    assert lost == pytest.approx(0.12 * 5 / 6, abs=0.01)  # substituted or deleted
+    assert added == pytest.approx(0.12 * 4 / 6, abs=0.01)  # substituted or inserted
+    assert all(WordErrors(("x",), share=1.0, rate=1.0)("Hm.", chance) for _ in range(100))
+    assert WordErrors(("x",), share=0.0)(text, chance) == text
+
+
 def test_corpus_without_a_folder_is_named(config: TextConfig) -> None:
     """A stage whose corpus has no folder in the config ends in a sentence that names the key."""
     with pytest.raises(UsageError, match=r"data\.goemotions"):
@@ -143,29 +201,30 @@ def test_corpus_without_a_folder_is_named(config: TextConfig) -> None:
 
 def test_draw_takes_rare_classes_whole() -> None:
     """A class with few lines is kept whole and the common ones share the rest equally."""
-    lines = Lines([[i] for i in range(111)], [0] * 1 + [1] * 10 + [2] * 50 + [3] * 50)
+    classes = [0] * 1 + [1] * 10 + [2] * 50 + [3] * 50
+    lines = Lines(MELD7, tuple(TextLine(str(i), (), label) for i, label in enumerate(classes)))
     drawn = draw(lines, 51, seed=0)
     assert [drawn.classes.count(label) for label in range(4)] == [1, 10, 20, 20]
-    assert draw(lines, 51, seed=0).ids == drawn.ids != draw(lines, 51, seed=1).ids
+    assert draw(lines, 51, seed=0) == drawn != draw(lines, 51, seed=1)
     assert draw(lines, 500, seed=0) is lines
 
 
 def test_batches_hold_every_line_once_and_like_lengths_together() -> None:
     """An epoch sees each line once; a batch pads little; another epoch comes in another order."""
     chance = np.random.default_rng(0)
-    lines = Lines([[0] * int(n) for n in chance.integers(1, 60, 1000)], [0] * 1000)
-    batches = bucketed(lines, 32, seed=(0, 0, 0))
+    lengths = [int(n) for n in chance.integers(1, 60, 1000)]
+    batches = bucketed(lengths, 32, seed=(0, 0, 0))
     assert sorted(index for batch in batches for index in batch) == list(range(1000))
-    padding = [max(len(lines.ids[i]) for i in batch) - min(len(lines.ids[i]) for i in batch) for batch in batches]
+    padding = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
     assert np.mean(padding) < 4
-    assert batches == bucketed(lines, 32, seed=(0, 0, 0)) != bucketed(lines, 32, seed=(0, 0, 1))
+    assert batches == bucketed(lengths, 32, seed=(0, 0, 0)) != bucketed(lengths, 32, seed=(0, 0, 1))
 
 
 def test_class_weights_keep_the_scale_of_the_loss() -> None:
     """Weights follow frequency to minus the power, and their mean over the lines is 1."""
     classes = [0] * 64 + [1] * 16 + [2] * 4
-    weights = class_weights(classes, 0.5)
+    weights = class_weights(classes, 7, 0.5)
     assert float(weights[1] / weights[0]) == pytest.approx(2)
     assert float(weights[2] / weights[0]) == pytest.approx(4)
     assert float(weights[classes].mean()) == pytest.approx(1)
-    assert class_weights(classes, 0.0).tolist() == pytest.approx([1] * 7)
+    assert class_weights(classes, 7, 0.0).tolist() == pytest.approx([1] * 7)
