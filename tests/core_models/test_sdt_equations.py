@@ -73,6 +73,18 @@ def test_pairs_read_the_right_modalities() -> None:
         assert {n for n, g in felt.items() if (g[:, 2] != 0).any()} == {target, source}
 
 
+def test_deeper_layers_read_the_low_level_of_other_modalities() -> None:
+    """In a second layer inter-modal blocks still read H_n of eq. 6, and intra-modal ones their own stream."""
+    model, t = network(layers=2), talk(3, missing=0.0)
+    seen: list[tuple[Tensor, Tensor]] = []
+    for layer in model.encoder:
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
+    run(model, t)
+    (first, _), (stream, memory) = seen
+    for p, (m, n) in enumerate(model.config.pairs):
+        assert memory[p].equal(stream[p] if m == n else first[4 * n])
+
+
 def test_speakers_matter_and_overflow_shares_the_last_slot() -> None:
     """Slots within range are told apart; every slot beyond the last counts as the last."""
     model, t = network(), talk(4, missing=0.0)

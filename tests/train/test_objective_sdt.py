@@ -12,6 +12,7 @@ from core_models.features.spec import MODALITIES
 from train.objectives.sdt import IGNORED, SDTObjective
 
 B, N, C = 2, 6, 4
+ABLATED = {"task_weight": ("ce", "kl"), "ce_weight": ("task", "kl"), "kl_weight": ("task", "ce")}
 
 
 def case(seed: int = 0) -> tuple[DialogueOutput, Tensor, Tensor]:
@@ -128,6 +129,22 @@ def test_teacher_learns_from_students_unless_detached(detach: bool) -> None:
     assert moved is not detach
     assert output.students.grad is not None
     assert (output.students.grad != 0).any()
+
+
+def test_without_students_the_task_is_all() -> None:
+    """A model without students is trained on the task loss alone."""
+    output, labels, present = case()
+    losses = SDTObjective()(output._replace(students=output.students[:, :, :0]), labels, present)
+    assert losses.total.equal(losses.task)
+    assert losses.ce.tolist() == losses.kl.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("weight", "rest"), list(ABLATED.items()))
+def test_a_weight_of_zero_takes_its_loss_away(weight: str, rest: tuple[str, str]) -> None:
+    """With a weight at 0 (Table IV) the total is the sum of the other two losses."""
+    losses = SDTObjective(**{weight: 0.0})(*case())  # type: ignore[arg-type]
+    parts = losses.parts()
+    torch.testing.assert_close(losses.total.detach(), parts[rest[0]] + parts[rest[1]])
 
 
 @pytest.mark.parametrize("empty", ["labels", "voice"])

@@ -8,6 +8,7 @@ Eq. 14 and 16-21 of the paper named in core_models/sdt.py. Named choices, where 
 - Each mean is over the batch's labelled utterances at which the modality is present (for the task: at
   which any is), not over each dialogue; a mean over none is 0. Utterances without a label, padding among
   them, count in no term.
+- A model without students (Uni-Cat-Transformer) has the task loss alone; its CE and KL are 0.
 - `class_weights` weigh the four cross entropies, as weighted means; the KL terms stay unweighted.
 """
 
@@ -37,9 +38,9 @@ class SDTObjective:
     task_weight: float = 1.0
     """gamma 1 of eq. 19."""
     ce_weight: float = 1.0
-    """gamma 2 of eq. 19."""
+    """gamma 2 of eq. 19; 0: Table IV, w/o L_CE."""
     kl_weight: float = 1.0
-    """gamma 3 of eq. 19."""
+    """gamma 3 of eq. 19; 0: Table IV, w/o L_KL; with ce_weight 0 as well: Tables II and III, w/o self-distillation."""
     kl: Literal["teacher_to_student", "as_printed"] = "teacher_to_student"
     """Direction of eq. 18."""
     detach_teacher: bool = False
@@ -65,9 +66,7 @@ class SDTObjective:
         task = self._cross_entropy(output.logits[known], labels[known])  # eq. 14
         none = task.new_zeros(present.shape[-1])
         ce_terms, kl_terms = (torch.stack(terms) if terms else none for terms in (ce, kl))
-        total = (
-            self.task_weight * task + self.ce_weight * ce_terms.sum() + self.kl_weight * kl_terms.sum()
-        )  # eq. 19-21
+        total = self.task_weight * task + self.ce_weight * ce_terms.sum() + self.kl_weight * kl_terms.sum()  # eq. 19-21
         return SDTLosses(total, task, ce_terms, kl_terms)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
