@@ -142,14 +142,15 @@ class CMATHConfig:
         return tuple(m for m in MODALITIES if m in self.dimensions)
 
 
-class CMATransformer(EncoderLayer):
+class CMATransformer(nn.Module):
     """Eq. 9-14 for every central modality at once: P = M * M pairs (central m, source n), central-major."""
 
     intra: Tensor
 
     def __init__(self, config: CMATHConfig) -> None:
+        super().__init__()
         c, m = config, len(config.modalities)
-        super().__init__(
+        self.encoder = EncoderLayer(
             m * m,
             c.width,
             c.heads,
@@ -163,20 +164,20 @@ class CMATransformer(EncoderLayer):
         self.gate = StackedLinear(m * m, c.width, c.width, bias=False)
         self.register_buffer("intra", torch.eye(m, dtype=torch.bool)[..., None, None, None], persistent=False)
 
-    def augment(self, h: Tensor, valid: Tensor, past: Past, start: int) -> tuple[Tensor, Tensor, Past]:
-        """H' of eq. 12, [M, B, N, d], the gates [M, M, B, N, d] over the second axis, and the past after.
+    def forward(self, h: Tensor, valid: Tensor, past: Past, start: int) -> tuple[Tensor, Tensor, Past]:
+        """H' of eq. 12, [M, B, N, d]; the gates, [M, M, B, N, d], 1 in sum over the second axis; and the past after.
 
-        h: H of eq. 8, [M, B, N, d]; valid: bool [M, B, N], where each modality is there.
+        h: H of eq. 8, [M, B, N, d]; valid: bool [M, B, N], where each modality is there; start: number of the first
+        of the N utterances.
         """
         m = len(h)
         by_pair = (m, m, *h.shape[1:])
         central, source = h.repeat_interleave(m, dim=0), h.repeat(m, 1, 1, 1)
         known = valid.repeat(m, 1, 1)
-        attended, past = self.attention(central, source, known, past, start)
-        pairs = torch.where(known[..., None], attended, 0.0).reshape(by_pair)
-        summed = pairs.sum(dim=1, keepdim=True)
-        mixed = torch.where(self.intra, summed, pairs).flatten(0, 1)  # second line of eq. 11
-        x = self.add(central, mixed)  # the rest of eq. 9-11
+        attended, past = self.encoder.attention(central, source, known, past, start)
+        attended = torch.where(known[..., None], attended, 0.0).reshape(by_pair)
+        mixed = torch.where(self.intra, attended.sum(dim=1, keepdim=True), attended)  # second line of eq. 11
+        x = self.encoder.add(central, mixed.flatten(0, 1))  # the rest of eq. 9-11
         # Where nothing at all is present nothing is masked either, so that the softmax stays finite.
         absent = (~valid & valid.any(dim=0))[..., None]
         scores: Tensor = self.gate(x).reshape(by_pair)
@@ -214,7 +215,7 @@ class CMATH(DialogueModel[CMATHOutput]):
 
     def _begin(self, batch: int) -> tuple[Past, ...]:
         if self.transformers:
-            return tuple(layer.attention.empty(batch) for layer in self._layers())
+            return tuple(layer.encoder.attention.empty(batch) for layer in self._layers())
         # Without attention nothing is remembered but how many utterances a state can take back.
         nothing = self.classifier.weight.new_zeros(0, batch, 1, 0, 1)
         return (Past(nothing, nothing, nothing.new_zeros(0, batch, 0, dtype=torch.bool)),)
@@ -238,7 +239,7 @@ class CMATH(DialogueModel[CMATHOutput]):
         gates = there.float() / there.sum(dim=0).clamp(min=1)  # the shares where nothing is mixed
         share, layers = gates, []
         for layer, past in zip(self._layers(), state.layers, strict=False):
-            h, mixed, past = layer.augment(h, valid, past, state.position)  # eq. 9-14
+            h, mixed, past = layer(h, valid, past, state.position)  # eq. 9-14
             gates = (mixed.mean(dim=-1, keepdim=True) * share[:, None]).sum(dim=0) * there
             layers.append(past)
         if not layers:
