@@ -123,6 +123,33 @@ class UtteranceAttention(nn.Module):
         queries, memory: [P, B, N, width]; valid: bool [P, B, N], False where memory is missing;
         start: number of the first of the N utterances, counted from the start of the dialogue.
         """
+        q, keys, values, known, mask = self._prepare(queries, memory, valid, past, start)
+        attended = F.scaled_dot_product_attention(
+            q.flatten(0, 1),
+            keys.flatten(0, 1),
+            values.flatten(0, 1),
+            attn_mask=mask.flatten(0, 1)[:, None],
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # [P * B, heads, N, head]
+        merged = attended.reshape(q.shape).transpose(2, 3).flatten(3)
+        first = max(0, known.shape[-1] - self.keep)
+        kept = Past(keys[..., 1 + first :, :], values[..., 1 + first :, :], known[..., first:])
+        return self.output(merged), kept
+
+    def weights(self, queries: Tensor, memory: Tensor, valid: Tensor, past: Past, start: int) -> Tensor:
+        """[P, B, heads, N, 1 + R + N], the softmax that `forward` applies to the same arguments, for figures.
+
+        The null key stands first, then the R utterances of the past, then these N; each row sums to 1.
+        """
+        q, keys, _, _, mask = self._prepare(queries, memory, valid, past, start)
+        scores = q @ keys.transpose(-2, -1) * self.head**-0.5
+        softmax: Tensor = scores.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=-1)
+        return softmax
+
+    def _prepare(
+        self, queries: Tensor, memory: Tensor, valid: Tensor, past: Past, start: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(queries, keys, values [P, B, heads, ..., head], known [P, B, R + N], mask [P, B, N, 1 + R + N])."""
         batch, count, held = queries.shape[1], queries.shape[2], past.valid.shape[-1]
         q = self._split(self.query(queries))  # [P, B, heads, N, head]
         k, v = (self._split(x) for x in self.key_value(memory).chunk(2, dim=-1))
@@ -141,17 +168,8 @@ class UtteranceAttention(nn.Module):
         if self.causal:
             back = torch.arange(held, held + count)[:, None] - torch.arange(held + count)
             mask = mask & ((back >= 0) & (back < self.window)).to(mask.device)
-        attended = F.scaled_dot_product_attention(
-            q.flatten(0, 1),
-            keys.flatten(0, 1),
-            values.flatten(0, 1),
-            attn_mask=F.pad(mask, (1, 0), value=True).flatten(0, 1)[:, None],  # the null key is never masked
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # [P * B, heads, N, head]
-        merged = attended.reshape(q.shape).transpose(2, 3).flatten(3)
-        first = max(0, held + count - self.keep)
-        kept = Past(keys[..., 1 + first :, :], values[..., 1 + first :, :], known[..., first:])
-        return self.output(merged), kept
+        # The null key is never masked.
+        return q, keys, values, known, F.pad(mask, (1, 0), value=True)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, self.head).transpose(2, 3)

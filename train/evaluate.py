@@ -1,138 +1,212 @@
-"""Scores a checkpoint on a corpus: `python -m train eval --checkpoint NAME|PATH --corpus NAME --root FOLDER`."""
+"""Scores checkpoints on a corpus: `python -m train eval --checkpoint NAME|PATH --corpus NAME --root FOLDER`."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-import torch
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
-from core_models.checkpoint import Checkpoint, load
-from core_models.errors import DiskError, UsageError
+from core_models.checkpoint import Checkpoint, locate
+from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES
 from core_models.labels import LABEL_SETS
-from core_models.sdt import SDT
+from train.breakdown import apart, by_missing_rate, by_subset, modalities_of
+from train.compare import compare
 from train.corpora.choose import CorpusConfig, read_corpus
-from train.corpora.dialogues import Corpus
-from train.dialogues_in_tensors import TensorDialogue, prior_offset, to_tensors
+from train.corpora.dialogues import Corpus, relabel
+from train.dialogues_in_tensors import Reading, TensorDialogue, to_tensors
+from train.encoder_alone import open_checkpoint
 from train.extract import Extracted, extract
-from train.extractors import extractor_of, has
-from train.fit import predict
-from train.objectives.sdt import IGNORED
-from train.scores import score
+from train.extractors import extractor_of, has, open_extractor
+from train.figures import draw
+from train.imported import read_imported
+from train.predictions import Predictions, Prior, predictions
+from train.result import Result, Summary, summarise
 from train.speech import cut_to_speech
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Files of features that were computed elsewhere, such as gemaps47.npz."""
+
+    text: Path | None = None
+    """Of words."""
+    voice: Path | None = None
+    """Of voices."""
+    face: Path | None = None
+    """Of faces."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(CorpusConfig):
     """What is scored on what, and how the result is told."""
 
-    checkpoint: str = "default"
-    """Name of a checkpoint that ships, or a folder."""
+    checkpoint: Sequence[str] = ("default",)
+    """Names of checkpoints that ship, or folders, a text adapter's too; several are the seeds of one run, told with
+    their mean and deviation."""
     modalities: str | None = None
     """Let the model have only these, such as `text,voice` (default: all that both it and the corpus have)."""
-    cut: Literal["clip", "speech"] = "clip"
-    """Sound as the corpus holds it, or cut to its speech as the live run cuts it."""
-    prior: Literal["checkpoint", "uniform"] = "checkpoint"
-    """`uniform` takes out the class frequencies that the model learnt (MELD's) before the decision."""
+    cut: str = "clip"
+    """`clip`: sound as the corpus holds it; `speech`: cut to its speech as the live run cuts it."""
+    imported: Imported = field(default_factory=Imported)
+    """Features computed elsewhere, for checkpoints of such; looked for beside the corpus where none is given."""
+    prior: Prior = "checkpoint"
+    """`uniform` takes out the class frequencies that the model learnt before the decision."""
+    subsets: bool = False
+    """Also with each subset of the modalities."""
+    missing: bool = False
+    """Also with 0 to 70% of all present entries missing."""
+    against: Sequence[str] = ()
+    """Checkpoints to compare with, one for each of `checkpoint`: the difference, and its bootstrap interval."""
+    seed: int = 0
+    """Of what goes missing, of the bootstrap and of t-SNE."""
+    figures: Path | None = None
+    """Draw confusion, t-SNE, attention (and missing rates) into this folder, as PNG."""
+    utterance: str | None = None
+    """Whose attention is drawn, such as `dev/dia3:7` (dialogue and number from 0); the clearest where it is null."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is extracted first."""
     json: str | None = None
     """Write the result as JSON to this file, `-` for standard output, instead of printing a table."""
 
+    def __post_init__(self) -> None:
+        if self.cut not in ("clip", "speech"):
+            raise UsageError(f"cut is {self.cut!r}: use clip or speech.")
+        if self.against and len(self.against) != len(self.checkpoint):
+            raise UsageError(
+                f"--against names {len(self.against)} checkpoints, --checkpoint {len(self.checkpoint)}: give pairs."
+            )
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One evaluation. Scores are shares in [0, 1]."""
 
-    checkpoint: str
-    digest: str
-    corpus: str
-    split: str
-    subset: str | None
-    n: int
-    """Utterances scored."""
-    weighted_f1: float
-    macro_f1: float
-    accuracy: float
-    uar: float
-    ece: float
-    per_class_f1: dict[str, float]
-    labels: tuple[str, ...]
-    confusion: list[list[int]]
-    """Rows the truth, columns the prediction, in the order of `labels`."""
-    label_map: str
+@dataclass(frozen=True)
+class Measured:
+    """A checkpoint on a corpus: what it was shown, and what it said."""
+
+    checkpoint: Checkpoint
+    corpus: Corpus
+    dialogues: list[TensorDialogue]
+    predictions: Predictions
     left_out: dict[str, int]
-    """Why utterances of the split were not scored, and how many for each reason."""
-    accuracy_left_out_as_errors: float
-    """Accuracy if every utterance in which nothing was found, or that was broken, counts as wrong."""
-    modalities_used: tuple[str, ...]
-    """Those that at least one scored utterance had."""
-    cut: str
-    """`clip`: sound as the corpus holds it; `speech`: as the live run cuts it."""
-    prior: str
-    """`checkpoint`: the model's own; `uniform`: its class frequencies taken out."""
-    context: str
-    """How much of the dialogue an utterance saw."""
+
+    @property
+    def context(self) -> str:
+        """How much of the dialogue an utterance saw."""
+        config = self.checkpoint.model.config
+        if self.checkpoint.sidecar.model == "text":
+            tokens = self.checkpoint.sidecar.features["text"].settings.get("context", 0)
+            return f"its own words and {tokens} tokens before" if tokens else "its own words"
+        return f"causal, window {config.window}" if config.causal else "bidirectional"
 
 
-def evaluate(config: EvalConfig) -> Result:
-    """Score the checkpoint, causal, on whole dialogues, with `forward`. Raises UsageError, CheckpointError."""
-    checkpoint = load(config.checkpoint)
-    corpus = read_corpus(config)
-    if config.cut == "speech":
-        corpus = cut_to_speech(corpus)
-    labels = LABEL_SETS[checkpoint.sidecar.labels]
-    if corpus.labels != labels:
-        raise UsageError(
-            f"{corpus.name} is labelled with {corpus.labels.name}, checkpoint {checkpoint.name} with {labels.name}: "
-            "choose a checkpoint of the corpus's own label set."
-        )
-    wanted = wanted_modalities(config, checkpoint)
-    extracted = vectors_of(corpus, checkpoint, wanted, config.store)
-    vectors = {m: e.vectors for m, e in extracted.items()}
-    network: SDT = checkpoint.model
-    dialogues = to_tensors(corpus, vectors, network.config.dimensions, network.config.speakers)
-    if not dialogues:
-        raise UsageError(
-            f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
-        )
-    used = tuple(m for i, m in enumerate(MODALITIES) if any(d.present[:, i].any() for d in dialogues))
-    logits, truth = predict(network, with_prior(dialogues, config.prior, checkpoint))
-    scores = score(logits / temperatures(checkpoint, dialogues)[:, None], truth, labels)
-    left_out = Counter[str]()
-    found = {identity for e in extracted.values() for identity in e.vectors}
-    looked = {identity for e in extracted.values() for identity in e.nothing}
-    broken = {identity for e in extracted.values() for identity in e.broken}
-    for line in corpus.lines():
-        if line.label is None:
-            left_out["no label of the set"] += 1
-        elif line.id not in found:
-            reason = "broken" if line.id in broken else "nothing found" if line.id in looked else "no such modality"
-            left_out[reason] += 1
-    missed = left_out["broken"] + left_out["nothing found"]
-    return Result(
+def evaluate(config: EvalConfig) -> Result | Summary:
+    """The result of the checkpoint, or the mean over several. Raises UsageError, CheckpointError."""
+    others = config.against or (None,) * len(config.checkpoint)
+    results = [evaluate_one(config, *pair) for pair in zip(config.checkpoint, others, strict=True)]
+    return results[0] if len(results) == 1 else summarise(results)
+
+
+def evaluate_one(config: EvalConfig, name: str, against: str | None = None) -> Result:
+    """Score one checkpoint on whole dialogues, with `forward`. Raises UsageError, CheckpointError."""
+    measured = measure(config, name)
+    checkpoint, dialogues = measured.checkpoint, measured.dialogues
+
+    def predict(others: list[TensorDialogue]) -> Predictions:
+        return predictions(checkpoint, others, config.prior)
+
+    breakdown = apart(measured.predictions, measured.corpus)
+    used = modalities_of(dialogues)
+    if config.subsets:
+        breakdown["modalities"] = by_subset(dialogues, used, predict)
+    if config.missing:
+        breakdown["missing"] = by_missing_rate(dialogues, config.seed, predict)
+    comparison = None
+    if against is not None:
+        other = measure(config, against)
+        comparison = compare(measured.predictions, other.predictions, other.checkpoint, other.context, config.seed)
+    scores = measured.predictions.scores()
+    missed = measured.left_out.get("broken", 0) + measured.left_out.get("nothing found", 0)
+    run = checkpoint.sidecar.record.get("run", {})
+    result = Result(
         checkpoint=checkpoint.name,
         digest=checkpoint.digest,
-        corpus=corpus.name,
+        model=checkpoint.sidecar.model,
+        run=str(run.get("name", checkpoint.name)),
+        seed=run.get("seed"),
+        selection=str(checkpoint.sidecar.record.get("selection", "")),
+        corpus=measured.corpus.name,
         split=config.split or "all",
         subset=config.subset,
         **scores.rounded(),
-        labels=labels.labels,
-        label_map=corpus.label_map,
-        left_out={reason: count for reason, count in left_out.items() if count},
+        labels=measured.corpus.labels.labels,
+        label_map=measured.corpus.label_map,
+        left_out=measured.left_out,
         accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + missed), 4),
         modalities_used=used,
         cut=config.cut,
         prior=config.prior,
-        context=f"causal, window {network.config.window}" if network.config.causal else "bidirectional",
+        context=measured.context,
+        breakdown=breakdown,
+        against=comparison,
     )
+    if config.figures is None:
+        return result
+    stem = f"{result.corpus}_{result.split}" if config.json in (None, "-") else Path(str(config.json)).stem
+    said = measured.predictions
+    names = draw(
+        result, checkpoint, measured.corpus, dialogues, config.figures, stem, said, config.seed, config.utterance
+    )
+    return msgspec.structs.replace(result, figures=names)
+
+
+def measure(config: EvalConfig, name: str) -> Measured:
+    """What the checkpoint says of the corpus. Raises UsageError, CheckpointError."""
+    checkpoint = open_checkpoint(name)
+    labels = LABEL_SETS[checkpoint.sidecar.labels]
+    corpus = read_corpus(_in_labels(config, labels.name))
+    if config.cut == "speech":
+        corpus = cut_to_speech(corpus)
+    unknown = sum(line.label is None for line in corpus.lines())
+    corpus, no_twin, _ = relabel(corpus, labels)
+    reading = Reading.of(checkpoint.sidecar.record)
+    corpus = replace(corpus, dialogues=tuple(reading.arrange(dialogue) for dialogue in corpus.dialogues))
+    wanted = wanted_modalities(config, checkpoint)
+    extracted = vectors_of(config, corpus, checkpoint, wanted, locate(name))
+    vectors = {m: e.vectors for m, e in extracted.items()}
+    shape = checkpoint.model.config
+    dialogues = to_tensors(corpus, vectors, shape.dimensions, shape.speakers, reading)
+    if not dialogues:
+        raise UsageError(
+            f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
+        )
+    said = predictions(checkpoint, dialogues, config.prior)
+    reasons = {"no label of the set": unknown} if unknown else {}
+    reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
+    return Measured(checkpoint, corpus, dialogues, said, reasons | without_modality(corpus, extracted))
+
+
+def _in_labels(config: EvalConfig, labels: str) -> EvalConfig:
+    """`config`, reading a corpus that has several label sets in the checkpoint's, unless it names one."""
+    if config.labels is None and config.corpus == "iemocap" and labels == "iemocap4":
+        return replace(config, labels="iemocap4")
+    if config.labels is None and config.corpus == "ravdess" and labels == "ravdess8":
+        return replace(config, labels="ravdess8")
+    return config
+
+
+def without_modality(corpus: Corpus, extracted: Mapping[str, Extracted]) -> dict[str, int]:
+    """Reason -> how many labelled utterances are not scored because none of their modalities is there."""
+    found = {identity for e in extracted.values() for identity in e.vectors}
+    looked = {identity for e in extracted.values() for identity in e.nothing}
+    broken = {identity for e in extracted.values() for identity in e.broken}
+    reasons = Counter[str]()
+    for line in corpus.lines():
+        if line.label is not None and line.id not in found:
+            reason = "broken" if line.id in broken else "nothing found" if line.id in looked else "no such modality"
+            reasons[reason] += 1
+    return dict(reasons)
 
 
 def wanted_modalities(config: EvalConfig, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -148,78 +222,40 @@ def wanted_modalities(config: EvalConfig, checkpoint: Checkpoint) -> tuple[str, 
 
 
 def vectors_of(
-    corpus: Corpus, checkpoint: Checkpoint, modalities: tuple[str, ...], store: Path
+    config: EvalConfig, corpus: Corpus, checkpoint: Checkpoint, modalities: tuple[str, ...], folder: Path
 ) -> dict[str, Extracted]:
-    """Modality -> what of it the corpus has, by the features that the checkpoint was trained on.
+    """Modality -> what of it the corpus has, by the features that the checkpoint in `folder` was trained on.
 
-    Raises CheckpointError where the weights at hand make other features.
+    Raises CheckpointError where the weights at hand make other features, UsageError where imported ones are not found.
     """
     extracted = {}
     for modality in modalities:
+        if checkpoint.sidecar.features[modality].settings.get("imported"):
+            extracted[modality] = imported_vectors(config, corpus, checkpoint, modality)
+            continue
         if not any(has(line, modality) for line in corpus.lines()):
             continue
-        extractor = extractor_of(checkpoint.sidecar.features[modality])
+        spec = checkpoint.sidecar.features[modality]
+        if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies
+            extractor = open_extractor("text", str(spec.settings["base"]), str(folder))
+        else:
+            extractor = extractor_of(spec)
         checkpoint.require({modality: extractor.spec})
-        extracted[modality] = extract(corpus, extractor, store)
+        extracted[modality] = extract(corpus, extractor, config.store)
     return extracted
 
 
-def with_prior(
-    dialogues: list[TensorDialogue], prior: Literal["checkpoint", "uniform"], checkpoint: Checkpoint
-) -> list[TensorDialogue]:
-    """The dialogues, their logits to be moved to `prior`. Raises UsageError where the checkpoint's is not known."""
-    if prior == "checkpoint":
-        return dialogues
-    learnt = torch.tensor(checkpoint.sidecar.record.get("prior", ()))
-    if len(learnt) != checkpoint.model.config.classes:
-        raise UsageError(f"Checkpoint {checkpoint.name} does not record its prior: leave --prior out.")
-    # `prior_offset` takes counts, and a share is none: as counts of a million lines none falls below its floor.
-    offset = prior_offset(torch.full_like(learnt, 1e6), learnt * 1e6)
-    return [replace(dialogue, offset=offset) for dialogue in dialogues]
-
-
-def temperatures(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> Tensor:
-    """float32 [n], of each utterance that `predict` counts, in its order, by its own pattern of modalities."""
-    found = []
-    for dialogue in dialogues:
-        for there, label in zip(dialogue.present.tolist(), dialogue.labels.tolist(), strict=True):
-            if label != IGNORED and any(there):
-                pattern = "+".join(m for m, here in zip(MODALITIES, there, strict=True) if here)
-                found.append(checkpoint.sidecar.temperature.get(pattern, 1.0))
-    return torch.tensor(found)
-
-
-def tell(result: Result, config: EvalConfig) -> None:
-    """Print the result as a table, or write it as JSON. Raises DiskError."""
-    if config.json is None:
-        print_table(result, Console())
-        return
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
-    if config.json == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(config.json).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DiskError(
-            f"The result cannot be written to {config.json} ({error.strerror}): name another file."
-        ) from None
-
-
-def print_table(result: Result, console: Console) -> None:
-    """The result for people: scores, and the confusion matrix with each class's F1."""
-    console.print(
-        f"{result.checkpoint} ({result.digest[:8]}) on {result.corpus} {result.split} {result.subset or ''}: "
-        f"{result.n} utterances, {', '.join(result.modalities_used)}, {result.context}, prior: {result.prior}, "
-        f"labels: {result.label_map}, left out: {result.left_out or 'none'}",
-        highlight=False,
-    )
-    console.print(
-        f"weighted F1 {result.weighted_f1:.1%}  macro F1 {result.macro_f1:.1%}  accuracy {result.accuracy:.1%}  "
-        f"UAR {result.uar:.1%}  ECE {result.ece:.3f}",
-        highlight=False,
-    )
-    table = Table("truth \\ predicted", *result.labels, "F1")
-    for label, row in zip(result.labels, result.confusion, strict=True):
-        table.add_row(label, *map(str, row), f"{result.per_class_f1[label]:.1%}")
-    console.print(table)
+def imported_vectors(config: EvalConfig, corpus: Corpus, checkpoint: Checkpoint, modality: str) -> Extracted:
+    """What a file of features computed elsewhere holds of the corpus. Raises UsageError, CheckpointError."""
+    trained = checkpoint.sidecar.features[modality]
+    beside = [folder / f"{trained.name}.npz" for folder in (config.root, config.root.parent)]
+    path = getattr(config.imported, modality) or next((p for p in beside if p.is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"Checkpoint {checkpoint.name} was trained on imported features [{trained.describe()}]: "
+            f"name their file with --imported.{modality}."
+        )
+    spec, vectors = read_imported(path, modality)
+    checkpoint.require({modality: spec})
+    found = {line.id: vectors[line.id] for line in corpus.lines() if line.id in vectors}
+    return Extracted(found, kept=len(found), without={line.id for line in corpus.lines()} - set(found))

@@ -1,0 +1,169 @@
+"""The figures of an evaluation: confusion, t-SNE of what was fused, attention, missing rates; and a run's losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.checkpoint import Checkpoint
+from core_models.errors import DiskError
+from train.attention import Attention, attended, clearest, place_of
+from train.corpora.dialogues import Corpus
+from train.dialogues_in_tensors import TensorDialogue
+from train.figure_style import CYCLE, EMOTIONS, MARKERS, SHADES, figure
+from train.predictions import Place, Predictions
+from train.representation import fused, project
+from train.result import Result
+
+POINTS = 2000  # more only hide each other, and t-SNE's time grows faster than their number
+
+
+def draw(
+    result: Result,
+    checkpoint: Checkpoint,
+    corpus: Corpus,
+    dialogues: list[TensorDialogue],
+    folder: Path,
+    stem: str,
+    predictions: Predictions,
+    seed: int,
+    utterance: str | None,
+) -> tuple[str, ...]:
+    """Draw everything that this checkpoint has into `folder`; the names of the files, each begun by `stem`.
+
+    Raises DiskError, and UsageError for an `utterance` that is not there.
+    """
+    names = []
+
+    def place(kind: str) -> Path:
+        names.append(f"{stem}_{kind}.png")
+        return folder / names[-1]
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_confusion(result, place("confusion"))
+        if "missing" in result.breakdown:
+            draw_missing(result, place("missing"))
+        vectors = fused(checkpoint, dialogues)
+        places = predictions.places
+        if vectors is not None and len(places) > 10:
+            chosen = np.random.default_rng(seed).permutation(len(places))[:POINTS]
+            points = project(vectors[chosen], seed)
+            emotions, speakers = colours_of(corpus, [places[i] for i in chosen])
+            draw_points(points, emotions, result.labels, "emotion", place("tsne_emotion"))
+            draw_points(points, speakers, sorted(set(speakers)), "speaker", place("tsne_speaker"))
+        wanted = clearest(predictions, dialogues) if utterance is None else place_of(utterance, dialogues)
+        found = None if wanted is None else attended(checkpoint, dialogues, wanted)
+        if found is not None:
+            draw_attention(found, place("attention"))
+    except OSError as error:
+        raise DiskError(f"Figures cannot be written to {folder} ({error.strerror}): name another folder.") from None
+    return tuple(names)
+
+
+def colours_of(corpus: Corpus, places: Sequence[Place]) -> tuple[list[str], list[str]]:
+    """(emotion, speaker) of each place; speakers are slots, IEMOCAP's are the two sexes as in SDT Fig. 6."""
+    dialogues = {dialogue.id: dialogue for dialogue in corpus.dialogues}
+    emotions, speakers = [], []
+    for dialogue, row in places:
+        lines = dialogues[dialogue].lines
+        slots = list(dict.fromkeys(line.speaker for line in lines))
+        emotions.append(str(lines[row].label))
+        sex = lines[row].speaker[-1:] if corpus.name == "iemocap" else ""
+        speakers.append({"F": "woman", "M": "man"}.get(sex) or f"speaker {slots.index(lines[row].speaker) + 1}")
+    return emotions, speakers
+
+
+def draw_confusion(result: Result, path: Path) -> None:
+    """The confusion matrix: rows the truth, shaded by shares of their class, with counts."""
+    shares = [[count / max(1, sum(row)) for count in row] for row in result.confusion]
+    with figure(path, 4.8, 4.4) as drawn:
+        axes = drawn.subplots()
+        axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
+        for i, row in enumerate(result.confusion):
+            for j, count in enumerate(row):
+                colour = "white" if shares[i][j] > 0.5 else "#222222"
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color=colour)
+        ticks = range(len(result.labels))
+        axes.set_xticks(ticks, result.labels, rotation=45, ha="right")
+        axes.set_yticks(ticks, result.labels)
+        modalities = " + ".join(result.modalities_used)
+        prior = "" if result.prior == "checkpoint" else f", {result.prior} prior"
+        axes.set_title(f"{result.corpus} {result.split}: {modalities}{prior}")
+        axes.set(xlabel="predicted", ylabel="truth")
+
+
+def draw_missing(result: Result, path: Path) -> None:
+    """Weighted F1 and accuracy against the share of entries that went missing."""
+    parts = result.breakdown["missing"].parts.values()
+    with figure(path, 4.8, 3) as drawn:
+        axes = drawn.subplots()
+        for name, marker in (("weighted_f1", "o"), ("accuracy", "s")):
+            values = [100 * getattr(part, name) for part in parts]
+            axes.plot([100 * (p.dropped or 0) for p in parts], values, marker=marker, label=name.replace("_f1", " F1"))
+        axes.set(xlabel="entries (utterance, modality) missing, %", ylabel="%", title=f"{result.corpus} {result.split}")
+        axes.legend()
+
+
+def draw_points(points: NDArray[np.float32], names: Sequence[str], order: Sequence[str], what: str, path: Path) -> None:
+    """t-SNE points [n, 2], a colour and a marker for each name."""
+    with figure(path, 4.8, 4.2) as drawn:
+        axes = drawn.subplots()
+        for index, name in enumerate(order):
+            here = np.array([n == name for n in names])
+            if here.any():
+                colour = EMOTIONS.get(name, CYCLE[index % len(CYCLE)])
+                marker = MARKERS[index % len(MARKERS)]
+                axes.scatter(*points[here].T, s=9, color=colour, marker=marker, linewidths=0, alpha=0.75, label=name)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_title(f"fused representation, t-SNE, by {what}")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+
+
+def draw_attention(attention: Attention, path: Path) -> None:
+    """SDT Fig. 8: what each head of each transformer gives each utterance, seen from the chosen one."""
+    blocks = attention.weights.shape[0]
+    columns = min(3, blocks)
+    rows = -(-blocks // columns)
+    with figure(path, 1.2 + 2.4 * columns, 0.9 + (0.28 * len(attention.seen) + 0.5) * rows) as drawn:
+        grid = drawn.subplots(rows, columns, squeeze=False, sharey=True)
+        top = float(attention.weights.max())
+        image = None
+        for axes in grid.flat[blocks:]:
+            axes.set_visible(False)
+        for axes, weights, title in zip(grid.flat, attention.weights, attention.blocks, strict=False):
+            image = axes.imshow(weights.T, cmap=SHADES, vmin=0, vmax=top, aspect="auto")
+            axes.set_title(title, fontsize=9)
+            axes.set_xticks(range(weights.shape[0]), [str(h + 1) for h in range(weights.shape[0])], fontsize=7)
+            axes.set_yticks(range(len(attention.seen)), attention.seen, fontsize=7)
+        for axes in grid[-1]:
+            axes.set_xlabel("head")
+        drawn.colorbar(image, ax=grid, shrink=0.6, label="attention")
+        drawn.suptitle(attention.title, fontsize=10)
+
+
+def draw_losses(history: Sequence[dict[str, Any]], best: int, path: Path) -> None:
+    """The terms of the loss, and the validation score of each pattern, against passes."""
+    passes = [row["epoch"] for row in history]
+    terms = [n for n, v in history[0].items() if isinstance(v, float) and n not in ("selection", "loss")]
+    terms = [n for n in terms if not n.startswith("validation ")] or ["loss"]
+    with figure(path, 8, 3) as drawn:
+        left, right = drawn.subplots(1, 2)
+        for name, marker in zip(terms, MARKERS * 4, strict=False):
+            left.plot(passes, [row[name] for row in history], label=name, marker=marker, markersize=3)
+        left.set(xlabel="pass", ylabel="training loss")
+        validated = [name for name in history[0] if name.startswith("validation ")]
+        for name, marker in zip(validated, MARKERS * 4, strict=False):
+            values = [100 * row[name] for row in history]
+            right.plot(passes, values, label=name.removeprefix("validation "), marker=marker, markersize=3)
+        right.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
+        right.set(xlabel="pass (dotted: the one kept)", ylabel="validation weighted F1, %")
+        for axes in (left, right):
+            axes.legend(fontsize=7)

@@ -1,0 +1,193 @@
+"""What an evaluation found, as it stands in JSON: one checkpoint's result, and the mean over several seeds."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core_models.errors import DiskError, UsageError
+
+SCORES = ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")
+"""The scores of every result, part and difference, all shares in [0, 1]."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Scores of some of the utterances, or of all of them under other conditions."""
+
+    n: int
+    weighted_f1: float
+    macro_f1: float
+    accuracy: float
+    uar: float
+    ece: float
+    dropped: float | None = None
+    """Share of the present entries that was taken away; None where nothing was meant to be."""
+
+
+class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
+    """The same predictions apart, or the same utterances under several conditions."""
+
+    protocol: str
+    """How the parts are told apart, and whose definition that is."""
+    parts: dict[str, Part]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Another checkpoint on the utterances that both scored."""
+
+    checkpoint: str
+    digest: str
+    context: str
+    n: int
+    here: Part
+    there: Part
+    difference: dict[str, float]
+    """Score -> this checkpoint's minus the other's."""
+    interval: dict[str, tuple[float, float]]
+    """Score -> 95% interval of that difference, by paired bootstrap over dialogues."""
+    resamples: int
+    seed: int
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation. Scores are shares in [0, 1]."""
+
+    checkpoint: str
+    digest: str
+    model: str = "sdt"
+    """Kind of model, or `text` for an encoder's own classifier."""
+    run: str = ""
+    """Name of the training run; seeds of one run share it."""
+    seed: int | None = None
+    """Seed of that run."""
+    selection: str = ""
+    """What the pass that is kept was chosen by; `selected on test` in it makes every table say so loudly."""
+    corpus: str
+    split: str
+    subset: str | None
+    fold: str = ""
+    """Which fold of a plan this is; empty without a plan."""
+    n: int
+    """Utterances scored."""
+    weighted_f1: float
+    macro_f1: float
+    accuracy: float
+    uar: float
+    ece: float
+    per_class_f1: dict[str, float]
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    """Rows the truth, columns the prediction, in the order of `labels`."""
+    label_map: str
+    left_out: dict[str, int]
+    """Why utterances of the split were not scored, and how many for each reason."""
+    accuracy_left_out_as_errors: float
+    """Accuracy if every utterance in which nothing was found, or that was broken, counts as wrong."""
+    modalities_used: tuple[str, ...]
+    """Those that at least one scored utterance had."""
+    cut: str
+    """`clip`: sound as the corpus holds it; `speech`: as the live run cuts it."""
+    prior: str
+    """`checkpoint`: the model's own; `uniform`: its class frequencies taken out."""
+    context: str
+    """How much of the dialogue an utterance saw."""
+    breakdown: dict[str, Breakdown] = {}
+    against: Comparison | None = None
+    figures: tuple[str, ...] = ()
+    """Names of the PNG files that were drawn with it."""
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether test scores chose what is tested."""
+        return "on test" in self.selection
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Several checkpoints on the same utterances: means of the scores, and their deviation over the runs."""
+
+    corpus: str
+    split: str
+    n: int
+    weighted_f1: float
+    macro_f1: float
+    accuracy: float
+    uar: float
+    ece: float
+    label_map: str
+    left_out: dict[str, int]
+    modalities_used: tuple[str, ...]
+    selection: str
+    deviation: dict[str, float]
+    """Score -> sample standard deviation."""
+    difference: dict[str, tuple[float, float]] = {}
+    """Score -> (mean, deviation) of the differences to the checkpoints of `--against`, pair by pair."""
+    runs: list[Result]
+
+
+def summarise(results: Sequence[Result]) -> Summary:
+    """The mean over `results`, two or more. Raises UsageError where they did not measure the same."""
+    first = results[0]
+    for other in results[1:]:
+        for name in ("corpus", "split", "subset", "n", "labels", "modalities_used", "cut", "prior"):
+            here, there = getattr(first, name), getattr(other, name)
+            if here != there:
+                raise UsageError(
+                    f"{first.checkpoint} and {other.checkpoint} differ in {name} ({here}, {there}), so they have no "
+                    "mean: evaluate them apart."
+                )
+    compared = [r.against.difference for r in results if r.against is not None]
+    scores = {name: mean_and_deviation([getattr(r, name) for r in results]) for name in SCORES}
+    return Summary(
+        corpus=first.corpus,
+        split=first.split,
+        n=first.n,
+        weighted_f1=scores["weighted_f1"][0],
+        macro_f1=scores["macro_f1"][0],
+        accuracy=scores["accuracy"][0],
+        uar=scores["uar"][0],
+        ece=scores["ece"][0],
+        label_map=first.label_map,
+        left_out=first.left_out,
+        modalities_used=first.modalities_used,
+        selection="; ".join(sorted({r.selection for r in results if r.selection})),
+        deviation={name: deviation for name, (_, deviation) in scores.items()},
+        difference={name: mean_and_deviation([d[name] for d in compared]) for name in SCORES} if compared else {},
+        runs=list(results),
+    )
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, sample standard deviation), to four digits; the deviation of a single value is 0."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return round(statistics.fmean(values), 4), round(deviation, 4)
+
+
+def read_results(path: Path) -> list[Result]:
+    """The results in a file that `--json` wrote: one, or the runs of a summary. Raises UsageError."""
+    try:
+        raw = path.read_bytes()
+        fields: Any = msgspec.json.decode(raw)
+        if isinstance(fields, dict) and "runs" in fields:
+            return msgspec.json.decode(raw, type=Summary).runs
+        return [msgspec.json.decode(raw, type=Result)]
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(
+            f"{path} holds no result of `python -m train eval` ({error}): give a file that --json wrote."
+        ) from None
+
+
+def write_result(result: Result | Summary, place: str) -> None:
+    """The result as JSON into the file `place`, `-` for standard output. Raises DiskError."""
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
+    if place == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(place).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiskError(f"The result cannot be written to {place} ({error.strerror}): name another file.") from None
