@@ -1,0 +1,111 @@
+// The present mood of each speaker: a face, a word, how sure, what else it might be, and where it is going.
+
+import { Call, percent } from "./call.js";
+import { face, look } from "./emotions.js";
+import { make } from "./make.js";
+import { initials } from "./transcript.js";
+
+const TREND_WORDS = {
+  lighter: ["↗", "getting lighter"],
+  heavier: ["↘", "getting heavier"],
+  steady: ["→", "steady"],
+};
+
+export class Moods {
+  #call;
+  #cards = new Map();
+  #list = document.getElementById("moods");
+  #generation = 0;
+
+  constructor(call, { onChoose }) {
+    this.#call = call;
+    this.onChoose = onChoose;
+  }
+
+  draw() {
+    if (this.#generation !== this.#call.generation) {
+      this.#generation = this.#call.generation;
+      this.#cards.clear();
+      this.#list.replaceChildren();
+    }
+    for (const speaker of this.#call.speakers.values()) this.#card(speaker);
+  }
+
+  #card(speaker) {
+    const row = speaker.latest;
+    const state = [row?.id, row?.event?.revision, row?.state, row?.correction, speaker.open.size, speaker.name, speaker.optedOut].join();
+    let card = this.#cards.get(speaker.id);
+    if (card?.state === state) return;
+    if (!card) {
+      card = { element: make("li", { class: "mood panel" }) };
+      this.#cards.set(speaker.id, card);
+      this.#list.append(card.element);
+    }
+    card.state = state;
+    card.element.dataset.speaking = speaker.open.size > 0;
+    card.element.replaceChildren(...(row?.emotion ? this.#judged(speaker, row) : this.#silent(speaker)));
+  }
+
+  #silent(speaker) {
+    return [head(speaker), make("p", { class: "quiet" }, speaker.optedOut ? "not analysed" : "nothing judged yet")];
+  }
+
+  #judged(speaker, row) {
+    const shown = Call.emotion(row);
+    const trend = Call.trend(speaker);
+    const now = make("button", { type: "button", class: "mood-now" },
+      face(shown, 44),
+      make("span", { class: "mood-words" },
+        make("b", {}, shown),
+        make("span", { class: "quiet" },
+          row.correction ? "corrected" : `${percent(row.confidence)}${row.state === "provisional" ? ", provisional" : ""}`),
+      ),
+    );
+    now.addEventListener("click", () => this.onChoose(row));
+    const parts = [head(speaker), now, distribution(row.probabilities)];
+    if (trend) {
+      const [arrow, words] = TREND_WORDS[trend];
+      parts.push(make("p", { class: "trend" }, sparkline(speaker.trend), make("span", { "aria-hidden": "true" }, arrow), ` ${words}`));
+    }
+    return parts;
+  }
+}
+
+function head(speaker) {
+  return make("h3", {}, initials(speaker), speaker.name, make("span", { class: "speaking-now" }, speaker.open.size ? "speaking" : ""));
+}
+
+/** One bar of stacked probabilities, and the runners-up in words. */
+function distribution(probabilities) {
+  const bar = make("div", { class: "stack", "aria-hidden": "true" });
+  const sorted = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+  for (const [label, probability] of sorted) {
+    const part = make("span");
+    part.style.width = `${100 * probability}%`;
+    part.style.background = look(label).colour;
+    bar.append(part);
+  }
+  const others = sorted.slice(1, 3).filter(([, probability]) => probability >= 0.05);
+  const words = others.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ");
+  return make("div", {}, bar, make("p", { class: "quiet small" }, words ? `or ${words}` : "nothing else likely"));
+}
+
+/** Valence of the latest utterances, oldest first. */
+function sparkline(rows) {
+  const [width, height] = [84, 22];
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of [["viewBox", `0 0 ${width} ${height}`], ["width", width], ["height", height], ["aria-hidden", "true"], ["class", "spark"]]) {
+    svg.setAttribute(name, value);
+  }
+  const x = (i) => (rows.length < 2 ? width - 3 : 3 + (i * (width - 6)) / (rows.length - 1));
+  const y = (valence) => height / 2 - valence * (height / 2 - 3);
+  const draw = (name, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    svg.append(element);
+  };
+  draw("line", { x1: 0, x2: width, y1: height / 2, y2: height / 2, class: "spark-zero" });
+  draw("polyline", { points: rows.map((row, i) => `${x(i)},${y(row.valence)}`).join(" "), class: "spark-line" });
+  draw("circle", { cx: x(rows.length - 1), cy: y(rows.at(-1).valence), r: 2.6, class: "spark-end" });
+  return svg;
+}
