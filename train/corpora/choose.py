@@ -12,6 +12,7 @@ from train.corpora.dialogues import Corpus, by_end
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
 from train.corpora.fer2013 import read_fer2013
+from train.corpora.folder import read_folder
 from train.corpora.goemotions import read_goemotions
 from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, read_iemocap
 from train.corpora.meld import read_meld
@@ -20,7 +21,7 @@ from train.corpora.ravdess import read_ravdess
 _SUBSETS = {"iemocap": "sessions=1,2,3", "ravdess": "actors=5,10,15,20", "emodb": "speakers=3,8"}
 """Corpus -> a --subset of it; these corpora need no --split."""
 
-_LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8")}
+_LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8"), "folder": tuple(LABEL_SETS)}
 """Corpora that can be read with several label sets, the default first."""
 
 
@@ -28,18 +29,18 @@ _LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8")
 class CorpusConfig:
     """A part of a corpus on disk."""
 
-    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013"]
+    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder"]
     """Which corpus."""
     root: Path
-    """Its folder (FER-2013: or tar), in its owner's layout."""
+    """Its folder in its owner's layout (FER-2013: or tar; folder: a CSV of path, start, end, speaker, label)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
     to 4 and test session 5, as papers have it; RAVDESS and EmoDB have none."""
     subset: str | None = None
     """`sessions=1,2,3` of IEMOCAP, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
-    labels: Literal["iemocap6", "iemocap4", "ravdess8", "meld7"] | None = None
+    labels: str | None = None
     """IEMOCAP: iemocap6 (the default), or iemocap4 with excitement counted as happiness. RAVDESS: meld7 (the default),
-    or ravdess8, its own."""
+    or ravdess8, its own. folder: the set that its labels are of (default: the first that knows them all)."""
     order: Literal["end", "corpus"] = "corpus"
     """Turns by their end, as a live run commits them, or in the corpus's own order."""
     limit_per_class: int | None = None
@@ -66,14 +67,15 @@ def _read(config: CorpusConfig) -> Corpus:
     numbers = _numbers(config)
     if corpus == "iemocap":
         return read_iemocap(root, labels, _sessions(config, numbers))
-    if corpus in _SUBSETS and config.split not in (None, "all"):
-        raise UsageError(
-            f"{corpus} has no split {config.split!r}: leave --split out and choose by --subset {_SUBSETS[corpus]}."
-        )
+    if corpus in (*_SUBSETS, "folder") and config.split not in (None, "all"):
+        instead = f" and choose by --subset {_SUBSETS[corpus]}" if corpus in _SUBSETS else ""
+        raise UsageError(f"{corpus} has no split {config.split!r}: leave --split out{instead}.")
     if corpus == "ravdess":
         return read_ravdess(root, numbers, labels)
     if corpus == "emodb":
         return read_emodb(root, numbers)
+    if corpus == "folder":
+        return read_folder(root, labels if config.labels else None)
     if config.split is None:
         raise UsageError(f"{corpus} has splits: name one with --split.")
     if corpus == "fer2013":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core_models.errors import UsageError
@@ -12,6 +13,8 @@ from core_models.labels import MELD7
 from train.corpora.dialogues import Corpus, Dialogue, Line
 
 SPLITS = ("train", "dev", "test")
+FILMS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+"""Split -> the folder that its archive of diaX_uttY.mp4 unpacks to."""
 COLUMNS = (
     *("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"),
     *("Season", "Episode", "StartTime", "EndTime"),
@@ -27,11 +30,14 @@ def read_meld(root: Path, split: str) -> Corpus:
     """The dialogues of one split, utterances ordered by Utterance_ID, labels of MELD7.
 
     Times are milliseconds in the episode; both are None where the file's end precedes its start. The
-    group of a dialogue is its season and episode. Raises UsageError for a missing or malformed file.
+    group of a dialogue is its season and episode. Sound and picture are those of diaX_uttY.mp4 in FILMS' folder
+    of the split, under `root` or `root`/<split>, where it is on disk; the picture shows whoever the scene shows.
+    Raises UsageError for a missing or malformed file.
     """
     if split not in SPLITS:
         raise UsageError(f"MELD has no split {split!r}: use one of {', '.join(SPLITS)}.")
     path = root / f"{split}_sent_emo.csv"
+    films = next((f for f in (root / FILMS[split], root / split / FILMS[split]) if f.is_dir()), None)
     rows: dict[int, dict[int, Line]] = {}
     groups: dict[int, str] = {}
     for number, row in enumerate(rows_of(path, COLUMNS, "MELD"), start=2):
@@ -41,6 +47,9 @@ def read_meld(root: Path, split: str) -> Corpus:
             dialogue, utterance = int(row["Dialogue_ID"]), int(row["Utterance_ID"])
             group = episode(row)
             line = _line(row, f"{split}/dia{dialogue}_utt{utterance}")
+            film = None if films is None else films / f"dia{dialogue}_utt{utterance}.mp4"
+            if film is not None and film.is_file():
+                line = replace(line, audio=film, video=film)
             if utterance in rows.get(dialogue, {}):
                 raise ValueError(f"dialogue {dialogue} has utterance {utterance} twice")
         except ValueError as error:
