@@ -1,4 +1,4 @@
-"""`python -m train extract | fit | eval | card | text`: options are the fields of a dataclass, configs YAML of them.
+"""`python -m train extract | fit | eval | table | card | text`: options are a dataclass's fields, configs YAML of them.
 
 Exit codes are those of core_models/errors.py.
 """
@@ -9,21 +9,26 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 # OpenMP's threads spin when they wait, which costs most of both cores as soon as anything else runs on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import Exit, TrackerError, UsageError
-from core_models.sdt import SDTConfig
 from train.card import CardConfig, write_card
-from train.evaluate import EvalConfig, evaluate, tell
+from train.evaluate import EvalConfig, evaluate
 from train.extract import ExtractConfig, extract_corpus
 from train.fit import FitConfig, fit
+from train.report import tell
+from train.systems import DECIDED_BY_DATA, system
+from train.table import TableConfig, write_table
 from train.text import TextConfig, fit_text
 
 
@@ -32,7 +37,7 @@ def _fit(config: FitConfig) -> None:
 
 
 def _evaluate(config: EvalConfig) -> None:
-    tell(evaluate(config), config)
+    tell(evaluate(config), config.json)
 
 
 def _text(config: TextConfig) -> None:
@@ -42,14 +47,23 @@ def _text(config: TextConfig) -> None:
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
     "fit": (FitConfig, _fit, "Train a dialogue model."),
-    "eval": (EvalConfig, _evaluate, "Score a checkpoint on a corpus."),
+    "eval": (EvalConfig, _evaluate, "Score checkpoints on a corpus."),
+    "table": (TableConfig, write_table, "Make one table of many results."),
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
 }
 
+# Options that take several values without brackets.
+_CHECKPOINT = "Checkpoints that ship, by name, or folders, a text adapter's too; several are the seeds of one run."
+_AGAINST = "Checkpoints to compare with, one for each of --checkpoint."
 
-def parser() -> ArgumentParser:
-    """The command line: a subcommand for each of COMMANDS, which `--config FILE` fills from a YAML."""
+
+def parser(system_name: str = "sdt") -> ArgumentParser:
+    """The command line: a subcommand for each of COMMANDS, which `--config FILE` fills from a YAML.
+
+    `fit` has the options of that system's model and objective. Raises UsageError.
+    """
+    chosen = system(system_name)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     top = ArgumentParser(prog="python -m train", description=__doc__, exit_on_error=False)
     commands = top.add_subcommands(dest="command")
@@ -57,28 +71,52 @@ def parser() -> ArgumentParser:
         command = ArgumentParser(description=summary, exit_on_error=False)
         command.add_argument("--config", action="config", help="YAML with any of the options below.")
         if fields is FitConfig:
-            command.add_class_arguments(SDTConfig, "model", skip={"dimensions", "classes"}, instantiate=False)
-        command.add_class_arguments(fields, skip={"model"} if fields is FitConfig else None)
+            command.add_class_arguments(chosen.config, "model", skip=set(DECIDED_BY_DATA), instantiate=False)
+            command.add_class_arguments(chosen.objective, "objective", instantiate=False)
+        skipped = {"model", "objective"} if fields is FitConfig else set[str]()
+        if fields is EvalConfig:
+            skipped = {"checkpoint", "against"}
+            command.add_argument("--checkpoint", nargs="+", default=["default"], metavar="NAME|PATH", help=_CHECKPOINT)
+            command.add_argument("--against", nargs="+", default=[], metavar="NAME|PATH", help=_AGAINST)
+        if fields is TableConfig:
+            skipped = {"results"}
+            command.add_argument("results", nargs="+", type=Path, help="Files that eval --json wrote, or folders.")
+        command.add_class_arguments(fields, skip=skipped)
         commands.add_subcommand(name, command, help=summary)
     return top
 
 
 def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
     """(subcommand, its dataclass) of a command line. Raises UsageError; SystemExit after --help."""
-    top = parser()
+    top = parser(_system_of(arguments))
     try:
         parsed = top.parse_args(list(arguments))
         name = parsed.command
         own: Namespace = parsed[name]
-        model = own.model.as_dict() if "model" in own and name == "fit" else None
+        plain = {part: own[part].as_dict() for part in ("model", "objective") if name == "fit"}
         made = top.instantiate(parsed)[name]
     except (ArgumentError, ValueError, TypeError) as error:
         sentence = " ".join(str(error).split())
         raise UsageError(f"{sentence.rstrip('.')}; see `python -m train --help`.") from None
-    values = {key: value for key, value in vars(made).items() if key not in ("config", "model")}
-    if model is not None:
-        values["model"] = model
-    return name, COMMANDS[name][0](**values)
+    values = {key: value for key, value in vars(made).items() if key != "config"}
+    return name, COMMANDS[name][0](**values | plain)
+
+
+def _system_of(arguments: Sequence[str]) -> str:
+    """The system that a command line of `fit` names, itself or in its configs, the last one winning."""
+    found = "sdt"
+    if "fit" not in arguments[:1]:
+        return found
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        value = value if equals else following
+        if name == "--system":
+            found = value
+        elif name == "--config":
+            with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):  # the parser says it better
+                read = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+                found = str(read.get("system", found)) if isinstance(read, dict) else found
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from core_models.features.spec import MODALITIES
-from train.corpora.dialogues import Corpus, Dialogue
+from train.corpora.dialogues import Corpus, Dialogue, Line, by_end
 from train.objectives.sdt import IGNORED
 
 Vectors = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """Modality -> line id -> feature vector."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a corpus's dialogues are read, in training and evaluation alike. A checkpoint records it."""
+
+    order: Literal["end", "corpus"] = "end"
+    """By the end of each utterance, the order in which a live run commits them, or the corpus's own (the papers)."""
+    speakers: Literal["slots", "corpus"] = "slots"
+    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M)."""
+    unlabelled: Literal["context", "drop"] = "context"
+    """Utterances without a label of the set stay as context, uncounted, or are dropped (the papers)."""
+    names: tuple[str, ...] = ()
+    """Under `speakers: corpus`, who has slot 0, 1, ...; whoever is not here shares the last slot."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Reading:
+        """The reading of a checkpoint's training record; that of the first checkpoints, which recorded none."""
+        return msgspec.convert(record.get("reading", {"order": "corpus"}), cls)
+
+    def arrange(self, dialogue: Dialogue) -> Dialogue:
+        """The dialogue's lines as they are read."""
+        arranged = by_end(dialogue) if self.order == "end" else dialogue
+        if self.unlabelled == "drop":
+            arranged = replace(arranged, lines=tuple(line for line in arranged.lines if line.label is not None))
+        return arranged
+
+    def slots(self, lines: Sequence[Line], count: int) -> list[int]:
+        """The slot of each line's speaker, of `count` slots."""
+        if self.speakers == "corpus":
+            known = {name: min(slot, count - 1) for slot, name in enumerate(self.names)}
+            return [known.get(line.speaker, count - 1) for line in lines]
+        seen: dict[str, int] = {}
+        return [min(seen.setdefault(line.speaker, len(seen)), count - 1) for line in lines]
 
 
 @dataclass(frozen=True)
@@ -28,7 +64,7 @@ class TensorDialogue:
     present: Tensor
     """bool [N, 3] in the order of MODALITIES."""
     speakers: Tensor
-    """int64 [N], slots by first appearance."""
+    """int64 [N], slots."""
     labels: Tensor
     """int64 [N], IGNORED where the label set has no such label."""
     offset: Tensor
@@ -36,6 +72,16 @@ class TensorDialogue:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def piece(self, start: int, end: int) -> TensorDialogue:
+        """The utterances from `start` to before `end`, as a dialogue."""
+        return replace(
+            self,
+            features={m: x[start:end] for m, x in self.features.items()},
+            present=self.present[start:end],
+            speakers=self.speakers[start:end],
+            labels=self.labels[start:end],
+        )
 
     def masked(self, pattern: Sequence[str]) -> TensorDialogue:
         """The same dialogue as if only the modalities of `pattern` had been there at all."""
@@ -62,20 +108,46 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """This batch on `device`."""
+        return self._each(lambda x: x.to(device))
+
+    def filled(self, multiple: int) -> Batch:
+        """This batch with dialogues of nothing behind its own, so that their number is a multiple of `multiple`."""
+        missing = -len(self.labels) % multiple
+        if not missing:
+            return self
+
+        def fill(x: Tensor) -> Tensor:
+            return torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+
+        made = self._each(fill)
+        made.padding[-missing:] = True
+        made.labels[-missing:] = IGNORED
+        return made
+
+    def share(self, rank: int, count: int) -> Batch:
+        """The rank-th of `count` equal parts, as long as the whole."""
+        size = len(self.labels) // count
+        return self._each(lambda x: x[rank * size : (rank + 1) * size])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            {m: x.to(device) for m, x in self.features.items()},
-            *(x.to(device) for x in (self.present, self.speakers, self.padding, self.labels, self.offset)),
+            {m: change(x) for m, x in self.features.items()},
+            *(change(x) for x in (self.present, self.speakers, self.padding, self.labels, self.offset)),
         )
 
 
-def to_tensors(corpus: Corpus, vectors: Vectors, dimensions: Mapping[str, int], slots: int) -> list[TensorDialogue]:
+def to_tensors(
+    corpus: Corpus, vectors: Vectors, dimensions: Mapping[str, int], slots: int, reading: Reading | None = None
+) -> list[TensorDialogue]:
     """Every dialogue of `corpus` that has a vector at all; missing vectors are missing modalities."""
-    dialogues = [_dialogue(corpus, dialogue, vectors, dimensions, slots) for dialogue in corpus.dialogues]
+    reading = reading or Reading()
+    arranged = [reading.arrange(dialogue) for dialogue in corpus.dialogues]
+    dialogues = [_dialogue(corpus, d, vectors, dimensions, reading.slots(d.lines, slots)) for d in arranged if d.lines]
     return [dialogue for dialogue in dialogues if dialogue.present.any()]
 
 
 def _dialogue(
-    corpus: Corpus, dialogue: Dialogue, vectors: Vectors, dimensions: Mapping[str, int], slots: int
+    corpus: Corpus, dialogue: Dialogue, vectors: Vectors, dimensions: Mapping[str, int], speakers: list[int]
 ) -> TensorDialogue:
     count = len(dialogue.lines)
     features = {m: torch.zeros(count, width) for m, width in dimensions.items()}
@@ -86,8 +158,6 @@ def _dialogue(
             if vector is not None:
                 features[modality][row] = torch.from_numpy(vector)
                 present[row, MODALITIES.index(modality)] = True
-    seen: dict[str, int] = {}
-    speakers = [min(seen.setdefault(line.speaker, len(seen)), slots - 1) for line in dialogue.lines]
     labels = [IGNORED if line.label is None else corpus.labels.index(line.label) for line in dialogue.lines]
     return TensorDialogue(
         dialogue.id, features, present, torch.tensor(speakers), torch.tensor(labels), torch.zeros(len(corpus.labels))

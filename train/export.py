@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from core_models import checkpoint
+from core_models.errors import DiskError
 from train.scores import Scores, fit_temperature, score
 
 if TYPE_CHECKING:
-    from train.fit import Run
+    from train.run import Run
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def export(run: Run, folder: Path) -> None:
+def export(run: Run, folder: Path, ended: str = "finished") -> None:
     """Write the checkpoint of `run.network` with a temperature for each pattern of modalities, and its loss curve.
 
-    Temperatures are fitted on the validation dialogues (`fit_temperature`), after the choice of the pass.
-    Raises DiskError.
+    Temperatures are fitted on the held-out dialogues (`fit_temperature`), after the choice of the pass. `ended` says
+    what ended a run that did not finish. Raises DiskError.
     """
     temperature: dict[str, float] = {}
     scores: dict[str, Any] = {}
@@ -31,9 +33,10 @@ def export(run: Run, folder: Path) -> None:
         if not pattern.endswith(" clips"):
             temperature[pattern] = round(fit_temperature(logits, labels), 4)
         scores[pattern] = _short(score(logits / temperature.get(pattern, 1.0), labels, run.material.labels))
-    material, config = run.material, run.network.config
+    material, config, progressed = run.material, run.network.config, run.progressed
+    part = run.config.select_on
     sidecar = checkpoint.Sidecar(
-        model="sdt",
+        model=run.config.system,
         config=checkpoint.sidecar_config(config),
         labels=material.labels.name,
         features=material.specs,
@@ -43,42 +46,55 @@ def export(run: Run, folder: Path) -> None:
             "run": run.config.fingerprint(),
             "commit": _commit(),
             "finished": datetime.now(UTC).date().isoformat(),
+            "ended": ended,
             "torch": str(torch.__version__),
             "data": material.counts,
+            "reading": dataclasses.asdict(material.reading),
             "parameters": sum(p.numel() for p in run.network.parameters()),
-            "passes": run.progressed.epoch,
-            "best_pass": run.progressed.best_epoch,
-            "selection": f"mean weighted F1 on validation over {', '.join(run.selection)}",
-            "selection_score": round(run.progressed.best, 4),
-            "validation": scores,
+            "passes": progressed.epoch,
+            "seconds_a_pass": round(progressed.seconds / progressed.epoch, 2),
+            "best_pass": progressed.best_epoch,
+            "changes": progressed.changes,
+            "select_on": part,
+            "selection": f"mean weighted F1 on {part} over {', '.join(run.selection)}",
+            "selection_score": round(progressed.best, 4),
+            part: scores,
             "prior": [round(p, 5) for p in run.prior().tolist()],
         },
     )
     checkpoint.save(folder, run.network, sidecar)
-    draw_losses(run.progressed.history, run.progressed.best_epoch, run.folder / "loss.png")
-    (folder / "record").mkdir(exist_ok=True)
-    draw_losses(run.progressed.history, run.progressed.best_epoch, folder / "record" / "loss.png")
-    (folder / "record" / "history.jsonl").write_bytes((run.folder / "history.jsonl").read_bytes())
+    draw_losses(progressed.history, progressed.best_epoch, part, run.folder / "loss.png")
+    try:
+        (folder / "record").mkdir(exist_ok=True)
+        for source, name in (("loss.png", "loss.png"), ("history.jsonl", "history.jsonl")):
+            (folder / "record" / name).write_bytes((run.folder / source).read_bytes())
+    except OSError as error:
+        raise DiskError(f"The training record cannot be written to {folder} ({error.strerror}): free space.") from None
 
 
-def draw_losses(history: list[dict[str, Any]], best: int, path: Path) -> None:
-    """The terms of the loss, and the validation score of each pattern, against passes, as a PNG."""
+def draw_losses(history: list[dict[str, Any]], best: int, part: str, path: Path) -> None:
+    """The terms of the loss, and the score of each pattern on `part`, against passes, as a PNG."""
     from matplotlib.figure import Figure
 
     passes = [row["epoch"] for row in history]
     figure = Figure(figsize=(8, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name in ("task", "ce", "kl"):
-        left.plot(passes, [row[name] for row in history], label=name)
+    # A term of one modality has a space in its name: the sums say enough.
+    for name in history[0]:
+        if name not in ("epoch", "selection", "loss") and " " not in name:
+            left.plot(passes, [row[name] for row in history], label=name)
     left.set(xlabel="pass", ylabel="training loss")
     for name in history[0]:
-        if name.startswith("validation "):
-            right.plot(passes, [100 * row[name] for row in history], label=name.removeprefix("validation "))
+        if name.startswith(f"{part} "):
+            right.plot(passes, [100 * row[name] for row in history], label=name.removeprefix(f"{part} "))
     right.axvline(best, color="grey", linewidth=0.8)
-    right.set(xlabel="pass (grey: the one kept)", ylabel="validation weighted F1, %")
+    right.set(xlabel="pass (grey: the one kept)", ylabel=f"{part} weighted F1, %")
     for axes in (left, right):
         axes.legend(fontsize=6)
-    figure.savefig(path, dpi=110)
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written ({error.strerror}): free space.") from None
 
 
 def _short(scores: Scores) -> dict[str, Any]:

@@ -1,46 +1,54 @@
-"""What a run is trained and validated on: corpora, split honestly, as features of the live code."""
+"""What a run is trained and validated on: corpora, split honestly, as features of the live code or imported ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.labels import LabelSet
-from core_models.sdt import SDTConfig
+from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus
 from train.corpora.fer2013 import read_fer2013
-from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
-from train.dialogues_in_tensors import TensorDialogue, class_counts, prior_offset, to_tensors
+from train.dialogues_in_tensors import Reading, TensorDialogue, class_counts, prior_offset, to_tensors
 from train.extract import extract
-from train.extractors import Features, open_extractor
+from train.extractors import Features, has, open_extractor
+from train.imported import read_imported
 from train.mixture import Bank, Mixture, MixtureOptions, patterns
 from train.speech import cut_to_speech
 
 STILL = 1e4  # deviation given to a dimension that never moved in training, so that it says nothing if it moves live
+CLIPS = {"ravdess": "voice", "fer2013": "face"}
+"""Corpora of single clips, and the modality that each may lend to dialogues that lack it."""
 
 
 @dataclass(frozen=True)
 class Data:
     """The corpora of a run, each in its owner's layout, and how they are split."""
 
-    meld: Path
-    """Folder of MELD's CSV files: words, speakers, labels and the flow of dialogues."""
+    train: CorpusConfig
+    """The dialogues trained on: words, speakers, labels and flow, and what else its owner has on disk."""
+    validation: dict[str, Any] | None = None
+    """The part that passes are chosen on, as what differs from `train`, such as {split: dev}; whole dialogues drawn
+    from `train` where it is null."""
+    test: dict[str, Any] | None = None
+    """The part that passes are chosen on under `select_on: test`, as what differs from `train`."""
     ravdess: Path | None = None
-    """Folder of RAVDESS clips: voices; without it the model has no voice."""
+    """Folder of RAVDESS clips: voices for lines that have none."""
     fer2013: Path | None = None
-    """Tar or folder of FER-2013, or a folder of fer2013_train.tar: faces; without it the model has no face."""
+    """Tar or folder of FER-2013, or a folder of fer2013_train.tar: faces for lines that have none."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is extracted first."""
     validation_share: float = 0.1
-    """Share of MELD's training lines, in whole dialogues, and of the stills, that is held out for validation."""
+    """Share of the training lines, in whole dialogues, and of the stills, that is held out for validation."""
     split_seed: int = 0
     """Seed of those splits, whatever the run's own: the text adapter's, which must not have read what is held out."""
     validation_actors: tuple[int, ...] = (17, 18)
@@ -49,6 +57,32 @@ class Data:
     """RAVDESS actors of whom neither training nor validation hears anything."""
     stills_per_class: int | None = 950
     """At most this many stills of each emotion; all of them where it is null."""
+    order: Literal["end", "corpus"] = "end"
+    """Utterances by their end, the order in which a live run commits them, or the corpus's own (the papers)."""
+    speakers: Literal["slots", "corpus"] = "slots"
+    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M)."""
+    unlabelled: Literal["context", "drop"] = "context"
+    """Utterances without a label of the set stay as context, uncounted, or are dropped (the papers)."""
+
+    def parts(self, select_on: Literal["validation", "test"]) -> tuple[Corpus, Corpus]:
+        """The dialogues to train on and those to choose passes on, no dialogue in both. Raises UsageError."""
+        corpus = read_corpus(self.train)
+        chosen = self.validation if select_on == "validation" else self.test
+        if chosen is None:
+            if select_on == "test":
+                raise UsageError("select_on is test, but data.test names no part: set it, such as {split: test}.")
+            return corpus.split(self.validation_share, self.split_seed)
+        try:
+            other = read_corpus(replace(self.train, **chosen))
+        except TypeError as error:
+            raise UsageError(f"data.{select_on} does not name a part ({error}): use keys of data.train.") from None
+        shared = {d.id for d in corpus.dialogues} & {d.id for d in other.dialogues}
+        if shared:
+            raise UsageError(
+                f"{len(shared)} dialogues, {min(shared)} among them, are in data.train and data.{select_on} both: "
+                "choose parts that share none."
+            )
+        return corpus, other
 
 
 @dataclass
@@ -60,8 +94,10 @@ class Material:
     training: Mixture
     validation: dict[str, list[TensorDialogue]]
     """Pattern such as "text+voice" -> dialogues; "voice clips" and the like are single clips."""
-    counts: dict[str, Any]
+    counts: dict[str, dict[str, int]]
     """What there is of each corpus, for the record."""
+    reading: Reading
+    """How its dialogues are read."""
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -69,11 +105,11 @@ class Material:
         return {modality: spec.dimension for modality, spec in self.specs.items()}
 
     def class_counts(self) -> Tensor:
-        """int64 [C], MELD's training lines of each class."""
+        """int64 [C], training lines of each class, clips apart."""
         return class_counts(self.training.dialogues, len(self.labels))
 
     def class_weights(self, power: float) -> Tensor:
-        """float32 [C], frequency to minus `power`, scaled so that the mean over MELD's training lines is 1."""
+        """float32 [C], frequency to minus `power`, scaled so that the mean over the training lines is 1."""
         counts = self.class_counts().float()
         weights = counts.clamp(min=1) ** -power
         return weights * counts.sum() / (weights * counts).sum()
@@ -97,66 +133,120 @@ class Material:
         )
 
 
-def gather(data: Data, features: Features, options: MixtureOptions, model: dict[str, Any], seed: int) -> Material:
-    """Read the corpora, extract what the store lacks, split, and pair. Raises UsageError, WeightsError."""
-    meld = read_meld(data.meld, "train")
-    corpora: dict[str, tuple[Corpus, Corpus]] = {"meld": meld.split(data.validation_share, data.split_seed)}
+def gather(
+    data: Data,
+    features: Features,
+    options: MixtureOptions,
+    slots: int,
+    window: int,
+    seed: int,
+    select_on: Literal["validation", "test"] = "validation",
+) -> Material:
+    """Read the corpora, extract what the store lacks, split, and pair. Raises UsageError, WeightsError.
+
+    `slots` and `window` are the model's. A modality that no corpus has is missing throughout.
+    """
+    dialogues = data.parts(select_on)
+    name = dialogues[0].name
+    corpora = {name: dialogues, **_clips(data, features)}
+    for clips in corpora.values():
+        if clips[0].labels != dialogues[0].labels:
+            raise UsageError(
+                f"{clips[0].name} is labelled with {clips[0].labels.name}, {name} with {dialogues[0].labels.name}: "
+                f"leave data.{clips[0].name} out."
+            )
+    specs: dict[str, FeatureSpec] = {}
+    vectors: dict[str, dict[str, Any]] = {}
+    missed = dict.fromkeys(corpora, 0)
+    for modality in MODALITIES:
+        of_clips = {n: pair for n, pair in corpora.items() if n == name or CLIPS[n] == modality}
+        found = _vectors(modality, of_clips, features, data.store)
+        if found is not None:
+            specs[modality], vectors[modality], lost = found
+            missed = {n: count + lost.get(n, 0) for n, count in missed.items()}
+    if not specs:
+        raise UsageError(f"No modality of {name} is left to train on: name a feature for one that it has.")
+    reading = Reading(
+        data.order,
+        data.speakers,
+        data.unlabelled,
+        tuple(sorted({line.speaker for line in dialogues[0].lines()})) if data.speakers == "corpus" else (),
+    )
+    dimensions = {m: spec.dimension for m, spec in specs.items()}
+    parts = {
+        n: tuple(to_tensors(part, vectors, dimensions, slots, reading) for part in pair) for n, pair in corpora.items()
+    }
+    for part, what in zip(parts[name], ("train", select_on), strict=True):
+        if not part:
+            raise UsageError(f"data.{what} holds no dialogue of {name} with a feature at all: choose a larger part.")
+    singles = [n for n in parts if n != name]
+
+    def banks(part: int) -> list[Bank]:
+        return [Bank(CLIPS[n], corpora[n][part], vectors, options.mismatch.get(CLIPS[n], 0.0)) for n in singles]
+
+    permuted = slots if data.speakers == "slots" else 0
+    mixture = Mixture(parts[name][0], {n: parts[n][0] for n in singles}, banks(0), options, window, permuted, seed)
+    validation = pair_for_validation(parts[name][1], banks(1), list(specs), seed)
+    classes = len(dialogues[0].labels)
+    uniform = prior_offset(torch.ones(classes), class_counts(parts[name][0], classes))
+    for n in singles:
+        validation[f"{CLIPS[n]} clips"] = [replace(d, offset=uniform) for d in parts[n][1]]
+    counts = {n: _count(parts[n], missed[n]) for n in corpora}
+    return Material(dialogues[0].labels, specs, mixture, validation, counts, reading)
+
+
+def _clips(data: Data, features: Features) -> dict[str, tuple[Corpus, Corpus]]:
+    """Name -> (training, validation) of each corpus of clips whose modality is used."""
+    clips = {}
+    for name, modality in CLIPS.items():
+        if getattr(data, name) is not None and modality in features.imported:
+            raise UsageError(
+                f"data.{name} cannot lend a {modality} where features.imported.{modality} is given: choose one."
+            )
     if data.ravdess is not None and features.voice is not None:
         ravdess = read_ravdess(data.ravdess)
         # Both as the corpus holds the clips and as a live run would cut them.
         ravdess = replace(ravdess, dialogues=ravdess.dialogues + cut_to_speech(ravdess).dialogues)
-        corpora["ravdess"] = by_actor(ravdess, data.validation_actors, data.test_actors)
+        clips["ravdess"] = by_actor(ravdess, data.validation_actors, data.test_actors)
     if data.fer2013 is not None and features.face is not None:
         stills = read_fer2013(data.fer2013, "train", data.stills_per_class)
-        corpora["fer2013"] = stills.split(data.validation_share, data.split_seed)
-    modality_of = {"meld": "text", "ravdess": "voice", "fer2013": "face"}
-    specs: dict[str, FeatureSpec] = {}
-    vectors: dict[str, dict[str, Any]] = {}
-    counts: dict[str, Any] = {}
-    for name, (training, held_out) in corpora.items():
-        modality = modality_of[name]
-        weights = getattr(features, modality)
-        if weights is None:
-            continue
-        extractor = open_extractor(modality, weights, features.adapter if modality == "text" else None)
-        both = replace(training, dialogues=training.dialogues + held_out.dialogues)
-        extracted = extract(both, extractor, data.store)
-        specs[modality], vectors[modality] = extractor.spec, dict(extracted.vectors)
-        counts[name] = {
-            "training lines": sum(line.id in extracted.vectors for line in training.lines()),
-            "validation lines": sum(line.id in extracted.vectors for line in held_out.lines()),
-            "not found or broken": len(extracted.nothing) + len(extracted.broken),
-        }
-    specs = {m: specs[m] for m in MODALITIES if m in specs}
-    slots, window = (int(model.get(k, getattr(SDTConfig, k))) for k in ("speakers", "window"))
-    dimensions = {m: spec.dimension for m, spec in specs.items()}
-    parts = {
-        name: tuple(to_tensors(part, vectors, dimensions, slots) for part in pair)
-        for name, pair in corpora.items()
-        if modality_of[name] in specs
-    }
-    clips = [name for name in parts if name != "meld"]
+        clips["fer2013"] = stills.split(data.validation_share, data.split_seed)
+    return clips
 
-    def bank(name: str, part: int) -> Bank:
-        modality = modality_of[name]
-        return Bank(modality, corpora[name][part], vectors, options.mismatch.get(modality, 0.0))
 
-    mixture = Mixture(
-        parts["meld"][0],
-        {name: parts[name][0] for name in clips},
-        [bank(name, 0) for name in clips],
-        options,
-        window,
-        slots,
-        seed,
-    )
-    banks = [bank(name, 1) for name in clips]
-    validation = pair_for_validation(parts["meld"][1], banks, list(specs), seed)
-    reference = class_counts(parts["meld"][0], len(meld.labels))
-    for name in clips:
-        uniform = prior_offset(torch.ones(len(meld.labels)), reference)
-        validation[f"{modality_of[name]} clips"] = [replace(d, offset=uniform) for d in parts[name][1]]
-    return Material(meld.labels, specs, mixture, validation, counts)
+def _vectors(
+    modality: str, corpora: Mapping[str, tuple[Corpus, Corpus]], features: Features, store: Path
+) -> tuple[FeatureSpec, dict[str, Any], dict[str, int]] | None:
+    """(spec, line id -> vector, corpus -> lines in which it was not found), or None where no line has this modality."""
+    lines = {n: [line for part in pair for line in part.lines()] for n, pair in corpora.items()}
+    if modality in features.imported:
+        path = features.imported[modality]
+        spec, vectors = read_imported(path, modality)
+        lost = {n: sum(line.id not in vectors for line in given) for n, given in lines.items()}
+        if any(lost[n] == len(given) for n, given in lines.items()):
+            raise UsageError(f"{path} holds no vector of a line of {', '.join(lines)}: give the file of this corpus.")
+        return spec, dict(vectors), lost
+    weights = getattr(features, modality)
+    having = [n for n, given in lines.items() if any(has(line, modality) for line in given)]
+    if weights is None or not having:
+        return None
+    extractor = open_extractor(modality, weights, features.adapter if modality == "text" else None)
+    found: dict[str, Any] = {}
+    missed: dict[str, int] = {}
+    for n in having:
+        training, held_out = corpora[n]
+        extracted = extract(replace(training, dialogues=training.dialogues + held_out.dialogues), extractor, store)
+        found |= extracted.vectors
+        missed[n] = len(extracted.nothing) + len(extracted.broken)
+    return (extractor.spec, found, missed) if found else None
+
+
+def _count(parts: Sequence[Sequence[TensorDialogue]], missed: int) -> dict[str, int]:
+    present = [torch.cat([dialogue.present for dialogue in part]) if part else torch.zeros(0, 3) for part in parts]
+    training, validation = (int(there.any(dim=1).sum()) for there in present)
+    each = {f"with {m}": int(torch.cat(present)[:, i].sum()) for i, m in enumerate(MODALITIES)}
+    several = {what: count for what, count in each.items() if count} if sum(map(bool, each.values())) > 1 else {}
+    return {"training lines": training, "validation lines": validation, **several, "not found or broken": missed}
 
 
 def by_actor(corpus: Corpus, validation: Sequence[int], test: Sequence[int]) -> tuple[Corpus, Corpus]:

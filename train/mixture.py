@@ -1,10 +1,10 @@
 """Training dialogues whose modalities were never recorded together, and come and go as in a live call.
 
-MELD gives the words, the speakers and the flow; a voice and a face of the same label, from corpora of single
-clips, are put to each line anew in each pass. Such a pair says nothing about how voices and words go together in
-life: it teaches the gates that each modality carries emotion, and is never quoted as an accuracy. Since every line
-is one of MELD's, the prior is MELD's in every pattern of modalities, and the rarity of neutral among acted clips
-does not leak in.
+Where a corpus of dialogues has words alone (MELD), it gives the words, the speakers and the flow; a voice and a
+face of the same label, from corpora of single clips, are put to each line anew in each pass. Such a pair says
+nothing about how voices and words go together in life: it teaches the gates that each modality carries emotion, and
+is never quoted as an accuracy. Since every line is one of the dialogues', the prior is theirs in every pattern of
+modalities, and the rarity of neutral among acted clips does not leak in.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class MixtureOptions:
     mismatch: dict[str, float] = field(default_factory=dict)
     """Modality -> share of lines whose clip is of a label drawn at random, so that the modality is trusted no more
     than it deserves outside its own corpus: acted voices tell their emotion far better than those of a call."""
+    crop: int | None = None
+    """Longer dialogues are cut into pieces of this many utterances, from a random start anew in each pass; every
+    utterance is still seen once a pass. Null leaves them whole."""
     clips: float = 0.5
     """Single clips added to an epoch as dialogues of one line, under a prior of their own, as a share of each
     corpus of clips."""
@@ -114,7 +117,10 @@ class Mixture:
         slots: int,
         seed: int,
     ) -> None:
-        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one line."""
+        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one line.
+
+        `slots` are those that speakers are permuted among; 0 leaves speakers as they are.
+        """
         self.dialogues, self.banks, self.options = dialogues, banks, options
         self.window, self.slots, self.seed = window, slots, seed
         classes = len(dialogues[0].offset)
@@ -127,12 +133,12 @@ class Mixture:
     def epoch(self, number: int, batch: int) -> list[list[TensorDialogue]]:
         """The batches of one pass in their order: each of `batch` dialogues of like length, or of more clips."""
         rng = np.random.default_rng([self.seed, number])
-        chosen = []
+        chosen: list[TensorDialogue] = []
         for index in rng.permutation(len(self.dialogues)):
             dialogue = self.dialogues[index]
             for bank in self.banks:
                 dialogue = bank.attach(dialogue, rng, self.options.blend)
-            chosen.append(self._permute(self._hide(dialogue, rng), rng))
+            chosen += [self._permute(self._hide(piece, rng), rng) for piece in self._crop(dialogue, rng)]
         batches = bucketed(self._concatenate(chosen, rng), batch, rng)
         for singles in self.clips.values():
             drawn = rng.permutation(len(singles))[: round(self.options.clips * len(singles))]
@@ -155,8 +161,19 @@ class Mixture:
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, dialogue.present)
         return replace(dialogue, present=kept)
 
+    def _crop(self, dialogue: TensorDialogue, rng: np.random.Generator) -> list[TensorDialogue]:
+        """Pieces of at most `crop` utterances, the first of a random length, so that pieces begin anywhere."""
+        length = self.options.crop
+        if length is None or len(dialogue) <= length:
+            return [dialogue]
+        first = int(rng.integers(1, length + 1))
+        starts = [0, *range(first, len(dialogue), length)]
+        return [dialogue.piece(start, end) for start, end in zip(starts, [*starts[1:], len(dialogue)], strict=True)]
+
     def _permute(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Other slots for the same speakers (contract 5)."""
+        if not self.slots:
+            return dialogue
         return replace(dialogue, speakers=torch.from_numpy(rng.permutation(self.slots))[dialogue.speakers])
 
     def _concatenate(self, dialogues: list[TensorDialogue], rng: np.random.Generator) -> list[TensorDialogue]:

@@ -57,9 +57,10 @@ class Miniature:
     store: Path
 
     def options(self, *corpora: str) -> list[str]:
-        """What points `python -m train fit` at them."""
-        folders = [f"--data.{name}={getattr(self, name)}" for name in corpora]
-        return [*folders, f"--data.store={self.store}"]
+        """What points `python -m train fit` at them: the first holds the dialogues, the others lend clips."""
+        dialogues = [f"--data.train.corpus={corpora[0]}", f"--data.train.root={getattr(self, corpora[0])}"]
+        clips = [f"--data.{name}={getattr(self, name)}" for name in corpora[1:]]
+        return [*dialogues, "--data.train.split=train", *clips, f"--data.store={self.store}"]
 
 
 def write_meld(folder: Path, dialogues: int = 24) -> Path:
