@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from core_models.features.spec import FeatureSpec, tensors_digest
+from train.corpora.features_pickle import PICKLES, VECTORS, read_feature_file
 
 VERSION = 1
 
@@ -17,11 +18,16 @@ VERSION = 1
 def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDArray[np.float32]]]:
     """(spec, line id -> float32 vector [dimension]) of an npz with `utt_id` [n] and `feat` [n, dimension].
 
+    `path` may also be the community's feature pickle of IEMOCAP or MELD, whose vectors of `modality` are named
+    after what computed them (`train.corpora.features_pickle.VECTORS`).
     The spec is named after the file (gemaps47.npz: gemaps47). What computed the numbers is not in the file, so
     the digest covers name and width alone: the same feature of other lines, in a file of the same name, goes
     with the same checkpoint; a live run, which can compute none of it, is refused. Raises UsageError for a file
     that holds anything else.
     """
+    if path.suffix in PICKLES:
+        file = read_feature_file(path)
+        return _imported(VECTORS[modality][1], modality, file.ids, file.vectors[modality], path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             ids, vectors = arrays["utt_id"], arrays["feat"]
@@ -34,10 +40,10 @@ def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDA
             f"{path} holds utt_id {ids.dtype}{list(ids.shape)} and feat {vectors.dtype}{list(vectors.shape)}: "
             "expected as many names as rows of numbers."
         )
-    return imported(path.stem, modality, [str(name) for name in ids], vectors, path)
+    return _imported(path.stem, modality, [str(name) for name in ids], vectors, path)
 
 
-def imported(
+def _imported(
     name: str, modality: str, ids: list[str], vectors: NDArray[np.generic], path: Path
 ) -> tuple[FeatureSpec, dict[str, NDArray[np.float32]]]:
     """(spec, line id -> float32 vector [d]) of `vectors` [n, d], which `path` holds. Raises UsageError."""

@@ -8,9 +8,10 @@ from typing import Literal
 
 from core_models.errors import UsageError
 from core_models.labels import LABEL_SETS, MELD7
-from train.corpora.dialogues import Corpus, by_end
+from train.corpora.dialogues import Corpus, by_end, relabel
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
+from train.corpora.features_pickle import PICKLES, read_pickled
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.folder import read_folder
 from train.corpora.goemotions import read_goemotions
@@ -32,7 +33,8 @@ class CorpusConfig:
     corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder"]
     """Which corpus."""
     root: Path
-    """Its folder in its owner's layout (FER-2013: or tar; folder: a CSV of path, start, end, speaker, label)."""
+    """Its folder in its owner's layout (FER-2013: or tar; IEMOCAP and MELD: or the community's feature
+    pickle; folder: a CSV of path, start, end, speaker, label)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
     to 4 and test session 5, as papers have it; RAVDESS and EmoDB have none."""
@@ -64,6 +66,10 @@ def _read(config: CorpusConfig) -> Corpus:
         expected = f"use {' or '.join(own)}" if own else "leave it out"
         raise UsageError(f"--labels {config.labels} does not go with {corpus}: {expected}.")
     labels = LABEL_SETS[config.labels or (own[0] if own else MELD7.name)]
+    if corpus in ("iemocap", "meld") and root.suffix in PICKLES:
+        if config.subset is not None:
+            raise UsageError(f"{root} knows no subsets: leave --subset out and choose train or test by --split.")
+        return relabel(read_pickled(root, corpus, config.split), labels)[0]
     numbers = _numbers(config)
     if corpus == "iemocap":
         return read_iemocap(root, labels, _sessions(config, numbers))
