@@ -16,8 +16,9 @@ from core_models.assets import model_folder
 from core_models.errors import UsageError
 from core_models.features.spec import tensors_digest
 from core_models.features.text import MAX_TOKENS, AdapterSidecar, load_adapter, load_encoder
+from core_models.labels import EMORYNLP7, MELD7
 from train.corpora.choose import CorpusConfig, read_corpus
-from train.corpora.dialogues import Corpus
+from train.corpora.dialogues import Corpus, groups_of, relabel, without_groups
 from train.text_lines import Lines, draw, labelled
 from train.text_run import TextRun
 from train.word_errors import WordErrors, vocabulary
@@ -121,6 +122,7 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
     corpora = [_read(config, stage.corpus, "train", stage.subset) for stage in config.stages]
     corpora[-1], held_out = corpora[-1].split(config.validation, config.seed)
     dev = None if config.dev is None else _read_dev(config)
+    corpora = [_apart(corpus, corpora[-1], [held_out, *filter(None, [dev])], console) for corpus in corpora]
     spoken = REACH if config.context else 0
     drawn = [
         draw(labelled(corpus, spoken), stage.lines, config.seed)
@@ -168,6 +170,21 @@ def adapter_digest(folder: Path) -> str:
     return tensors_digest((name, tensor.numpy()) for name, tensor in sorted(tensors.items()))
 
 
+def _apart(corpus: Corpus, last: Corpus, evaluated: list[Corpus], console: Console) -> Corpus:
+    """`corpus` as it may be trained on: of another corpus of the same series (EmoryNLP and MELD are both Friends) no
+    episode that is evaluated, and labels of the last corpus where they have a twin."""
+    if corpus.name == last.name:
+        return corpus
+    shared = {group for part in evaluated for group in groups_of(part)}
+    apart = without_groups(corpus, shared) if {corpus.name, last.name} == {"emorynlp", "meld"} else corpus
+    if len(apart.dialogues) < len(corpus.dialogues):
+        gone = len(corpus.dialogues) - len(apart.dialogues)
+        console.print(f"{corpus.name}: {gone} dialogues of evaluated episodes are left out", highlight=False)
+    if corpus.labels == EMORYNLP7:
+        return relabel(apart, MELD7)[0]
+    return apart
+
+
 def _disturbed(config: TextConfig, stage: int, lines: Lines) -> Callable[[int], Lines]:
     if not config.errors.share:
         return lambda epoch: lines
@@ -178,8 +195,11 @@ def _disturbed(config: TextConfig, stage: int, lines: Lines) -> Callable[[int], 
 def _read(config: TextConfig, corpus: Any, split: str | None, subset: str | None) -> Corpus:
     if corpus not in config.data:
         raise UsageError(f"The stages want {corpus}: set data.{corpus} to its folder.")
-    split = None if subset is not None or corpus == "iemocap" else split
-    return read_corpus(CorpusConfig(corpus=corpus, root=config.data[corpus], split=split, subset=subset))
+    return read_corpus(
+        CorpusConfig(
+            corpus=corpus, root=config.data[corpus], split=split if subset is None else None, subset=subset, order="end"
+        )
+    )
 
 
 def _read_dev(config: TextConfig) -> Corpus:
