@@ -95,10 +95,13 @@ def attended(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue], place:
 
 def _blocks(checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
     config = checkpoint.model.config
-    pairs, modalities = getattr(config, "pairs", ()), getattr(config, "modalities", ())
-    if len(pairs) == count and len(modalities) > max(max(pair) for pair in pairs):
-        return tuple(modalities[m] if m == n else f"{modalities[n]} for {modalities[m]}" for m, n in pairs)
-    return tuple(f"transformer {number + 1}" for number in range(count))
+    if getattr(config, "fusion", "") == "uni-cat":
+        return ("all modalities",)
+    every = range(len(config.modalities))
+    pairs = getattr(config, "pairs", [(m, n) for m in every for n in every])  # (target, source), target-major
+    names = [config.modalities[m] if m == n else f"{config.modalities[n]} for {config.modalities[m]}" for m, n in pairs]
+    assert len(names) == count, "one name for each transformer"
+    return tuple(names)
 
 
 def _rows(

@@ -12,7 +12,7 @@ from train.corpora.dialogues import Corpus, Dialogue
 from train.dialogues_in_tensors import TensorDialogue
 from train.mixture import patterns
 from train.predictions import Predictions
-from train.result import Breakdown
+from train.result import Breakdown, Part
 
 RATES = tuple(round(0.1 * step, 1) for step in range(8))
 
@@ -96,10 +96,14 @@ def by_subset(dialogues: list[TensorDialogue], modalities: Sequence[str], predic
 
 
 def by_missing_rate(dialogues: list[TensorDialogue], seed: int, predict: Predict) -> Breakdown:
-    """The scores with each of RATES of the entries gone; what a lower rate drops, a higher one drops too."""
-    parts = {}
+    """The scores with each of RATES of the entries gone, as far as they can; more includes what less drops."""
+    parts: dict[str, Part] = {}
+    before = 0.0
     for rate in RATES:
         left, dropped = drop(dialogues, rate, seed)
+        if parts and dropped == before:  # nothing is left that may go
+            break
+        before = dropped
         parts[str(rate)] = predict(left).part(dropped=round(dropped, 4))
     return Breakdown(protocol=f"{MISSING}; seed {seed}", parts=parts)
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from core_models.checkpoint import Checkpoint, load, locate
-from core_models.errors import CheckpointError, DiskError
+from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
-from train.evaluate import Result
-
-LICENCES = {
-    "meld": (
-        "MELD (Poria et al., 2019): words, speakers and labels of dialogues from the television series Friends. The "
-        "annotation is published under GPL-3.0; the dialogues belong to the owners of the series."
-    ),
-    "ravdess": (
-        "RAVDESS (Livingstone and Russo, 2018): speech of professional actors, two sentences. CC BY-NC-SA 4.0: "
-        "non-commercial."
-    ),
-    "fer2013": "FER-2013 (Goodfellow et al., 2013): grey 48x48 faces that were found on the web. For research.",
-    "goemotions": ("GoEmotions (Demszky et al., 2020): comments on Reddit, by way of the text adapter. CC BY 4.0."),
-}
+from train.card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED
+from train.curves import draw_losses
+from train.figures import draw_confusion
+from train.result import SCORES, STAMP, Result, read_results
+from train.table import TITLES
 
 
 @dataclass(frozen=True)
@@ -35,71 +25,119 @@ class CardConfig:
 
 
 def write_card(config: CardConfig) -> None:
-    """Write CARD.md into the checkpoint's folder, and a confusion matrix for each `record/eval_*.json` in it.
+    """Write CARD.md into the checkpoint's folder, with the figures of every `record/eval_*.json` in it.
 
-    Those files are what `python -m train eval ... --json FILE` wrote. Raises CheckpointError for one that
-    measured other weights, DiskError.
+    Those files are what `python -m train eval ... --json FILE` wrote, and `--figures` beside them. Raises
+    CheckpointError for one that measured other weights or lacks a figure, DiskError.
     """
     checkpoint, folder = load(config.checkpoint), locate(config.checkpoint)
+    record = folder / "record"
     results: dict[str, Result] = {}
-    for path in sorted((folder / "record").glob("eval_*.json")):
-        try:
-            result = msgspec.json.decode(path.read_bytes(), type=Result)
-        except (OSError, msgspec.DecodeError) as error:
-            raise CheckpointError(f"{path} is no result of `python -m train eval` ({error}): remove it.") from None
-        if result.digest != checkpoint.digest:
-            raise CheckpointError(
-                f"{path.name} measured weights {result.digest[:8]}, the checkpoint holds {checkpoint.digest[:8]}: run "
-                "that evaluation again."
-            )
-        results[path.stem] = result
+    for path in sorted(record.glob("eval_*.json")):
+        results[path.stem] = _result(path, checkpoint)
     try:
-        for name, result in results.items():
-            draw_confusion(result, folder / "record" / f"{name}.png")
-        (folder / "CARD.md").write_text(card(checkpoint, results), encoding="utf-8")
+        figures = {stem: _figures(stem, result, record) for stem, result in results.items()}
+        losses = _draw_losses(checkpoint, record)
+        (folder / "CARD.md").write_text(card(checkpoint, results, figures, losses), encoding="utf-8")
     except OSError as error:
         raise DiskError(f"The card cannot be written to {folder} ({error.strerror}): free space there.") from None
 
 
-def card(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
-    """The card as Markdown; `results` by the stem of their files in `record`."""
-    return (
-        "\n\n".join(
-            [
-                _what(checkpoint),
-                _data(checkpoint),
-                _training(checkpoint),
-                _numbers(checkpoint, results),
-                _LIMITS,
-                _FORBIDDEN,
-                _again(checkpoint),
-            ]
+def _result(path: Path, checkpoint: Checkpoint) -> Result:
+    try:
+        (result,) = read_results(path)
+    except (UsageError, ValueError):
+        raise CheckpointError(f"{path} is no result of `python -m train eval` of one checkpoint: remove it.") from None
+    if result.digest != checkpoint.digest:
+        raise CheckpointError(
+            f"{path.name} measured weights {result.digest[:8]}, the checkpoint holds {checkpoint.digest[:8]}: run "
+            "that evaluation again."
         )
-        + "\n"
-    )
+    return result
+
+
+def _figures(stem: str, result: Result, record: Path) -> tuple[str, ...]:
+    """Names of the result's figures in `record`; the confusion matrix is drawn here."""
+    confusion = f"{stem}_confusion.png"
+    draw_confusion(result, record / confusion)
+    names = (confusion, *(name for name in result.figures if name != confusion))
+    for name in names:
+        if not (record / name).is_file():
+            raise CheckpointError(f"{record} lacks {name}: run that evaluation again with --figures {record}.")
+    return names
+
+
+def _draw_losses(checkpoint: Checkpoint, record: Path) -> bool:
+    """Draw the curves of the run where its history was kept."""
+    kept = record / "history.jsonl"
+    if not kept.is_file():
+        return False
+    history = [json.loads(row) for row in kept.read_text(encoding="utf-8").splitlines()]
+    written = checkpoint.sidecar.record
+    draw_losses(history, int(written["best_pass"]), written.get("select_on", "validation"), record / "loss.png")
+    return True
+
+
+def card(checkpoint: Checkpoint, results: dict[str, Result], figures: dict[str, tuple[str, ...]], losses: bool) -> str:
+    """The card as Markdown; `results` and `figures` by the stem of the results' files in `record`."""
+    parts = [
+        _what(checkpoint),
+        _data(checkpoint),
+        _training(checkpoint, losses),
+        _numbers(checkpoint, results),
+        *(_apart(result) for result in results.values() if result.breakdown),
+        *(_pictures(figures[stem]) for stem in results),
+        _limits(checkpoint),
+        FORBIDDEN,
+        _again(checkpoint),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _what(checkpoint: Checkpoint) -> str:
     sidecar = checkpoint.sidecar
     labels = ", ".join(LABEL_SETS[sidecar.labels].labels)
+    seen = (
+        f"causal: emotions of the utterances of a dialogue ({labels}), one by one, each from up to {sidecar.window} "
+        "utterances"
+        if checkpoint.model.config.causal
+        else f"in both directions: emotions of the utterances of a whole dialogue ({labels})"
+    )
+    imported = any(spec.settings.get("imported") for spec in sidecar.features.values())
+    stamp = f"**{STAMP}: the pass was chosen by its test score.**\n\n" if _on_test(checkpoint) else ""
+    size = f"{sidecar.record.get('parameters', 0):,} parameters in float16, digest {checkpoint.digest[:12]}"
     return (
-        f"# {checkpoint.name}\n\n"
-        f"SDT (Ma et al., 2023), causal: emotions of the utterances of a dialogue ({labels}), one by one, each from up "
-        f"to {sidecar.window} utterances, from words, voice and face as far as they are there. "
-        f"{sidecar.record.get('parameters', 0):,} parameters in float16, digest {checkpoint.digest[:12]}. It runs on "
-        "these features and refuses others:\n\n"
+        f"# {checkpoint.name}\n\n{stamp}"
+        f"{MODELS.get(sidecar.model, sidecar.model)}, {seen}, from {_listed(sidecar.features)} as far as they are "
+        f"there. {size}. It runs on "
+        f"these features and refuses others{' (live runs do not make the imported ones)' if imported else ''}:\n\n"
         + "\n".join(f"- {spec.describe()}" for spec in sidecar.features.values())
     )
 
 
+def _listed(modalities: object) -> str:
+    named = [{"text": "words"}.get(str(m), str(m)) for m in modalities]  # type: ignore[attr-defined]
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _on_test(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.sidecar.record.get("select_on") == "test")
+
+
+def _corpora(checkpoint: Checkpoint) -> list[str]:
+    """Names of the corpora whose owners' terms bind it, those behind the text adapter too."""
+    data = list(checkpoint.sidecar.record.get("data", {}))
+    text = checkpoint.sidecar.features.get("text")
+    adapted = text is not None and text.settings.get("adapter", "none") != "none"
+    return [*data, "goemotions"] if adapted and "goemotions" not in data else data
+
+
 def _data(checkpoint: Checkpoint) -> str:
     data = checkpoint.sidecar.record.get("data", {})
-    text = checkpoint.sidecar.features.get("text")
-    names = [*data, "goemotions"] if text is not None and text.settings.get("adapter") != "none" else list(data)
     lines = [
         f"- {LICENCES.get(name, name)}"
         + (f" Used: {', '.join(f'{n} {what}' for what, n in data[name].items())}." if name in data else "")
-        for name in names
+        for name in _corpora(checkpoint)
     ]
     return (
         "## Data and licences\n\n" + "\n".join(lines) + "\n\nThe strictest of these licences bind whoever uses the "
@@ -107,75 +145,95 @@ def _data(checkpoint: Checkpoint) -> str:
     )
 
 
-def _training(checkpoint: Checkpoint) -> str:
-    record = checkpoint.sidecar.record
-    text = (
-        "## Training\n\n"
-        f"Pass {record.get('best_pass')} of {record.get('passes')} was kept, by {record.get('selection')} "
-        f"({record.get('selection_score')}). Validation is a tenth of MELD's training dialogues and of the stills, and "
-        "RAVDESS actors of their own; dev splits and test actors were not looked at."
+def _training(checkpoint: Checkpoint, losses: bool) -> str:
+    record, features = checkpoint.sidecar.record, checkpoint.sidecar.features
+    kept = (
+        f"## Training\n\nPass {record.get('best_pass')} of {record.get('passes')} was kept, by "
+        f"{record.get('selection')} ({record.get('selection_score')})."
     )
-    if len(checkpoint.sidecar.features) > 1:
-        text += (
-            "\n\nNo corpus here has words, voice and face of the same utterance. Voices and faces of the same label "
-            "were put to MELD's lines at random, anew in each pass, and modalities were hidden at random, so that the "
-            "gates learn that each carries emotion and that any may be missing. Scores on such pairs are a sanity "
-            "check, not an accuracy, and are quoted nowhere: how far words, voice and face agree in life was not "
-            "learned. The prior in every pattern is MELD's."
+    validation = record.get("run", {}).get("data", {}).get("validation")
+    if not _on_test(checkpoint):
+        kept += (
+            " Validation is whole dialogues drawn from the training part; its dev and test parts were not looked at."
+            if validation is None
+            else f" Validation is {validation}: scores on it below are those of the pass that it chose."
         )
-    temperature = checkpoint.sidecar.temperature
-    if temperature:
-        fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in temperature.items())
-        text += f"\n\nTemperatures, fitted on validation: {fitted}."
-    return text + "\n\n![losses and validation scores](record/loss.png)"
+    parts = [kept]
+    if len(features) > 1 and {"ravdess", "fer2013"} & set(record.get("data", {})):
+        parts.append(PAIRED)
+    if checkpoint.sidecar.temperature:
+        fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in checkpoint.sidecar.temperature.items())
+        parts.append(f"Temperatures, fitted on the dialogues that chose the pass: {fitted}.")
+    if losses:
+        parts.append("![losses and scores, pass by pass](record/loss.png)")
+    return "\n\n".join(parts)
 
 
 def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
-    rows = [
-        "## Numbers",
-        "Percent. `prior` says whether the model's own class frequencies (MELD's: half neutral) were kept, or taken "
-        "out for a corpus whose classes are about alike. `left out`: utterances that were not scored; `with them`: "
-        "accuracy if those in which nothing was found counted as wrong.",
-    ]
-    table = [
-        "| corpus | modalities | prior | n | weighted F1 | macro F1 | accuracy | UAR | ECE | left out | with them |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in results.values():
-        scores = (r.weighted_f1, r.macro_f1, r.accuracy, r.uar, r.ece)
-        left_out = ", ".join(f"{n} {why}" for why, n in r.left_out.items()) or "none"
-        table.append(
-            f"| {r.corpus} {r.split} {r.subset or ''} | {', '.join(r.modalities_used)} | {r.prior} | {r.n} | "
-            + " | ".join(f"{100 * value:.1f}" for value in scores)
-            + f" | {left_out} | {100 * r.accuracy_left_out_as_errors:.1f} |"
-        )
-    rows.append("\n".join(table) if results else "None measured yet.")
+    if not results:
+        return "## Numbers\n\nNone measured yet."
+    heads = ["corpus", "modalities", "prior", "n", *(TITLES[name] for name in SCORES), "left out", "with them"]
+    table = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     labels = LABEL_SETS[checkpoint.sidecar.labels].labels
     per_class = [f"| F1 | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
     for r in results.values():
-        values = " | ".join(f"{100 * r.per_class_f1[label]:.1f}" for label in labels)
-        per_class.append(f"| {r.corpus} {', '.join(r.modalities_used)}, prior: {r.prior} | {values} |")
-    if results:
-        rows.append("\n".join(per_class))
-        rows.append("\n".join(f"![confusion, {name}](record/{name}.png)" for name in results))
-    return "\n\n".join(rows)
+        left_out = ", ".join(f"{n} {why}" for why, n in r.left_out.items()) or "none"
+        modalities = ", ".join(r.modalities_used)
+        cells = [_where(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
+        table.append(f"| {' | '.join([*cells, left_out, _percent(r.accuracy_left_out_as_errors)])} |")
+        values = " | ".join(_percent(r.per_class_f1[label]) for label in labels)
+        per_class.append(f"| {r.corpus} {modalities}, prior: {r.prior} | {values} |")
+    maps = sorted({f"{r.corpus}: {r.label_map}" for r in results.values() if r.label_map != "own"})
+    return "\n\n".join(
+        [
+            "## Numbers",
+            "Percent. `prior` says whether the model's own class frequencies were kept, or taken out for a corpus "
+            "whose classes are about alike. `left out`: utterances that were not scored; `with them`: accuracy if "
+            "those in which nothing was found counted as wrong.",
+            "\n".join(table),
+            "\n".join(per_class),
+            *([f"Label maps: {'. '.join(maps)}."] if maps else []),
+        ]
+    )
 
 
-_LIMITS = """## Limits
+def _where(result: Result) -> str:
+    return " ".join(filter(None, [result.corpus, result.split, result.subset, result.fold]))
 
-- Fear and disgust are rare in MELD and often missed; see their F1 before acting on them.
-- Words are those of scripted American television comedy. Voices are acted, in two sentences, in a studio. Faces are
-  posed or picked stills, seen through a landmarker that finds no face in some of them. Everyday speech, other
-  languages, accents, ages, rooms and microphones were not measured; expect less.
-- An emotion shown is not an emotion felt. The output is a guess about expression.
-- Confidence was calibrated on the validation dialogues, with clips that were put to them, and nowhere else."""
 
-_FORBIDDEN = """## What must not be done with it
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
-- Inferring emotions of people at work or in education is forbidden in the European Union, but for medical or safety
-  reasons (Regulation (EU) 2024/1689, Art. 5(1)(f)). People who are exposed to it must be told (Art. 50(3)).
-- No decision about a person may rest on it: hiring, credit, insurance, policing, border control, diagnosis.
-- No commercial use of the weights (see the licences above)."""
+
+def _apart(result: Result) -> str:
+    """The result's breakdowns, and what another checkpoint had on the same utterances."""
+    rows = ["| part | n | weighted F1 | accuracy | UAR |", "|---|---|---|---|---|"]
+    for breakdown in result.breakdown.values():
+        rows += [
+            f"| {name} | {p.n} | {_percent(p.weighted_f1)} | {_percent(p.accuracy)} | {_percent(p.uar)} |"
+            for name, p in breakdown.parts.items()
+        ]
+    notes = [f"{name}: {breakdown.protocol}." for name, breakdown in result.breakdown.items()]
+    title = f"### {_where(result)}, {', '.join(result.modalities_used)}, apart"
+    parts = [title, "\n".join(rows), "\n".join(f"- {note}" for note in notes)]
+    other = result.against
+    if other is not None:
+        low, high = other.interval["weighted_f1"]
+        parts.append(
+            f"On the same {other.n} utterances {other.checkpoint} ({other.context}) has a weighted F1 of "
+            f"{_percent(other.there.weighted_f1)}: a difference of {100 * other.difference['weighted_f1']:+.1f}, 95% "
+            f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap over dialogues)."
+        )
+    return "\n\n".join(parts)
+
+
+def _pictures(names: tuple[str, ...]) -> str:
+    return "\n".join(f"![{name.removesuffix('.png').replace('_', ' ')}](record/{name})" for name in names)
+
+
+def _limits(checkpoint: Checkpoint) -> str:
+    lines = [LIMITS_OF[name] for name in _corpora(checkpoint) if name in LIMITS_OF]
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in [*lines, *LIMITS])
 
 
 def _again(checkpoint: Checkpoint) -> str:
@@ -187,24 +245,3 @@ def _again(checkpoint: Checkpoint) -> str:
         f"Run `{run.get('name')}`, seed {run.get('seed')}, commit {record.get('commit')}, torch {record.get('torch')}, "
         f"{record.get('finished')}; every setting stands in `sidecar.json`, every pass in `record/history.jsonl`."
     )
-
-
-def draw_confusion(result: Result, path: Path) -> None:
-    """The confusion matrix as a PNG: rows the truth, each in shares of its class, with counts."""
-    from matplotlib.figure import Figure
-
-    shares = [[count / max(1, sum(row)) for count in row] for row in result.confusion]
-    figure = Figure(figsize=(4.4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for i, row in enumerate(result.confusion):
-        for j, count in enumerate(row):
-            colour = "white" if shares[i][j] > 0.5 else "black"
-            axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color=colour)
-    ticks = range(len(result.labels))
-    axes.set_xticks(ticks, result.labels, rotation=45, ha="right")
-    axes.set_yticks(ticks, result.labels)
-    title = f"{result.corpus} {result.split}: {' + '.join(result.modalities_used)}, prior: {result.prior}"
-    axes.set_title(title, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="truth")
-    figure.savefig(path, dpi=90)

@@ -28,7 +28,8 @@ def compare(here: Predictions, there: Predictions, other: Checkpoint, context: s
     both = set(here.places) & set(there.places)
     if not both:
         raise UsageError(f"No utterance is scored by {other.name} and the checkpoint: choose --modalities of both.")
-    here, there = (p.only([place in both for place in p.places]) for p in (here, there))
+    places = [place for place in here.places if place in both]
+    here, there = here.at(places), there.at(places)
     ours, theirs = here.part(), there.part()
     low, high = interval(here, there, seed)
     return Comparison(

@@ -70,6 +70,10 @@ def open_checkpoint(name: str) -> Checkpoint:
         labels=adapter.labels,
         features={"text": spec},
         window=1,
-        record={"run": {"name": folder.name, "seed": adapter.record.get("config", {}).get("seed")}, **adapter.record},
+        record={
+            "selection": "weighted F1 on held-out training dialogues",
+            **adapter.record,
+            "run": {"name": folder.name, "seed": adapter.record.get("config", {}).get("seed")},
+        },
     )
     return Checkpoint(folder.name, model.eval().requires_grad_(False), sidecar, digest)  # type: ignore[arg-type]

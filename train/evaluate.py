@@ -17,6 +17,7 @@ from train.breakdown import apart, by_missing_rate, by_subset, modalities_of
 from train.compare import compare
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, relabel
+from train.corpora.splits import Plan, folds
 from train.dialogues_in_tensors import Reading, TensorDialogue, to_tensors
 from train.encoder_alone import open_checkpoint
 from train.extract import Extracted, extract
@@ -24,7 +25,7 @@ from train.extractors import extractor_of, has, open_extractor
 from train.figures import draw
 from train.imported import read_imported
 from train.predictions import Predictions, Prior, predictions
-from train.result import Result, Summary, summarise
+from train.result import STAMP, Result, Summary, summarise
 from train.speech import cut_to_speech
 
 
@@ -49,6 +50,12 @@ class EvalConfig(CorpusConfig):
     their mean and deviation."""
     modalities: str | None = None
     """Let the model have only these, such as `text,voice` (default: all that both it and the corpus have)."""
+    plan: Plan | None = None
+    """Score the test part of one fold of this plan over the corpus (train/corpora/splits.py)."""
+    fold: str | None = None
+    """Its name, such as `4` under loso."""
+    plan_seed: int = 0
+    """Seed of the plans `random` and `holdout`."""
     cut: str = "clip"
     """`clip`: sound as the corpus holds it; `speech`: cut to its speech as the live run cuts it."""
     imported: Imported = field(default_factory=Imported)
@@ -75,6 +82,8 @@ class EvalConfig(CorpusConfig):
     def __post_init__(self) -> None:
         if self.cut not in ("clip", "speech"):
             raise UsageError(f"cut is {self.cut!r}: use clip or speech.")
+        if (self.plan is None) != (self.fold is None):
+            raise UsageError("--plan and --fold go together: give both, or neither.")
         if self.against and len(self.against) != len(self.checkpoint):
             raise UsageError(
                 f"--against names {len(self.against)} checkpoints, --checkpoint {len(self.checkpoint)}: give pairs."
@@ -90,6 +99,7 @@ class Measured:
     dialogues: list[TensorDialogue]
     predictions: Predictions
     left_out: dict[str, int]
+    stamp: str
 
     @property
     def context(self) -> str:
@@ -133,12 +143,14 @@ def evaluate_one(config: EvalConfig, name: str, against: str | None = None) -> R
         checkpoint=checkpoint.name,
         digest=checkpoint.digest,
         model=checkpoint.sidecar.model,
-        run=str(run.get("name", checkpoint.name)),
+        run=str(run.get("name", checkpoint.name)).partition("/")[0],  # seeds lie in folders of their run
         seed=run.get("seed"),
-        selection=str(checkpoint.sidecar.record.get("selection", "")),
+        selection=selection_of(checkpoint),
         corpus=measured.corpus.name,
         split=config.split or "all",
         subset=config.subset,
+        fold=config.fold or "",
+        stamp=measured.stamp,
         **scores.rounded(),
         labels=measured.corpus.labels.labels,
         label_map=measured.corpus.label_map,
@@ -161,11 +173,17 @@ def evaluate_one(config: EvalConfig, name: str, against: str | None = None) -> R
     return msgspec.structs.replace(result, figures=names)
 
 
+def selection_of(checkpoint: Checkpoint) -> str:
+    """What chose the pass that the checkpoint holds, under a stamp where that was a test score."""
+    record = checkpoint.sidecar.record
+    return f"{STAMP}: " * (record.get("select_on") == "test") + str(record.get("selection", ""))
+
+
 def measure(config: EvalConfig, name: str) -> Measured:
     """What the checkpoint says of the corpus. Raises UsageError, CheckpointError."""
     checkpoint = open_checkpoint(name)
     labels = LABEL_SETS[checkpoint.sidecar.labels]
-    corpus = read_corpus(_in_labels(config, labels.name))
+    corpus, stamp = _part(config, read_corpus(_in_labels(config, labels.name)))
     if config.cut == "speech":
         corpus = cut_to_speech(corpus)
     unknown = sum(line.label is None for line in corpus.lines())
@@ -184,7 +202,17 @@ def measure(config: EvalConfig, name: str) -> Measured:
     said = predictions(checkpoint, dialogues, config.prior)
     reasons = {"no label of the set": unknown} if unknown else {}
     reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
-    return Measured(checkpoint, corpus, dialogues, said, reasons | without_modality(corpus, extracted))
+    return Measured(checkpoint, corpus, dialogues, said, reasons | without_modality(corpus, extracted), stamp)
+
+
+def _part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:
+    """The test part of the fold that `config` names, or all, and what every result on it must say. UsageError."""
+    if config.plan is None:
+        return corpus, ""
+    plan = {fold.name: fold for fold in folds(corpus, config.plan, seed=config.plan_seed)}
+    if config.fold not in plan:
+        raise UsageError(f"Plan {config.plan} has no fold {config.fold!r}: choose from {', '.join(plan)}.")
+    return plan[config.fold].test, plan[config.fold].stamp
 
 
 def _in_labels(config: EvalConfig, labels: str) -> EvalConfig:

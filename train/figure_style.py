@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cycler import cycler
-from matplotlib.figure import Figure
-
 # Okabe and Ito's palette, but for its yellow, which a light ground swallows.
 GREY, ORANGE, BLUE, VERMILLION, SKY, PURPLE, GREEN, BLACK = (
     "#808080",
@@ -35,7 +32,6 @@ MARKERS = "osD^vP*X"
 SHADES = "Blues"
 
 _STYLE: dict[Any, Any] = {
-    "axes.prop_cycle": cycler(color=CYCLE),
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -55,8 +51,10 @@ _STYLE: dict[Any, Any] = {
 def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     """A matplotlib Figure of that size in inches, saved as the PNG `path` when the block ends."""
     import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
         drawn = Figure(figsize=(width, height), layout="constrained")
         yield drawn
         drawn.savefig(path)

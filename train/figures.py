@@ -1,10 +1,9 @@
-"""The figures of an evaluation: confusion, t-SNE of what was fused, attention, missing rates; and a run's losses."""
+"""The figures of an evaluation: confusion, t-SNE of what was fused, attention, missing rates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,23 +146,3 @@ def draw_attention(attention: Attention, path: Path) -> None:
             axes.set_xlabel("head")
         drawn.colorbar(image, ax=grid, shrink=0.6, label="attention")
         drawn.suptitle(attention.title, fontsize=10)
-
-
-def draw_losses(history: Sequence[dict[str, Any]], best: int, path: Path) -> None:
-    """The terms of the loss, and the validation score of each pattern, against passes."""
-    passes = [row["epoch"] for row in history]
-    terms = [n for n, v in history[0].items() if isinstance(v, float) and n not in ("selection", "loss")]
-    terms = [n for n in terms if not n.startswith("validation ")] or ["loss"]
-    with figure(path, 8, 3) as drawn:
-        left, right = drawn.subplots(1, 2)
-        for name, marker in zip(terms, MARKERS * 4, strict=False):
-            left.plot(passes, [row[name] for row in history], label=name, marker=marker, markersize=3)
-        left.set(xlabel="pass", ylabel="training loss")
-        validated = [name for name in history[0] if name.startswith("validation ")]
-        for name, marker in zip(validated, MARKERS * 4, strict=False):
-            values = [100 * row[name] for row in history]
-            right.plot(passes, values, label=name.removeprefix("validation "), marker=marker, markersize=3)
-        right.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
-        right.set(xlabel="pass (dotted: the one kept)", ylabel="validation weighted F1, %")
-        for axes in (left, right):
-            axes.legend(fontsize=7)

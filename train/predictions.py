@@ -14,9 +14,9 @@ from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES
 from core_models.labels import LABEL_SETS
 from train.dialogues_in_tensors import TensorDialogue, prior_offset
-from train.fit import predict
 from train.objectives.sdt import IGNORED
 from train.result import SCORES, Part
+from train.run import predict
 from train.scores import Scores, score
 
 Prior = Literal["checkpoint", "uniform"]
@@ -50,6 +50,12 @@ class Predictions:
         mask = torch.tensor(kept, dtype=torch.bool)
         places = tuple(place for place, keep in zip(self.places, kept, strict=True) if keep)
         return replace(self, logits=self.logits[mask], truth=self.truth[mask], places=places)
+
+    def at(self, places: Sequence[Place]) -> Predictions:
+        """Those at `places`, in that order. KeyError for a place that is not among them."""
+        row = {place: index for index, place in enumerate(self.places)}
+        order = torch.tensor([row[place] for place in places])
+        return replace(self, logits=self.logits[order], truth=self.truth[order], places=tuple(places))
 
     def part(self, dropped: float | None = None) -> Part:
         """Their scores as they stand in a result."""

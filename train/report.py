@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from train.result import SCORES, Result, Summary, write_result
+from train.result import SCORES, STAMP, Result, Summary, write_result
 
 
 def tell(result: Result | Summary, json: str | None) -> None:
@@ -26,8 +26,10 @@ def print_result(result: Result, console: Console) -> None:
         f"labels: {result.label_map}, left out: {result.left_out or 'none'}",
         highlight=False,
     )
+    if result.stamp:
+        console.print(f"{result.stamp}.", style="bold red")
     if result.selected_on_test:
-        console.print("SELECTED ON TEST: this pass was chosen by its test score.", style="bold red")
+        console.print(f"{STAMP}: this pass was chosen by its test score.", style="bold red")
     console.print(
         f"weighted F1 {result.weighted_f1:.1%}  macro F1 {result.macro_f1:.1%}  accuracy {result.accuracy:.1%}  "
         f"UAR {result.uar:.1%}  ECE {result.ece:.3f}",
@@ -58,7 +60,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     title = f"{summary.corpus} {summary.split}: {summary.n} utterances, labels: {summary.label_map}"
     table = Table("checkpoint", "seed", "weighted F1", "macro F1", "accuracy", "UAR", "ECE", title=title)
     for run in summary.runs:
-        stamp = " SELECTED ON TEST" if run.selected_on_test else ""
+        stamp = f" {STAMP}" if run.selected_on_test else ""
         table.add_row(f"{run.run}{stamp}", str(run.seed), *(f"{100 * getattr(run, n):.1f}" for n in SCORES))
     deviations = [f"{100 * getattr(summary, n):.1f} ± {100 * summary.deviation[n]:.1f}" for n in SCORES]
     table.add_row("mean", str(len(summary.runs)), *deviations)

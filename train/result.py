@@ -15,6 +15,9 @@ from core_models.errors import DiskError, UsageError
 SCORES = ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")
 """The scores of every result, part and difference, all shares in [0, 1]."""
 
+STAMP = "SELECTED ON TEST"
+"""What every result, table and card says where the pass was chosen by its test score."""
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Scores of some of the utterances, or of all of them under other conditions."""
@@ -66,12 +69,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     """Seed of that run."""
     selection: str = ""
-    """What the pass that is kept was chosen by; `selected on test` in it makes every table say so loudly."""
+    """What the pass that is kept was chosen by; begins with STAMP where that was a test score."""
     corpus: str
     split: str
     subset: str | None
     fold: str = ""
     """Which fold of a plan this is; empty without a plan."""
+    stamp: str = ""
+    """What training and test of this fold share; empty where that is nothing."""
     n: int
     """Utterances scored."""
     weighted_f1: float
@@ -104,7 +109,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def selected_on_test(self) -> bool:
         """Whether test scores chose what is tested."""
-        return "on test" in self.selection
+        return self.selection.startswith(STAMP)
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core_models.errors import DiskError, UsageError
-from train.result import SCORES, Result, mean_and_deviation, read_results
+from train.result import SCORES, STAMP, Result, mean_and_deviation, read_results
 
-STAMP = "**SELECTED ON TEST**"
 TITLES = {"weighted_f1": "weighted F1", "macro_f1": "macro F1", "accuracy": "accuracy", "uar": "UAR", "ece": "ECE"}
 
 
@@ -41,6 +40,7 @@ class Row(NamedTuple):
     context: str
     modalities: str
     selection: str
+    stamp: str
 
 
 class Column(NamedTuple):
@@ -89,7 +89,8 @@ def gather(results: Sequence[Result]) -> dict[tuple[Row, Column], Cell]:
     """
     found: dict[tuple[Row, Column], dict[tuple[int | None, str], Result]] = {}
     for result in results:
-        row = Row(result.model, result.run, result.context, "+".join(result.modalities_used), result.selection)
+        modalities = "+".join(result.modalities_used)
+        row = Row(result.model, result.run, result.context, modalities, result.selection, result.stamp)
         column = Column(result.corpus, _part(result), ", ".join(result.labels), result.prior)
         of = found.setdefault((row, column), {})
         if of.setdefault((result.seed, result.fold), result) != result:
@@ -126,7 +127,8 @@ def markdown(cells: dict[tuple[Row, Column], Cell], score: str) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         values = [_percent(cells.get((row, column)), score) for column in columns]
-        chosen = f"{STAMP} {row.selection}" if "on test" in row.selection else row.selection or "not recorded"
+        chosen = row.selection.replace(STAMP, f"**{STAMP}**") or "not recorded"
+        chosen += f"; **{row.stamp}**" if row.stamp else ""
         name = row.run if row.model in row.run else f"{row.model} {row.run}"
         lines.append(f"| {' | '.join([name, row.context, row.modalities, *values, chosen])} |")
     notes = [
