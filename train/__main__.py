@@ -1,4 +1,4 @@
-"""`python -m train extract | fit | eval | table | card | text`: options are a dataclass's fields, configs YAML of them.
+"""`python -m train extract | fit | eval | table | card | text | bench`: options are a dataclass's fields, configs YAML.
 
 Exit codes are those of core_models/errors.py.
 """
@@ -30,6 +30,7 @@ from train.report import tell
 from train.systems import DECIDED_BY_DATA, system
 from train.table import TableConfig, write_table
 from train.text import TextConfig, fit_text
+from train.throughput import ThroughputConfig, bench
 
 
 def _fit(config: FitConfig) -> None:
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "table": (TableConfig, write_table, "Make one table of many results."),
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
+    "bench": (ThroughputConfig, bench, "Time the training of paper-size SDT."),
 }
 
 # Options that take several values without brackets.
