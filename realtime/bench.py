@@ -1,4 +1,4 @@
-"""`python -m realtime.bench latency | step | memory`: the numbers that README quotes, measured here and now."""
+"""`python -m realtime.bench latency | step | memory | page`: the numbers that README quotes, measured here and now."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from rich.table import Table
 from core_models.checkpoint import load
 from core_models.errors import MediaError, TrackerError
 from core_models.features.spec import MODALITIES
+from realtime.bench_page import page
 from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
 from realtime.sources.file import read_audio
@@ -257,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = _machine()
     try:
         result = auto_cli(
-            [latency, step, memory],
+            [latency, step, memory, page],
             args=[g for g in given if g != "--json"],
             as_positional=False,
             prog="python -m realtime.bench",

@@ -11,7 +11,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib import resources
+from pathlib import Path
+from urllib.parse import urlencode
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -49,7 +50,7 @@ class Page:
 def _pages() -> dict[str, Page]:
     """Every file of the dashboard by its path, and `/` for the page itself."""
     pages = {}
-    for file in resources.files("realtime").joinpath("dashboard").iterdir():
+    for file in Path(__file__).with_name("dashboard").iterdir():
         kind = _TYPES.get(file.name[file.name.rfind(".") :])
         if kind is None:
             continue
@@ -74,3 +75,12 @@ def page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
     if offered & {tag, "*"}:
         return Page(HTTPStatus.NOT_MODIFIED, found.headers, b"")
     return found
+
+
+def address(feed: str, token: str | None = None) -> str:
+    """Where a browser finds the page of the feed at `feed` (ws:// or wss://).
+
+    The token stands behind the `#`, which browsers keep to themselves: no request line and no log holds it.
+    """
+    url = "http" + feed.removeprefix("ws")
+    return f"{url}#{urlencode({'token': token})}" if token else url

@@ -22,33 +22,35 @@ const call = new Call();
 const views = isOverlay ? [new Overlay(call)] : dashboard();
 
 let due = false;
-function wake() {
+let stale = []; // what the next frame draws
+function wake(some = views) {
+  stale = some === views || stale === views ? views : some;
   if (due) return;
   due = true;
   requestAnimationFrame(() => {
-    due = false;
-    for (const view of views) view.draw();
+    const drawn = stale;
+    [due, stale] = [false, []];
+    for (const view of drawn) view.draw();
+    if (drawn !== views) return;
     call.touched.clear();
     call.allTouched = false;
   });
 }
 
-const commands = new Map(); // id of a command that was sent -> what to do with its answer
 let feedState = "connecting";
+let opened = false;
 const feed = new Feed(address(), {
   from: 0,
   token: token(),
   onEvent: (event) => {
-    if (event.type === "command.result") {
-      commands.get(event.id)?.(event);
-      commands.delete(event.id);
-    } else {
-      call.apply(event);
-    }
+    if (!call.session) performance.mark("first event");
+    call.apply(event);
     wake();
   },
   onState: (state, detail) => {
     feedState = state;
+    opened ||= state === "open";
+    if (state === "waiting" && !opened) askForToken();
     showConnection(detail);
     wake();
   },
@@ -77,42 +79,66 @@ function token() {
 
 function showConnection(detail) {
   const closed = call.closed !== null;
+  const replay = [...call.sources.values()].find((source) => source.kind === "replay");
   const words = {
     connecting: "Connecting",
-    open: closed ? "Ended, still served" : "Live",
+    open: closed ? "Ended, still served" : replay ? (replay.status === "ended" ? "Replay, at its end" : "Replay") : "Live",
     waiting: closed ? "Ended" : detail.code === 1013 ? "Busy, trying again" : "Reconnecting",
     closed: "Closed",
   }[feedState];
-  byId("connection").dataset.state = closed ? "ended" : feedState;
+  byId("connection").dataset.state = closed || (feedState === "open" && replay?.status === "ended") ? "ended" : feedState;
   if (byId("connection-words").textContent !== words) byId("connection-words").textContent = words;
 }
 
-function correct(row, emotion) {
-  const id = crypto.randomUUID?.() ?? String(Math.random());
+/** Where the feed refuses this page for want of a token, let the person give it. */
+async function askForToken() {
+  const answer = await fetch("ticket").catch(() => null);
+  if (answer?.status !== 401 || isOverlay) return;
+  const form = byId("token-form");
+  form.hidden = false;
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    sessionStorage.setItem("token", byId("token").value);
+    location.reload();
+  };
+}
+
+async function correct(row, emotion) {
   row.refusal = null;
-  const sent = feed.send({ type: "emotion.correct", id, utterance_id: row.id, emotion });
-  if (sent) {
-    row.pending = emotion;
-    commands.set(id, (answer) => {
-      row.pending = null;
-      if (!answer.ok) row.refusal = answer.message;
-      call.touched.add(row);
-    });
-  } else {
-    row.refusal = "Not connected: try again when the page is.";
-  }
+  row.pending = emotion;
   call.touched.add(row);
   wake();
+  const answer = await feed.command({ type: "emotion.correct", utterance_id: row.id, emotion });
+  row.pending = null;
+  if (!answer.ok) row.refusal = answer.message;
+  call.touched.add(row);
+  wake();
+}
+
+/** A command whose result everybody sees as an event; a refusal is told to the person who gave it. */
+async function command(fields, done) {
+  const answer = await feed.command(fields);
+  const toast = byId("toast");
+  toast.textContent = answer.ok ? done : answer.message;
+  toast.classList.add("shown");
+  clearTimeout(command.timer);
+  command.timer = setTimeout(() => toast.classList.remove("shown"), 4000);
 }
 
 function dashboard() {
   followSystem(() => wake());
   const transcript = new Transcript(call, { onChoose: (row, how) => choose(row, { from: transcript, ...how }) });
   const timeline = new Timeline(call, { onChoose: (row) => choose(row, { from: timeline }), wake: () => wake() });
-  const moods = new Moods(call, { onChoose: (row) => choose(row, { enter: true }) });
+  const moods = new Moods(call, {
+    onChoose: (row) => choose(row, { enter: true }),
+    onRename: (speaker, name) => command({ type: "speaker.rename", speaker, name }, `Shown as ${name} from now on.`),
+    onOptOut: (speaker, optedOut) =>
+      command({ type: "speaker.opt_out", speaker, opted_out: optedOut }, optedOut ? "No longer analysed." : "Analysed again."),
+  });
   const details = new Details(call, { onCorrect: correct, onClose: () => leave() });
   const announcer = new Announcer(call);
-  transcript.onScroll = () => wake();
+  transcript.onScroll = () => wake([transcript]);
+  byId("mark").addEventListener("click", () => command({ type: "moment.mark" }, "Marked."));
 
   let leftFrom = null;
   function choose(row, { from, enter = false }) {

@@ -36,13 +36,13 @@ function stack(context, labels, values, x, width, y, height) {
 /** Calls `each(x, width, from, to)` for every column of the scale in which utterances of the series lie. */
 function columns(series, scale, each) {
   let from = Math.max(0, series.countBefore(scale.from) - 1);
-  for (let x = 0; x < scale.width; x += COLUMN) {
-    const begin = scale.time(x);
+  for (let x = 0; x < scale.width && from < series.length; x += COLUMN) {
     const end = scale.time(x + COLUMN);
-    while (from < series.length && series.ends[from] <= begin) from++;
-    if (from >= series.length) return;
-    let to = from;
-    while (to < series.length && series.starts[to] < end) to++;
+    if (series.starts[from] >= end) continue;
+    // Utterances that reach into the column from before it count too: at the most the last of those.
+    const to = series.countBefore(end);
+    from = Math.max(from, series.countBefore(scale.time(x)) - 1);
+    if (series.ends[from] <= scale.time(x)) from++;
     if (to > from) each(x, COLUMN, from, to);
   }
 }

@@ -50,9 +50,9 @@ export class Details {
     ];
     if (!row.emotion) return parts;
     parts.push(section(row.state === "provisional" ? "All together, provisionally" : "All together", distribution(row.probabilities, row.emotion)));
+    if (row.state === "final") parts.push(this.#correction(row));
     const modalities = Object.entries(row.event.modalities ?? {});
     if (modalities.length) parts.push(section("Each on its own", make("ul", { class: "modalities" }, ...modalities.map(([name, opinion]) => modality(name, opinion, row)))));
-    if (row.state === "final") parts.push(this.#correction(row));
     if (row.event.latency_ms) parts.push(latency(row.event.latency_ms));
     return parts;
   }
@@ -105,7 +105,7 @@ function modality(name, opinion, row) {
   }
   const item = make("li", { class: against ? "against" : "" },
     make("p", {}, make("b", {}, modalityWord(name)), face(own, 18), `${own} ${percent(opinion.probabilities[own])}`,
-      against ? make("span", { class: "tag disagrees" }, make("span", { "aria-hidden": "true" }, "≠ "), "disagrees") : ""),
+      against ? make("span", { class: "tag disagrees" }, make("span", { "aria-hidden": "true", class: "unequal" }, "≠ "), "disagrees") : ""),
     stack);
   if (opinion.gate !== undefined) item.append(make("p", { class: "quiet small" }, `gate ${opinion.gate.toFixed(2)}: its mean weight in the fusion`));
   return item;

@@ -5,6 +5,7 @@
 
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
+const NOT_CONNECTED = { ok: false, code: "not_connected", message: "Not connected: try again when the page is." };
 
 /** One subscription, for as long as it is wanted. */
 export class Feed {
@@ -15,6 +16,8 @@ export class Feed {
   #timer = null;
   #closed = false;
   #place = null;
+  #commands = 0;
+  #answers = new Map(); // id of a command -> what waits for its answer
 
   /**
    * @param {string} url  the feed's address, ws:// or wss://
@@ -22,7 +25,7 @@ export class Feed {
    *   from, epoch: where to begin (0 is everything); without `from`, with the next event
    *   token: what the feed asks for, where it asks for one
    *   parameters: further query parameters (filters)
-   *   onEvent(event): every message in order
+   *   onEvent(event): every message in order, but for answers to commands
    *   onState(state, detail): "connecting", "open", "waiting" {seconds, code, reason} or "closed"
    */
   constructor(url, options = {}) {
@@ -37,11 +40,17 @@ export class Feed {
     return this.#place && { ...this.#place };
   }
 
-  /** Send a command; false where there is no connection at the moment. */
-  send(command) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    this.#socket.send(JSON.stringify(command));
-    return true;
+  /**
+   * Send a command, such as { type: "moment.mark", note: "here" }, and wait for its answer: { ok, code, message }.
+   * Without a connection, or where it ends before the answer, that is { ok: false, code: "not_connected" }.
+   */
+  command(command) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_CONNECTED);
+    const id = String(++this.#commands);
+    return new Promise((resolve) => {
+      this.#answers.set(id, resolve);
+      this.#socket.send(JSON.stringify({ ...command, id }));
+    });
   }
 
   /** Try again at once instead of waiting for the back-off to pass. */
@@ -62,7 +71,6 @@ export class Feed {
   #address() {
     const address = new URL(this.#url);
     for (const [name, value] of Object.entries(this.#options.parameters ?? {})) address.searchParams.set(name, value);
-    if (this.#options.token) address.searchParams.set("token", this.#options.token);
     if (this.#place) {
       address.searchParams.set("from", this.#place.seq);
       if (this.#place.epoch) address.searchParams.set("epoch", this.#place.epoch);
@@ -70,20 +78,35 @@ export class Feed {
     return address;
   }
 
+  /** A page cannot set headers: the token travels as a sub-protocol, which no history or log keeps. */
+  #protocols() {
+    const { token } = this.#options;
+    if (!token) return [];
+    const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+    return ["emotion.v1", `bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
+  }
+
   #connect() {
     this.#timer = null;
     this.#tell("connecting");
-    const socket = (this.#socket = new WebSocket(this.#address()));
+    const socket = (this.#socket = new WebSocket(this.#address(), this.#protocols()));
     socket.onopen = () => {
       this.#pause = FIRST_PAUSE_MS;
       this.#tell("open");
     };
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data);
+      if (event.type === "command.result") {
+        this.#answers.get(event.id)?.(event);
+        this.#answers.delete(event.id);
+        return;
+      }
       if (event.seq) this.#place = { seq: event.seq, epoch: event.epoch };
       this.#options.onEvent?.(event);
     };
     socket.onclose = ({ code, reason }) => {
+      for (const answer of this.#answers.values()) answer(NOT_CONNECTED);
+      this.#answers.clear();
       if (this.#closed) return;
       // Half of the pause is chance, so that a thousand clients that were cut together do not return together.
       const pause = this.#pause * (0.5 + Math.random() / 2);

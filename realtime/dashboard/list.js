@@ -61,6 +61,7 @@ export class VirtualList {
   #heights = new Heights();
   #shown = new Map(); // index -> element
   #stale = new Set();
+  #placed = 0; // where this list scrolled to, to tell its own scrolling from a person's
   #kept = null; // index that stays in the page because it has the focus
 
   /** `build(index)` makes an element, `fill(element, index)` gives it its content and returns whether it is seen. */
@@ -116,12 +117,12 @@ export class VirtualList {
 
   #scrolled() {
     const { scrollTop, clientHeight } = this.scroller;
-    const moved = Math.abs(scrollTop - (this.#placed ?? scrollTop)) > 2;
-    if (moved) this.follow(scrollTop + clientHeight >= this.#heights.offset(this.count) - 24);
+    if (Math.abs(scrollTop - this.#placed) <= 2) return; // our own doing
+    this.#placed = scrollTop;
+    this.follow(scrollTop + clientHeight >= this.#heights.offset(this.count) - 24);
     this.changed = true;
     this.onScroll?.();
   }
-  #placed = null;
 
   #scrollTo(top) {
     this.scroller.scrollTop = top;

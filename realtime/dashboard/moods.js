@@ -17,9 +17,9 @@ export class Moods {
   #list = document.getElementById("moods");
   #generation = 0;
 
-  constructor(call, { onChoose }) {
+  constructor(call, { onChoose, onRename, onOptOut }) {
     this.#call = call;
-    this.onChoose = onChoose;
+    Object.assign(this, { onChoose, onRename, onOptOut });
   }
 
   draw() {
@@ -37,17 +37,41 @@ export class Moods {
     let card = this.#cards.get(speaker.id);
     if (card?.state === state) return;
     if (!card) {
-      card = { element: make("li", { class: "mood panel" }) };
+      card = { name: make("span"), speaking: make("span", { class: "speaking-now" }), body: make("div", { class: "mood-body" }), menu: this.#menu(speaker) };
+      card.element = make("li", { class: "mood panel" }, make("h3", {}, card.name, card.speaking, card.menu.button), card.menu.form, card.body);
       this.#cards.set(speaker.id, card);
       this.#list.append(card.element);
     }
     card.state = state;
     card.element.dataset.speaking = speaker.open.size > 0;
-    card.element.replaceChildren(...(row?.emotion ? this.#judged(speaker, row) : this.#silent(speaker)));
+    card.name.replaceChildren(initials(speaker), speaker.name);
+    card.speaking.textContent = speaker.open.size ? "speaking" : "";
+    card.menu.button.setAttribute("aria-label", `Name and consent of ${speaker.name}`);
+    card.menu.optOut.textContent = speaker.optedOut ? "Analyse again" : "Stop analysing";
+    card.body.replaceChildren(...(row?.emotion && !speaker.optedOut ? this.#judged(speaker, row) : silent(speaker)));
   }
 
-  #silent(speaker) {
-    return [head(speaker), make("p", { class: "quiet" }, speaker.optedOut ? "not analysed" : "nothing judged yet")];
+  /** Rename, and opting out: behind a button, since they are seldom wanted. */
+  #menu(speaker) {
+    const name = make("input", { type: "text", maxlength: 100, "aria-label": "Name to show", value: speaker.name, autocomplete: "off" });
+    const optOut = make("button", { type: "button", name: "opt-out" });
+    const form = make("form", { id: `menu-${speaker.number}`, popover: true }, name, make("button", { type: "submit" }, "Rename"), optOut);
+    const button = make("button", { type: "button", class: "more", popovertarget: form.id }, make("span", { "aria-hidden": "true" }, "⋯"));
+    form.addEventListener("beforetoggle", () => {
+      const { right, bottom } = button.getBoundingClientRect();
+      form.style.top = `${bottom + 2}px`;
+      form.style.left = `${Math.max(8, right - 200)}px`;
+    });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (name.value.trim()) this.onRename(speaker.id, name.value.trim());
+      form.hidePopover();
+    });
+    optOut.addEventListener("click", () => {
+      this.onOptOut(speaker.id, !this.#call.speakers.get(speaker.id).optedOut);
+      form.hidePopover();
+    });
+    return { button, form, optOut };
   }
 
   #judged(speaker, row) {
@@ -62,7 +86,7 @@ export class Moods {
       ),
     );
     now.addEventListener("click", () => this.onChoose(row));
-    const parts = [head(speaker), now, distribution(row.probabilities)];
+    const parts = [now, distribution(row.probabilities)];
     if (trend) {
       const [arrow, words] = TREND_WORDS[trend];
       parts.push(make("p", { class: "trend" }, sparkline(speaker.trend), make("span", { "aria-hidden": "true" }, arrow), ` ${words}`));
@@ -71,8 +95,8 @@ export class Moods {
   }
 }
 
-function head(speaker) {
-  return make("h3", {}, initials(speaker), speaker.name, make("span", { class: "speaking-now" }, speaker.open.size ? "speaking" : ""));
+function silent(speaker) {
+  return [make("p", { class: "quiet" }, speaker.optedOut ? "Not analysed, as asked." : "Nothing judged yet.")];
 }
 
 /** One bar of stacked probabilities, and the runners-up in words. */

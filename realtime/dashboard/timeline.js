@@ -5,7 +5,7 @@ import { drawEmotions, drawOpen, drawShifts, drawValence, Scale, ticks } from ".
 import { make } from "./make.js";
 import { describe, initials } from "./transcript.js";
 
-const LANE = 52;
+const narrow = matchMedia("(max-width: 620px)");
 const GAP = 16; // above each lane, for the marks of shifts
 const AXIS = 20;
 const SHORTEST_MS = 5_000;
@@ -27,6 +27,7 @@ export class Timeline {
   #hint = document.getElementById("hint");
   #names = document.getElementById("lane-names");
   #namesShown = "";
+  #height = 52; // of a lane
 
   constructor(call, { onChoose, wake }) {
     this.#call = call;
@@ -118,7 +119,7 @@ export class Timeline {
 
   #at(event) {
     const speakers = [...this.#call.speakers.values()];
-    const speaker = speakers[Math.floor(event.offsetY / (LANE + GAP))];
+    const speaker = speakers[Math.floor(event.offsetY / (this.#height + GAP))];
     return speaker ? nearest(speaker.series, this.#scale().time(event.offsetX)) : null;
   }
 
@@ -166,6 +167,7 @@ export class Timeline {
   // -- drawing
 
   draw() {
+    this.#height = narrow.matches ? 36 : 52;
     const call = this.#call;
     const speakers = [...call.speakers.values()];
     if (this.#following) {
@@ -173,13 +175,13 @@ export class Timeline {
       this.#to = Math.max(call.now, span) + 0.02 * span;
       this.#from = Math.max(0, this.#to - 1.02 * span);
     }
-    const height = Math.max(1, speakers.length) * (LANE + GAP) + AXIS;
+    const height = Math.max(1, speakers.length) * (this.#height + GAP) + AXIS;
     const style = getComputedStyle(this.#lanes);
     const colours = { ink: style.color, line: style.borderTopColor, accent: style.outlineColor };
     const context = prepared(this.#canvas, height);
     const scale = this.#scale();
     this.#axis(context, scale, height, colours);
-    speakers.forEach((speaker, i) => this.#lane(context, speaker, scale, i * (LANE + GAP) + GAP, colours));
+    speakers.forEach((speaker, i) => this.#lane(context, speaker, scale, i * (this.#height + GAP) + GAP, colours));
     this.#marks(context, scale, height, colours);
     this.#drawOverview(speakers, colours);
     this.#say(speakers);
@@ -188,26 +190,26 @@ export class Timeline {
   #lane(context, speaker, scale, y, { ink, line }) {
     context.strokeStyle = line;
     context.lineWidth = 1;
-    context.strokeRect(-2, y + 0.5, scale.width + 4, LANE - 1);
+    context.strokeRect(-2, y + 0.5, scale.width + 4, this.#height - 1);
     if (this.#valence) {
       context.beginPath();
       context.setLineDash([2, 3]);
-      context.moveTo(0, y + LANE / 2);
-      context.lineTo(scale.width, y + LANE / 2);
+      context.moveTo(0, y + this.#height / 2);
+      context.lineTo(scale.width, y + this.#height / 2);
       context.stroke();
       context.setLineDash([]);
-      drawValence(context, speaker.series, scale, y, LANE, ink);
+      drawValence(context, speaker.series, scale, y, this.#height, ink);
     } else {
-      drawEmotions(context, speaker.series, scale, y, LANE);
+      drawEmotions(context, speaker.series, scale, y, this.#height);
     }
-    for (const row of speaker.open) drawOpen(context, row, scale, this.#call.now, y, LANE, ink);
+    for (const row of speaker.open) drawOpen(context, row, scale, this.#call.now, y, this.#height, ink);
     drawShifts(context, speaker.series, scale, y - 6, ink);
     const chosen = this.#current;
     if (chosen?.speaker === speaker.id && chosen.probabilities) {
       const x = scale.x(chosen.start);
       context.strokeStyle = ink;
       context.lineWidth = 2;
-      context.strokeRect(x - 1, y - 1, Math.max(4, scale.x(chosen.end) - x), LANE + 2);
+      context.strokeRect(x - 1, y - 1, Math.max(4, scale.x(chosen.end) - x), this.#height + 2);
     }
   }
 
