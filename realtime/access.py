@@ -4,22 +4,37 @@
   bound to or one of `hosts`. A name that somebody else's DNS points here is refused (403).
 - `Origin`, which browsers send and nothing else has to, must be a page of the feed itself (same host and
   port; all loopback names count as one) or one of `origins` (403).
-- The token, where there is one, stands in `Authorization: Bearer TOKEN` or in `?token=TOKEN` (401). It is
+- The token, where there is one, stands in `Authorization: Bearer TOKEN`; a page, which cannot set that, offers
+  the sub-protocols `emotion.v1` and `bearer.` with the token in base64url without padding; who can do neither
+  gives `?token=` with a one-time token, of `GET /ticket` or `Feed.ticket`, good once and for a minute. The token
+  itself is no good in a query, since addresses end up in histories and logs. Anything else is 401. Tokens are
   compared in constant time and never logged.
+- Commands are taken from whoever showed the token, and on a feed without one from whoever may read it, but not
+  from pages of `origins`: those only read.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import ipaddress
+import secrets
+import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.datastructures import Headers
 
 from core_models.errors import UsageError
+
+SUBPROTOCOL = "emotion.v1"
+
+_BEARER = "bearer."
+_TICKET_S = 60.0
+_MOST_TICKETS = 64
 
 
 class Refusal(Exception):
@@ -57,6 +72,29 @@ def _authority(url: str) -> tuple[str, int | None]:
     return parts.hostname, parts.port or default
 
 
+class Tickets:
+    """One-time tokens: each lets one client in within a minute. Few are out at once; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._valid: dict[str, float] = {}
+
+    def issue(self) -> str:
+        """A new one-time token."""
+        ticket = secrets.token_urlsafe(24)
+        self._valid[ticket] = time.monotonic() + _TICKET_S
+        while len(self._valid) > _MOST_TICKETS:
+            del self._valid[next(iter(self._valid))]
+        return ticket
+
+    def redeem(self, offered: str) -> bool:
+        """Whether `offered` was issued and not used before; it is used up."""
+        found = None
+        for ticket in list(self._valid):  # all of them, so that time tells nothing
+            if hmac.compare_digest(ticket.encode(), offered.encode()):
+                found = ticket
+        return found is not None and self._valid.pop(found, 0.0) > time.monotonic()
+
+
 @dataclass(frozen=True)
 class Access:
     """The rules of one feed; UsageError where they would leave it open to the network."""
@@ -65,6 +103,8 @@ class Access:
     token: str | None = None
     origins: Collection[str] = ()
     hosts: Collection[str] = ()
+    secure: bool = False
+    tickets: Tickets = field(default_factory=Tickets)
 
     def __post_init__(self) -> None:
         if self.token is not None and not self.token.strip():
@@ -80,7 +120,7 @@ class Access:
         values = headers.get_all("Host")
         try:
             (value,) = values
-            host, port = _authority(f"http://{value}")
+            host, port = _authority(f"{'https' if self.secure else 'http'}://{value}")
         except ValueError:
             raise Refusal(HTTPStatus.BAD_REQUEST, "expected one Host header with a host and a port") from None
         known = {"localhost", self.host.lower(), *(name.lower() for name in self.hosts)}
@@ -88,30 +128,50 @@ class Access:
             raise Refusal(HTTPStatus.FORBIDDEN, "this feed is not known by that Host name")
         return host, port
 
-    def check_client(self, headers: Headers, query: str) -> None:
-        """Refusal unless Host, Origin and token are all in order."""
+    def check_client(self, headers: Headers, query: str = "") -> bool:
+        """Whether this client may give commands; Refusal unless Host, Origin and token are all in order."""
         host, port = self.check_host(headers)
-        for origin in headers.get_all("Origin"):
-            if origin not in self.origins and not self._is_own_page(origin, host, port):
-                raise Refusal(HTTPStatus.FORBIDDEN, "pages of that Origin may not read this feed")
-        if self.token is not None and not self._has_token(headers, query):
+        origins = headers.get_all("Origin")
+        strangers = [origin for origin in origins if not self._is_own_page(origin, host, port)]
+        if not set(strangers) <= set(self.origins):
+            raise Refusal(HTTPStatus.FORBIDDEN, "pages of that Origin may not read this feed")
+        if self.token is None:
+            return not strangers
+        if not self._has_token(headers, query):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "this feed asks for its token")
+        return True
 
     def _is_own_page(self, origin: str, host: str, port: int | None) -> bool:
         try:
             page_host, page_port = _authority(origin)
         except ValueError:  # `null` among others
             return False
-        if not origin.startswith(("http://", "https://")) or page_port != port:
+        if not origin.startswith("https://" if self.secure else "http://") or page_port != port:
             return False
         return page_host == host or (is_loopback(page_host) and is_loopback(host))
 
     def _has_token(self, headers: Headers, query: str) -> bool:
         assert self.token is not None
-        offered = [value for name, value in parse_qsl(query) if name == "token"]
+        offered = []
         for value in headers.get_all("Authorization"):
             scheme, _, credentials = value.partition(" ")
             if scheme.lower() == "bearer":
-                offered.append(credentials.strip())
-        expected = self.token.encode()
-        return any(hmac.compare_digest(value.encode(), expected) for value in offered)
+                offered.append(credentials.strip().encode())
+        protocols = [name.strip() for name in ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")]
+        offered += [_decoded(name.removeprefix(_BEARER)) for name in protocols if name.startswith(_BEARER)]
+        if any(hmac.compare_digest(value, self.token.encode()) for value in offered):
+            return True
+        tickets = [value for name, value in parse_qsl(query) if name == "token"]
+        return len(tickets) == 1 and self.tickets.redeem(tickets[0])
+
+
+def bearer_protocol(token: str) -> str:
+    """The sub-protocol that carries `token`."""
+    return _BEARER + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return b""

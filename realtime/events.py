@@ -123,7 +123,8 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     """What an utterance said and what its speaker feels, all modalities fused over the whole dialogue.
 
     Times are milliseconds of media time. `probabilities` sum to 1, `confidence` is that of `emotion`.
-    `text` and `language` are absent where there were no words to hear.
+    `text` and `language` are absent where there were no words to hear. `disagreement` tells how far the
+    modalities, each asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
     """
 
     utterance_id: str
@@ -137,6 +138,7 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     confidence: float
     probabilities: dict[str, float]
     modalities: dict[str, Modality]
+    disagreement: float | None = None
     shift: Shift | None = None
     latency_ms: Latency
 
@@ -162,13 +164,17 @@ class EmotionProvisional(Event, frozen=True, kw_only=True, tag="emotion.provisio
 
 
 class EmotionShift(Event, frozen=True, kw_only=True, tag="emotion.shift", rename={"from_": "from"}):
-    """A speaker's emotion changed with this utterance, which ended at `at_ms`."""
+    """A speaker's settled emotion changed with this utterance, which ended at `at_ms`.
+
+    `evidence` names the utterances, this one among them, that carry the change; a single doubtful one does not.
+    """
 
     utterance_id: str
     speaker: str
     at_ms: int
     from_: str
     to: str
+    evidence: tuple[str, ...] = ()
 
 
 class UtteranceDiscarded(Event, frozen=True, kw_only=True, tag="utterance.discarded"):
@@ -339,13 +345,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 class CommandResult(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="command.result"
 ):
-    """The answer to one client's command `id`: done as number `seq` of `epoch`, or why not (a code, a sentence)."""
+    """The answer to one client's command `id`: the event that it became, or why not (a code, a sentence)."""
 
     session: str
     id: str
     ok: bool
-    epoch: str = ""
-    seq: int = 0
+    event_epoch: str = ""
+    event_seq: int = 0
     code: str = ""
     message: str = ""
 

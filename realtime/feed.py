@@ -1,29 +1,28 @@
 """The WebSocket feed: every event of a session to whoever may listen, each at its own pace.
 
-`ws://HOST:PORT/` is the feed, one JSON message (realtime/events.py) a text frame. The same address over plain
-HTTP gives the dashboard to a browser and a few lines to anything else; `/healthz` answers 200.
+`ws://HOST:PORT/` (`wss://` with a certificate) is the feed, one JSON message (realtime/events.py) a text frame; who
+offers sub-protocols must offer `emotion.v1` among them. The same port answers plain HTTP (realtime/routes.py), and
+who may come in at all is in realtime/access.py. The query says where a client begins and which events it wants
+(realtime/subscription.py). It then gets every such event in order and none twice.
 
-Where a client begins:
-- no parameters: with the next event;
-- `?from=0`: with the first event of the session;
-- `?from=N&epoch=E`: after number N of epoch E; without `epoch`, of the present epoch.
-
-It then gets every event in order and none twice. Where that cannot be, a `stream.gap` stands in place of what
-is missing, just before the event that follows it, with the reason
+Where that cannot be, a `stream.gap` stands in place of what is missing, and behind it a `snapshot` of how things
+stood just before the event that follows. Its reason is
 - `unknown_epoch`: E is not of this session, so everything that is kept follows;
 - `ahead`: E has no number N yet, or never will; what comes after E's present end follows;
-- `not_kept`: neither memory nor the journal holds it any more.
+- `not_kept`: neither memory nor the journal holds it any more;
+- `too_slow`: the client did not read; nothing follows but the close frame, and `from` the snapshot's `seq` and
+  `epoch`, or from the last event before the gap, resumes.
 Events that come from memory carry their text; older ones come from the journal, which may have been told to
 hold none.
 
-How a connection ends: 1001 the session is over, or the program ends; 1008 the client talks too much (it has
-nothing to say in version 1); 1009 a message of more than 1 KiB; 1011 a fault of the feed's own; 1013 the
-client does not read, or there are too many: come back later with `from`. Before the handshake is done:
-400 a parameter that makes no sense, 401 no token, 403 the wrong Host or Origin (realtime/access.py), 404 no
-such path.
+A client may give commands (realtime/commands.py): text, 4 KiB at most, 30 in ten seconds. Each is answered by
+`command.result`, and what it changes is an event like any other.
 
-No client has a queue of its own. All of them read one bounded stretch of memory, each from its own place, and
-the journal behind it, so one that does not read costs its socket's buffer and nothing else.
+How a connection ends: 1001 the session is over, or the program ends; 1002 a broken frame, compressed ones among them;
+1003 a binary message; 1007 text that is no UTF-8; 1008 the client talks too much; 1009 a message of more than 4 KiB;
+1011 a fault of the feed's own; 1013 the client does not read, or there are too many: come back later with `from`.
+Before the handshake is done: 400 a parameter that makes no sense, 401 no token, 403 the wrong Host or Origin, 404 no
+such path.
 """
 
 from __future__ import annotations
@@ -33,65 +32,44 @@ import contextlib
 import functools
 import logging
 import os
+import ssl
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
+import msgspec
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError, UsageError
-from realtime import events
-from realtime.access import Access, Refusal
+from realtime import commands, events, subscription
+from realtime.access import SUBPROTOCOL, Access, Refusal
+from realtime.delivery import TRY_AGAIN_LATER, Client, Delivery
 from realtime.journal import Journal, Record
-from realtime.pages import page
-from realtime.tail import Tail
+from realtime.metrics import Metrics
+from realtime.recall import Recall
+from realtime.routes import Routes, respond
 
-GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
+UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 
-_LARGEST_MESSAGE = 1024  # bytes that a client may send at once
-_MESSAGES, _PER_SECONDS = 10, 10.0  # what it may say in all
-_BATCH = 64  # events taken from memory at a time
+_LARGEST_MESSAGE = 4096  # bytes that a client may send at once
+_MESSAGES, _PER_SECONDS = 30, 10.0  # what it may say in all
 _CLOSE_S = 5.0  # for a client to read what is on its way and the close frame behind it
 
-_PAGE = """Conversation emotion tracker: the live feed of one session.
-
-Connect a WebSocket to this address: every message is one JSON event.
-  ?from=0              everything from the start of the session
-  ?from=N&epoch=E      what came after event N of epoch E
-  ?token=TOKEN         where the feed asks for one (or Authorization: Bearer TOKEN)
-"""
-
 _log = logging.getLogger(__name__)
-# The library logs request lines, and a request line may hold the token: no configuration reaches this logger.
+# The library logs request lines and headers, which may hold a token: no configuration reaches this logger.
 _silent = logging.Logger("websockets of the feed", level=logging.CRITICAL + 1)
-
-
-@dataclass(eq=False)
-class _Client:
-    """Where a client is: the place of its next event, the last that it has seen, and why a gap is due.
-
-    It is made before the handshake is answered, so that nothing published after the answer is missed.
-    """
-
-    connection: ServerConnection
-    place: int
-    seen: tuple[str, int]
-    gap: str | None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    deadline: asyncio.Timeout | None = None  # of the message being sent
 
 
 class _Connection(ServerConnection):
     """Counts connections from their first byte, so that handshakes which never end are bounded too."""
 
-    client: _Client
+    client: Client
 
     def __init__(self, connections: set[ServerConnection], limit: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -108,18 +86,8 @@ class _Connection(ServerConnection):
         super().connection_lost(exc)
 
 
-def _beginning(query: str) -> tuple[str | None, int] | None:
-    """(epoch, number) to resume after; None for the live tail; Refusal where it makes no sense."""
-    parameters = parse_qsl(query, keep_blank_values=True)
-    numbers = [value for name, value in parameters if name == "from"]
-    epochs = [value for name, value in parameters if name == "epoch"]
-    if not numbers and not epochs:
-        return None
-    if len(numbers) != 1 or len(epochs) > 1:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "expected one from=NUMBER, and at most one epoch=ID with it")
-    if not (numbers[0].isascii() and numbers[0].isdigit() and len(numbers[0]) <= 18):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "expected from=NUMBER: the last event's seq, or 0 for all")
-    return (epochs[0] if epochs else None), int(numbers[0])
+class _Addressed(msgspec.Struct):
+    id: str = ""
 
 
 class Feed:
@@ -127,8 +95,9 @@ class Feed:
 
     `history` is the journal that is read for what memory does not hold. `port` 0 takes any free one. A client
     is closed with 1013 when it is more than `queue_limit` events behind and its socket has taken nothing for
-    `patience_s`, or for `send_timeout_s` however few events wait. UsageError: a port out of range, an address
-    beyond this machine without a `token`.
+    `patience_s`, or for `send_timeout_s` however few events wait. With `certificate` and `key` (PEM files) it
+    speaks TLS. `metrics` counts what goes by. UsageError: a port out of range, an address beyond this machine
+    without a `token`, a certificate that cannot be used.
     """
 
     def __init__(
@@ -141,6 +110,8 @@ class Feed:
         token: str | None = None,
         origins: Collection[str] = (),
         hosts: Collection[str] = (),
+        certificate: Path | None = None,
+        key: Path | None = None,
         max_clients: int = 100,
         queue_limit: int = 1000,
         patience_s: float = 2.0,
@@ -150,13 +121,24 @@ class Feed:
     ) -> None:
         if not 0 <= port <= 65535:
             raise UsageError(f"the feed cannot listen on port {port}: expected 0 (any free one) to 65535")
-        self._access = Access(host, token, origins, hosts)
-        self._session, self._history = session, history
+        self._tls = _tls(certificate, key)
+        self._access = Access(host, token, origins, hosts, secure=self._tls is not None)
+        self._session = session
         self._host, self._port = host, port
-        self._max_clients, self._queue_limit = max_clients, queue_limit
-        self._patience_s, self._send_timeout_s, self._handshake_s = patience_s, send_timeout_s, handshake_s
-        self._tail = Tail(history.epochs if history is not None else [], memory_bytes)
-        self._clients: set[_Client] = set()
+        self._max_clients, self._handshake_s = max_clients, handshake_s
+        self.metrics = Metrics()
+        self._recall = Recall(session, history, memory_bytes)
+        self._delivery = Delivery(
+            session,
+            self._recall,
+            self.metrics,
+            queue_limit=queue_limit,
+            patience_s=patience_s,
+            send_timeout_s=send_timeout_s,
+        )
+        self.metrics.watch_feed(lambda: len(self._delivery.clients), lambda: self._delivery.lag)
+        self._routes = Routes(self._access, self._recall, self.metrics)
+        self._obey: Callable[[events.Logged], tuple[str, int]] | None = None
         self._connections: set[ServerConnection] = set()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._bound: Future[int] = Future()
@@ -171,7 +153,19 @@ class Feed:
         if not self._bound.done():
             raise FeedError("the feed has no address yet: start it first")
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
-        return f"ws://{f'[{host}]' if ':' in host else host}:{self._bound.result()}/"
+        scheme = "ws" if self._tls is None else "wss"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._bound.result()}/"
+
+    def ticket(self) -> str:
+        """A one-time token, for `?token=`; good for a minute."""
+        return self._access.tickets.issue()
+
+    def take_commands(self, append: Callable[[events.Logged], tuple[str, int]]) -> None:
+        """Take clients' commands from now on; `append` stamps what they become and returns (epoch, number).
+
+        It is called on threads of the feed's own and may raise commands.Refused.
+        """
+        self._obey = append
 
     def start(self) -> None:
         """Listen; returns when clients can connect. FeedError where that is not possible."""
@@ -179,11 +173,13 @@ class Feed:
         self._bound.result()
 
     def publish(self, seq: int, epoch: str, line: bytes) -> None:
-        """Hand an event to whoever listens; never blocks; any thread may call it, before `start` too.
+        """Hand an event to whoever listens; never waits for them; any thread may call it, before `start` too.
 
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
-        self._tail.append(Record(epoch, seq, line))
+        event = self._recall.publish(Record(epoch, seq, line))
+        if event is not None:
+            self.metrics.observe(event)
         if self._loop is not None and not self._wake_is_due:
             self._wake_is_due = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
@@ -217,12 +213,15 @@ class Feed:
                 self._port,
                 create_connection=connection,  # type: ignore[arg-type]  # it is only ever called
                 process_request=self._process_request,
-                compression=None,  # costs more than it saves on messages of 1 KiB
+                select_subprotocol=_select,
+                compression=None,  # costs more than it saves on messages of 1 KiB, and lets nobody send a bomb
                 max_size=_LARGEST_MESSAGE,
                 open_timeout=self._handshake_s,
                 close_timeout=_CLOSE_S,
                 server_header=None,
                 logger=_silent,
+                ssl=self._tls,
+                backlog=1024,  # so that many who were cut off may come back together
             )
         except (OSError, UnicodeError) as error:
             code = getattr(error, "errno", None) or 0  # negative where a name could not be resolved
@@ -234,7 +233,7 @@ class Feed:
         self._bound.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
         server.close(close_connections=False)
-        self._wake()
+        self._delivery.stop()
         try:
             async with asyncio.timeout(self._grace):
                 await server.wait_closed()
@@ -243,40 +242,38 @@ class Feed:
                 late.transport.abort()
             await server.wait_closed()
 
+    def _wake(self) -> None:
+        self._wake_is_due = False
+        if self._delivery.wake():
+            self._wake_is_due = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         path, _, query = request.path.partition("?")
         try:
-            found = page(path, request.headers.get_all("If-None-Match"))
-            if found is None and path not in ("/", "/healthz"):
-                raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
-            if "Upgrade" in request.headers and path == "/":
-                self._access.check_client(request.headers, query)
-                assert isinstance(connection, _Connection)
-                connection.client = self._admit(connection, query)
-                return None
-            self._access.check_host(request.headers)
-            if found is not None and (path != "/" or "text/html" in request.headers.get("Accept", "")):
-                headers = Headers([*found.headers, ("Content-Length", str(len(found.body))), ("Connection", "close")])
-                return Response(found.status.value, found.status.phrase, headers, found.body)
-            return connection.respond(HTTPStatus.OK, _PAGE if path == "/" else "ok\n")
+            if "Upgrade" not in request.headers or path != "/":
+                return self._routes.answer(path, query, request.headers)
+            wishes = subscription.parse(query)
+            may_command = self._access.check_client(request.headers, query)
+            assert isinstance(connection, _Connection)
+            connection.client = self._delivery.admit(connection, wishes, may_command)
+            return None
         except Refusal as refusal:
-            response = connection.respond(refusal.status, f"{refusal}\n")
-            if refusal.status is HTTPStatus.UNAUTHORIZED:
-                response.headers["WWW-Authenticate"] = "Bearer"
-            return response
+            challenge = (("WWW-Authenticate", "Bearer"),) if refusal.status is HTTPStatus.UNAUTHORIZED else ()
+            return respond(refusal.status, f"{refusal}\n".encode(), further=challenge)
 
     async def _handle(self, connection: ServerConnection) -> None:
-        if len(self._clients) >= self._max_clients:
+        if len(self._delivery.clients) >= self._max_clients:
             await self._close(connection, TRY_AGAIN_LATER, "too many clients")
             return
         assert isinstance(connection, _Connection)
         client = connection.client
-        tasks = {asyncio.create_task(self._deliver(client)), asyncio.create_task(self._listen(connection))}
-        self._clients.add(client)
+        tasks = {asyncio.create_task(self._delivery.deliver(client)), asyncio.create_task(self._listen(client))}
+        self._delivery.clients.add(client)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._clients.discard(client)
+            self._delivery.clients.discard(client)
             for task in tasks:
                 task.cancel()
         code, reason = INTERNAL_ERROR, "the feed failed"
@@ -289,99 +286,67 @@ class Feed:
         await self._close(connection, code, reason)
 
     async def _close(self, connection: ServerConnection, code: int, reason: str) -> None:
+        self.metrics.closed.labels(code).inc()
         try:
             async with asyncio.timeout(_CLOSE_S):  # the library's own begins only when its buffer has drained
                 await connection.close(code, reason)
         except TimeoutError:
             connection.transport.abort()
 
-    def _admit(self, connection: ServerConnection, query: str) -> _Client:
-        asked = _beginning(query)
-        if asked is None:
-            place = self._tail.end
-            return _Client(connection, place, self._tail.name(place - 1), None)
-        epoch, after = asked
-        if epoch is None:
-            if after == 0:
-                return _Client(connection, 0, ("", 0), None)
-            epoch = self._tail.epoch
-        place, gap = self._tail.find(epoch, after)
-        return _Client(connection, place, (epoch, after), gap)
-
-    async def _listen(self, connection: ServerConnection) -> tuple[int, str]:
+    async def _listen(self, client: Client) -> tuple[int, str]:
         clock = asyncio.get_running_loop().time
         said, since = 0, clock()
-        while said <= _MESSAGES:
-            await connection.recv()
+        while said < _MESSAGES:
+            message = await client.connection.recv()
+            if isinstance(message, bytes):
+                return UNSUPPORTED_DATA, "commands are text"
             if clock() - since > _PER_SECONDS:
                 said, since = 0, clock()
             said += 1
-        return POLICY_VIOLATION, "a client has nothing to say"
+            result = await self._answer(client, message)
+            self.metrics.commands.labels("ok" if result.ok else result.code).inc()
+            await client.connection.send(events.encode(result), text=True)
+        return POLICY_VIOLATION, "a client has not that much to say"
 
-    def _wake(self) -> None:
-        """Something was published, or the feed is stopping: rouse who waits, cut off who does not read."""
-        self._wake_is_due = False
-        now = asyncio.get_running_loop().time()
-        for client in self._clients:
-            client.wake.set()
-            deadline = client.deadline
-            if deadline is None or self._tail.end - client.place <= self._queue_limit:
-                continue
-            expiry = deadline.when()
-            if expiry is not None and expiry - now < self._send_timeout_s - self._patience_s:
-                client.deadline = None
-                deadline.reschedule(now)
-
-    async def _deliver(self, client: _Client) -> tuple[int, str]:
+    async def _answer(self, client: Client, message: str) -> events.CommandResult:
+        answer = events.CommandResult(session=self._session, id=_id(message), ok=False)
         try:
-            while True:
-                if client.place < self._tail.end:
-                    for record in await self._next(client):
-                        await self._send_record(client, record)
-                    await asyncio.sleep(0)  # sending to a socket with room does not yield: let others have a turn
-                elif self._stopping.is_set():
-                    return GOING_AWAY, "the session is over"
-                else:
-                    client.wake.clear()
-                    await client.wake.wait()
-        except TimeoutError:
-            return TRY_AGAIN_LATER, "too slow: resume with from and epoch"
+            command = commands.decode(message)
+            if not client.may_command:
+                raise commands.Refused("forbidden", "pages of another origin only read, unless they show a token")
+            if self._obey is None:
+                raise commands.Refused("unavailable", "this feed takes no commands")
+            event = commands.event_of(command, self._recall.latest)
+            epoch, seq = await asyncio.to_thread(self._obey, event)
+        except commands.Refused as refused:
+            return msgspec.structs.replace(answer, code=refused.code, message=str(refused))
+        return msgspec.structs.replace(answer, ok=True, event_epoch=epoch, event_seq=seq)
 
-    async def _next(self, client: _Client) -> list[Record]:
-        records = self._tail.since(client.place, _BATCH)
-        if records is not None:
-            return records
-        epoch, seq = self._tail.name(client.place)
-        records = []
-        if self._history is not None:
-            with contextlib.suppress(OSError):  # the file is gone: so are its events
-                records = await asyncio.to_thread(self._history.read, epoch, seq - 1)
-        records = [record for record in records if self._tail.place(record) < self._tail.first]
-        if not records:
-            client.place = self._tail.skip(client.place)
-            client.gap = client.gap or "not_kept"
-        return records
 
-    async def _send_record(self, client: _Client, record: Record) -> None:
-        place = self._tail.place(record)
-        if client.gap or place > client.place:
-            (from_epoch, number), reason = client.seen, client.gap or "not_kept"
-            gap = events.StreamGap(
-                session=self._session,
-                from_epoch=from_epoch,
-                from_=number,
-                epoch=record.epoch,
-                to=record.seq,
-                reason=reason,
-            )
-            await self._send(client, events.encode(gap))
-            client.gap = None
-        await self._send(client, record.line)
-        client.place, client.seen = place + 1, (record.epoch, record.seq)
+def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return next((one for one in offered if one == SUBPROTOCOL), None)
 
-    async def _send(self, client: _Client, line: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._send_timeout_s) as client.deadline:
-                await client.connection.send(line, text=True)
-        finally:
-            client.deadline = None
+
+def _id(message: str) -> str:
+    """What a message calls itself, however wrong the rest of it is."""
+    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+        return msgspec.json.decode(message, type=_Addressed).id[:64]
+    return ""
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None:
+        raise UsageError("the feed was given a key and no certificate: give both, as PEM files")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(
+            f"the feed cannot use the certificate {certificate} with the key {key or certificate} ({why}): "
+            "give a PEM certificate and the unencrypted key that belongs to it"
+        ) from None
+    return context

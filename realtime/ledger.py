@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from realtime import events
+from realtime.commands import Refused
 from realtime.distributions import rounded
 from realtime.feed import Feed
 from realtime.journal import Journal, Record
@@ -62,6 +63,19 @@ class Ledger:
         self._backlog_bytes = 0
         self._backlog_limit = backlog_bytes
         self._lost = 0
+        self._over = False
+        if feed is not None:
+            feed.take_commands(self._obey)
+
+    def watch(self, view: Callable[[events.Logged], None]) -> None:
+        """Add a view: it gets every stamped event from now on, those that clients' commands became among them."""
+        with self._lock:
+            self._views.append(view)
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the next event."""
+        return self._epoch
 
     @property
     def degraded(self) -> bool:
@@ -77,7 +91,16 @@ class Ledger:
             last = isinstance(event, events.SessionClosed)
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
                 self._recover()
+            self._over = last
             return self._commit(event)
+
+    def _obey(self, event: events.Logged) -> tuple[str, int]:
+        """Append what a client's command became; Refused after the session's last event."""
+        with self._lock:
+            if self._over:
+                raise Refused("closed", "the session is over")
+            seq = self.append(event)
+            return self._epoch, seq
 
     def close(self) -> None:
         """Close the journal's file. The feed is its owner's to stop."""

@@ -36,8 +36,9 @@ class Tail:
         self._epochs.append(epoch)
         self._starts_by_epoch[epoch] = self.end
 
-    def append(self, record: Record) -> None:
-        """Take the event to come; ValueError where its number does not continue its epoch."""
+    def append(self, record: Record) -> list[Record]:
+        """Take the event to come, and return those let go; ValueError where it does not continue its epoch."""
+        gone = []
         with self._lock:
             if not self._epochs or record.epoch != self._epochs[-1]:
                 if record.epoch in self._starts_by_epoch:
@@ -49,8 +50,10 @@ class Tail:
             self._bytes += len(record.line)
             self.end += 1
             while self._bytes > self._limit and self.first < self.end - 1:
-                self._bytes -= len(self._kept.pop(self.first).line)
+                gone.append(self._kept.pop(self.first))
+                self._bytes -= len(gone[-1].line)
                 self.first += 1
+        return gone
 
     @property
     def epoch(self) -> str:

@@ -6,9 +6,10 @@ import pytest
 from websockets.datastructures import Headers
 
 from core_models.errors import UsageError
-from realtime.access import Access, Refusal
+from realtime.access import Access, Refusal, Tickets, bearer_protocol
 
 LOCAL = Access("127.0.0.1")
+PROTOCOL = bearer_protocol("open sesame")
 GUARDED = Access("0.0.0.0", token="open sesame", hosts=("studio.lan",), origins=("https://show.example",))
 
 
@@ -108,16 +109,95 @@ def test_a_page_by_another_address_is_not_the_feeds_own() -> None:
         ({"Authorization": "Bearer open sesam"}, "", 401),
         ({"Authorization": "Bearer öpen"}, "", 401),
         ({"Authorization": "Bearer"}, "", 401),
-        ({}, "token=open%20sesame", 200),
-        ({}, "token=wrong&token=open+sesame", 200),
+        ({"Sec_WebSocket_Protocol": f"emotion.v1, {PROTOCOL}"}, "", 200),
+        ({"Sec_WebSocket_Protocol": PROTOCOL}, "", 200),
+        ({"Sec_WebSocket_Protocol": PROTOCOL + "x"}, "", 401),
+        ({"Sec_WebSocket_Protocol": "emotion.v1, open sesame"}, "", 401),
+        ({"Sec_WebSocket_Protocol": "bearer."}, "", 401),
+        ({"Sec_WebSocket_Protocol": "bearer.ö"}, "", 401),
+        ({}, "token=open%20sesame", 401),
         ({}, "token=", 401),
-        ({}, "from=0&epoch=open%20sesame", 401),
-        ({"Origin": "https://show.example"}, "token=open%20sesame", 200),
-        ({"Origin": "https://show.example"}, "", 401),
-        ({"Origin": "https://show.example.evil"}, "token=open%20sesame", 403),
-        ({"Origin": "http://studio.lan:8765"}, "token=open%20sesame", 200),
     ],
 )
 def test_a_token_opens_the_feed_and_nothing_else_does(headers: dict[str, str], query: str, status: int) -> None:
-    """The right token in the header or the query passes; a wrong one, another scheme or none is 401."""
+    """The right token in header or sub-protocol passes; a wrong one, another scheme, the query or none is 401."""
     assert verdict(GUARDED, query, Host="studio.lan:8765", **headers) == status
+
+
+@pytest.mark.parametrize("token", ["none", "wrong", "header", "protocol", "ticket"])
+@pytest.mark.parametrize(
+    ("origin", "page"),
+    [
+        (None, "none"),
+        ("http://studio.lan:8765", "own"),
+        ("https://show.example", "allowed"),
+        ("https://studio.lan:8765", "stranger"),
+        ("http://studio.lan.evil:8765", "stranger"),
+        ("null", "stranger"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [("studio.lan:8765", True), ("192.168.1.7:8765", True), ("localhost:8765", True), ("rebound.example:8765", False)],
+)
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_matrix(guarded: bool, host: str, known: bool, origin: str | None, page: str, token: str) -> None:
+    """Over token, Origin and Host: a strange Host or Origin is 403 whatever the token, no token where there is one
+    401, and whoever showed it may command; without a token all may but pages of other origins, who only read."""
+    access = Access(
+        "127.0.0.1",
+        token="open sesame" if guarded else None,
+        hosts=("studio.lan",),
+        origins=("https://show.example",),
+    )
+    headers, query = {"Host": host}, ""
+    if origin is not None:
+        headers["Origin"] = origin
+    match token:
+        case "wrong":
+            headers["Authorization"] = "Bearer open sesam"
+        case "header":
+            headers["Authorization"] = "Bearer open sesame"
+        case "protocol":
+            headers["Sec_WebSocket_Protocol"] = f"emotion.v1, {PROTOCOL}"
+        case "ticket":
+            query = f"token={access.tickets.issue()}"
+    own = page == "own" and host == "studio.lan:8765"
+    shown = token in ("header", "protocol", "ticket")
+    expected: int | bool
+    if not known or (page == "stranger") or (page == "own" and not own):
+        expected = 403
+    elif guarded:
+        expected = shown or 401
+    else:
+        expected = page != "allowed"
+    named = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
+    try:
+        found: int | bool = access.check_client(named, query)
+    except Refusal as refusal:
+        found = refusal.status
+    assert found == expected
+
+
+def test_a_secure_feed_knows_its_own_pages_by_https() -> None:
+    """With TLS the feed's own page is one by https on the same port, 443 where none is named."""
+    access = Access("127.0.0.1", hosts=("studio.lan",), secure=True)
+    assert verdict(access, Host="studio.lan", Origin="https://studio.lan") == 200
+    assert verdict(access, Host="studio.lan:8765", Origin="http://studio.lan:8765") == 403
+    assert verdict(access, Host="studio.lan:8765", Origin="https://studio.lan") == 403
+
+
+def test_one_time_tokens_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A one-time token is good once, for a minute, and few are good at once."""
+    now = [100.0]
+    monkeypatch.setattr("realtime.access.time.monotonic", lambda: now[0])
+    tickets = Tickets()
+    first, second = tickets.issue(), tickets.issue()
+    assert tickets.redeem(first)
+    assert not tickets.redeem(first)
+    now[0] += 60
+    assert not tickets.redeem(second)
+    many = [tickets.issue() for _ in range(65)]
+    assert not tickets.redeem(many[0])
+    assert tickets.redeem(many[1])
+    assert not tickets.redeem("ö")

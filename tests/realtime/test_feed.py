@@ -142,9 +142,11 @@ def test_what_memory_holds_comes_with_its_words(tmp_path: Path) -> None:
 def gap_and_rest(it: Call, query: str, count: int) -> tuple[events.StreamGap, list[int]]:
     with Subscriber(it.feed.url, query) as client:
         it.say(1)
-        gap, *rest = client.wait_for(count + 1)
+        gap, snapshot, *rest = client.wait_for(count + 2)
     assert isinstance(gap, events.StreamGap)
-    assert gap.session == it.session
+    assert isinstance(snapshot, events.Snapshot)
+    assert gap.session == snapshot.session == it.session
+    assert (gap.epoch, gap.to) == (snapshot.epoch, snapshot.seq + 1)
     assert (gap.epoch, gap.to) == (rest[0].epoch, rest[0].seq)  # type: ignore[union-attr]
     return gap, numbers(rest)
 
@@ -172,10 +174,10 @@ def test_what_nobody_keeps_is_a_gap_of_exact_bounds(call: Callable[..., Call]) -
     it.say(200)
     with Subscriber(it.feed.url, "?from=0") as client:
         it.say(1)
-        gap, first, *_ = client.wait_for(2)
+        gap, snapshot = client.wait_for(2)[:2]
         assert isinstance(gap, events.StreamGap)
-        assert isinstance(first, events.Error)
-        assert numbers(client.wait_for(1 + 201 - gap.to + 1)[1:]) == list(range(gap.to, 202))
+        assert isinstance(snapshot, events.Snapshot)
+        assert numbers(client.wait_for(2 + 201 - gap.to + 1)[2:]) == list(range(gap.to, 202))
     assert (gap.from_, gap.reason) == (0, "not_kept")
     assert 1 < gap.to < 200
 
@@ -220,12 +222,12 @@ def test_a_client_that_does_not_read_is_cut_off_and_nobody_else_notices(call: Ca
     """One that reads nothing is closed with 1013 once its queue is full; another gets every event in order."""
     it = call(queue_limit=100, patience_s=0.1)
     with sleeper(it) as raw, Subscriber(it.feed.url) as reader:
-        while len(it.feed._clients) == 2:
+        while len(it.feed._delivery.clients) == 2:
             it.say(20, size=20_000)
             time.sleep(0.01)
         it.say(20)
-        assert numbers(reader.wait_for(it.said)) == list(range(1, it.said + 1))
         assert closing_frame(raw).startswith(b"\x03\xf5too slow")
+        assert numbers(reader.wait_for(it.said)) == list(range(1, it.said + 1))
 
 
 def test_a_client_whose_socket_stays_full_is_cut_off_though_few_events_wait(call: Callable[..., Call]) -> None:
@@ -233,7 +235,7 @@ def test_a_client_whose_socket_stays_full_is_cut_off_though_few_events_wait(call
     it = call(queue_limit=10**6, send_timeout_s=0.3)
     with sleeper(it) as raw:
         it.say(40, size=200_000)
-        while it.feed._clients:
+        while it.feed._delivery.clients:
             time.sleep(0.01)
         assert closing_frame(raw).startswith(b"\x03\xf5too slow")
 

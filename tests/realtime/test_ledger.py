@@ -159,12 +159,14 @@ def test_what_memory_could_not_keep_is_counted(tmp_path: Path) -> None:
     assert kept == heard[back.count :]
     assert back.count > 0
     with Subscriber(feed.url, "?from=0") as client:
-        gap, *rest = client.wait_for(1 + len(kept))
+        gap, snapshot, *rest = client.wait_for(2 + len(kept))
     feed.stop()
     assert rest == kept
     assert gap == events.StreamGap(
         session="s", from_epoch="", from_=0, epoch=heard[0].epoch, to=back.count + 1, reason="not_kept"
     )
+    assert isinstance(snapshot, events.Snapshot)
+    assert (snapshot.epoch, snapshot.seq) == (heard[0].epoch, back.count)
     assert Journal.reopen(journal.path).clean
 
 
