@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from core_models.checkpoint import load
+from core_models.checkpoint import Checkpoint, Sidecar, load, sidecar_config
 from core_models.errors import MediaError, TrackerError
-from core_models.features.spec import MODALITIES
+from core_models.features.spec import MODALITIES, FeatureSpec
+from core_models.sdt import SDT, SDTConfig
 from realtime.bench_page import page
 from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
@@ -104,7 +106,9 @@ def latency(
 @torch.inference_mode()
 def step(
     checkpoint: str = "default",
-    lengths: tuple[int, ...] = (10, 500, 5_000),
+    paper: bool = False,
+    alone: bool = False,
+    lengths: tuple[int, ...] = (),
     recompute: int = 500,
     repeats: int = 50,
     threads: int = 1,
@@ -112,44 +116,61 @@ def step(
 ) -> dict[str, Any]:
     """One step of the dialogue model, as the tracker takes it, beside full recomputation.
 
-    A step is a batch of four states with every modality there, on random features.
+    A step is a batch of four states with every modality there, on random features, and so is a recomputation.
+    The two are timed in turn, so that the machine's drift meets both.
 
     Args:
         checkpoint: name or folder
-        lengths: lengths of the dialogue at which a step is timed
+        paper: in its place SDT of the paper's size (d = 1024, 8 heads, 79.7 M parameters), causal, with random weights
+            and a window that forgets nothing within `recompute`
+        alone: one dialogue, without the three in which each modality is alone
+        lengths: lengths of the dialogue at which a step is timed (default: 10, 500 and 5000; with `paper`: 10 and 500)
         recompute: length at which `forward` over the whole dialogue is timed against one step
         repeats: steps timed at each length
         threads: CPU threads of torch
         device: auto, cpu or cuda
     """
     torch.set_num_threads(threads)
-    loaded = load(checkpoint, device=torch_device(device))
+    where = torch_device(device)
+    loaded = _paper_size(recompute, where) if paper else load(checkpoint, device=where)
     widths = {m: s.dimension for m, s in loaded.sidecar.features.items()}
     random = np.random.default_rng(0)
 
     def draw() -> dict[str, NDArray[np.float32]]:
         return {m: random.standard_normal(w).astype(np.float32) for m, w in widths.items()}
 
-    tracker, taken = Tracker(loaded), 0
+    def timed_steps(count: int) -> list[float]:
+        return [_timed(partial(take, features)) for features in [draw() for _ in range(count)]]
+
+    take, taken = _alone(loaded) if alone else _tracked(loaded), 0
     steps: dict[int, list[float]] = {}
-    for length in sorted(lengths):
+    beside: list[float] = []
+    whole: list[float] = []
+    for length in sorted({*(lengths or ((10, 500) if paper else (10, 500, 5_000))), recompute}):
         while taken < length:
-            tracker.step(f"s{taken % 2}", draw())
+            take(draw())
             taken += 1
-        drawn = [draw() for _ in range(repeats)]
-        steps[length] = [_timed(partial(tracker.step, "s0", features)) for features in drawn]
+        steps[length] = timed_steps(repeats)
         taken += repeats
-    whole = _whole(loaded.model, widths, recompute)
+        if length == recompute:
+            forward = _whole(loaded.model, widths, recompute, rows=1 if alone else 1 + len(MODALITIES))
+            forward()
+            for _ in range(7):
+                whole.append(_timed(forward))
+                beside += timed_steps(7)
+            taken += len(beside)
     median = {length: statistics.median(times) for length, times in steps.items()}
     return {
         "benchmark": "step",
         "checkpoint": loaded.name,
-        "device": str(next(loaded.model.parameters()).device),
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "device": str(where),
         "threads": threads,
+        "dialogues": 1 if alone else 1 + len(MODALITIES),
         "step_ms": {str(length): _spread(times) for length, times in steps.items()},
         "longest_over_shortest": median[max(median)] / median[min(median)],
-        f"recompute_{recompute}_ms": whole,
-        "recompute_over_step": whole / median.get(recompute, median[max(median)]),
+        f"recompute_{recompute}_ms": statistics.median(whole),
+        "recompute_over_step": statistics.median(whole) / statistics.median(beside),
     }
 
 
@@ -178,15 +199,44 @@ def memory(
     }
 
 
-def _whole(model: Any, widths: dict[str, int], length: int) -> float:
+def _tracked(loaded: Checkpoint) -> Callable[[dict[str, NDArray[np.float32]]], object]:
+    tracker, speakers = Tracker(loaded), itertools.cycle(("s0", "s1"))
+    return lambda features: tracker.step(next(speakers), features)
+
+
+def _alone(loaded: Checkpoint) -> Callable[[dict[str, NDArray[np.float32]]], object]:
+    model: Any = loaded.model
     device = next(model.parameters()).device
-    rows = 1 + len(MODALITIES)
+    states, slots = [model.initial_state(1)], itertools.cycle((0, 1))
+    present = torch.tensor([[m in loaded.sidecar.features for m in MODALITIES]], device=device)
+
+    def take(features: dict[str, NDArray[np.float32]]) -> object:
+        inputs = {m: torch.from_numpy(x)[None].to(device) for m, x in features.items()}
+        output, states[0] = model.step(inputs, present, torch.tensor([next(slots)], device=device), states[0])
+        return output.logits.softmax(dim=-1).cpu()
+
+    return take
+
+
+def _whole(model: Any, widths: dict[str, int], length: int, rows: int) -> Callable[[], object]:
+    device = next(model.parameters()).device
     features = {m: torch.randn(1, length, w, device=device).expand(rows, -1, -1) for m, w in widths.items()}
     here = torch.tensor([m in widths for m in MODALITIES])
-    patterns = torch.cat([here[None], torch.diag(here)])
+    patterns = torch.cat([here[None], torch.diag(here)])[:rows]
     present = patterns[:, None].expand(rows, length, len(MODALITIES)).to(device)
     speakers = (torch.arange(length, device=device) % 2).expand(rows, length)
-    return statistics.median(_timed(lambda: model(features, present, speakers)) for _ in range(7))
+    return lambda: model(features, present, speakers)
+
+
+def _paper_size(window: int, device: str) -> Checkpoint:
+    """SDT of section IV-D of its paper, in the live setting: features of IEMOCAP's sizes, random weights."""
+    widths = {"text": 1024, "voice": 1582, "face": 342}
+    config = SDTConfig(dimensions=widths, classes=6, width=1024, feed_forward=1024, speakers=2, window=window)
+    specs = {m: FeatureSpec(modality=m, name="random", version=1, dimension=w, digest="") for m, w in widths.items()}
+    sidecar = Sidecar(
+        model="sdt", config=sidecar_config(config), labels="iemocap6", features=specs, window=config.window
+    )
+    return Checkpoint("SDT of the paper's size", SDT(config).to(device).eval(), sidecar, digest="")
 
 
 def _padded(models: Models, tracker: Tracker, samples: NDArray[np.float32]) -> None:
