@@ -106,16 +106,18 @@ def perceptrons(model: CMATH, augmented: Tensor) -> tuple[Tensor, Tensor]:
     return mu, (1 + raw.exp()).log()
 
 
-def test_fusion_and_classifiers_are_equations_fifteen_to_nineteen() -> None:
-    """At inference H'_x is the mean of the modalities' means, and each classifier reads its own representation."""
+@pytest.mark.parametrize("there", [pattern for pattern in PATTERNS if any(pattern)])
+def test_fusion_and_classifiers_are_equations_fifteen_to_nineteen(there: list[bool]) -> None:
+    """At inference H'_x is the mean of the means that are there, and each classifier reads its own representation."""
     model, t = network(), talk(1, missing=0.0, batch=1)
+    t.present[:] = torch.tensor(there)
     output = run(model, t)
     mu, _ = perceptrons(model, output.augmented[0, 0])
-    torch.testing.assert_close(output.fused[0, 0], mu.mean(dim=0))
+    torch.testing.assert_close(output.fused[0, 0], mu[torch.tensor(there)].mean(dim=0))
     torch.testing.assert_close(output.logits, model.classifier(output.fused))
     for m in range(3):
         student = output.augmented[0, 0, m] @ model.students.weight[m] + model.students.bias[m, 0]
-        torch.testing.assert_close(output.students[0, 0, m], student)
+        torch.testing.assert_close(output.students[0, 0, m], student * there[m])
 
 
 def test_training_samples_equation_seventeen() -> None:
