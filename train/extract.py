@@ -1,4 +1,4 @@
-"""Corpus -> feature store, with the live feature code (contract 1): resumable, and never stopped by one clip."""
+"""Corpus -> feature store, with the live feature code (contract 1): resumable, parallel, never stopped by one clip."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core_models.errors import MediaError
+from core_models.errors import MediaError, UsageError
 from core_models.features.spec import MODALITIES
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, Line, Turn
 from train.extractors import Extractor, Features, has, open_extractor
+from train.side_by_side import computed
 from train.store import FeatureStore
 
 console = Console(stderr=True)
@@ -28,8 +29,10 @@ class ExtractConfig(CorpusConfig):
     """The feature code, by the names of its weights."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it holds already is not computed again."""
+    workers: int = 1
+    """Processes that compute side by side; each loads the weights."""
     threads: int = 2
-    """CPU threads."""
+    """CPU threads, of all workers together."""
 
 
 @dataclass
@@ -60,8 +63,8 @@ class Extracted:
         return ", ".join(parts)
 
 
-def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
-    """Every line's vector, computed where the store under `root` has none yet.
+def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) -> Extracted:
+    """Every line's vector, computed where the store under `root` has none yet, by `workers` processes.
 
     A clip that cannot be read or decoded is named on standard error, counted in `broken` and left out.
     """
@@ -74,7 +77,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
         try:
             key = extractor.key(turn)
         except MediaError as error:
-            _skip(result, line, error)
+            _skip(result, line, str(error))
             continue
         if key is None:
             result.without.add(line.id)
@@ -84,7 +87,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
             todo.setdefault(key, turn)
     result.kept = sum(key in store for key in keys.values())
     if todo:
-        _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}")
+        _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}", workers)
     for identity, key in keys.items():
         if key not in store:
             continue
@@ -96,20 +99,22 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path) -> Extracted:
     return result
 
 
-def _compute(todo: dict[str, Turn], extractor: Extractor, store: FeatureStore, result: Extracted, title: str) -> None:
+def _compute(
+    todo: dict[str, Turn], extractor: Extractor, store: FeatureStore, result: Extracted, title: str, workers: int
+) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    items = list(todo.items())
+    keys, turns = list(todo), list(todo.values())
+    starts = range(0, len(turns), extractor.batch)
+    batches = [turns[start : start + extractor.batch] for start in starts]
     try:
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task(title, total=len(items))
-            for start in range(0, len(items), extractor.batch):
-                batch = items[start : start + extractor.batch]
-                try:
-                    vectors = extractor.vectors([turn for _, turn in batch])
-                except MediaError as error:  # batches of what can be broken hold one line
-                    _skip(result, batch[0][1].line, error)
+            task = progress.add_task(title, total=len(turns))
+            for number, vectors in computed(extractor, batches, workers):
+                batch = batches[number]
+                if isinstance(vectors, str):  # batches of what can be broken hold one line
+                    _skip(result, batch[0].line, vectors)
                 else:
-                    for (key, _), vector in zip(batch, vectors, strict=True):
+                    for key, vector in zip(keys[starts[number] : starts[number] + len(batch)], vectors, strict=True):
                         store.put(key, vector)
                     result.computed += len(batch)
                 progress.advance(task, len(batch))
@@ -117,9 +122,9 @@ def _compute(todo: dict[str, Turn], extractor: Extractor, store: FeatureStore, r
         store.flush()
 
 
-def _skip(result: Extracted, line: Line, error: MediaError) -> None:
-    result.broken[line.id] = str(error)
-    console.print(f"skipped: {error}", highlight=False)
+def _skip(result: Extracted, line: Line, reason: str) -> None:
+    result.broken[line.id] = reason
+    console.print(f"skipped: {reason}", highlight=False, markup=False)
 
 
 def extract_corpus(config: ExtractConfig) -> None:
@@ -127,6 +132,8 @@ def extract_corpus(config: ExtractConfig) -> None:
 
     Raises UsageError, WeightsError, DiskError.
     """
+    if config.workers < 1 or config.threads < 1:
+        raise UsageError("--workers and --threads must be 1 or more.")
     corpus = read_corpus(config)
     for modality in MODALITIES:
         weights = getattr(config.features, modality)
@@ -134,6 +141,6 @@ def extract_corpus(config: ExtractConfig) -> None:
             console.print(f"{modality}: {corpus.name} has none on disk, so it is missing", highlight=False)
         elif weights is not None:
             adapter = config.features.adapter if modality == "text" else None
-            extractor = open_extractor(modality, weights, adapter, config.threads)
-            extracted = extract(corpus, extractor, config.store)
+            extractor = open_extractor(modality, weights, adapter, max(1, config.threads // config.workers))
+            extracted = extract(corpus, extractor, config.store, config.workers)
             console.print(f"{modality}: {extracted.describe()} [{extractor.spec.describe()}]", markup=False)

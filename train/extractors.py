@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -22,10 +21,15 @@ from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
 from train.corpora.dialogues import Line, Turn
 from train.corpora.fer2013 import still, still_bytes
-from train.store import digest
+from train.media import frames_of, samples_of
+from train.store import digest, digest_of_file
 
 SAMPLE_RATE = 16_000
 SHORTEST_S = 0.1
+FRAMES_PER_S = 5
+
+Reduced = tuple[type["Extractor"], tuple[Any, ...]]
+"""An extractor as it travels to another process: what opens it again there."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Features:
 
 
 class Extractor(Protocol):
-    """One modality of a turn -> its feature vector."""
+    """One modality of a turn -> its feature vector. Pickles as what opens it, so that other processes may have one."""
 
     spec: FeatureSpec
     batch: int
@@ -64,8 +68,12 @@ class TextExtractor:
     batch = 32
 
     def __init__(self, folder: Path, adapter: Path | None, threads: int) -> None:
+        self._made = folder, adapter, threads
         self._feature = TextFeature(folder, adapter=adapter, threads=threads)
         self.spec = self._feature.spec
+
+    def __reduce__(self) -> Reduced:
+        return TextExtractor, self._made
 
     def key(self, turn: Turn) -> str | None:
         if not turn.line.text:
@@ -85,9 +93,13 @@ class VoiceExtractor:
     batch = 1
 
     def __init__(self, folder: Path, threads: int) -> None:
+        self._made = folder, threads
         self._whisper = Whisper(folder, threads=threads)
         self._feature = VoiceFeature(self._whisper)
         self.spec = self._feature.spec
+
+    def __reduce__(self) -> Reduced:
+        return VoiceExtractor, self._made
 
     def key(self, turn: Turn) -> str | None:
         line = turn.line
@@ -95,7 +107,7 @@ class VoiceExtractor:
             return None
         try:
             start, end = line.audio_span or (None, None)
-            return digest("voice", line.audio.read_bytes(), f"{start}-{end}")
+            return digest_of_file("voice", line.audio, f"{start}-{end}")
         except OSError:
             raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
 
@@ -104,24 +116,32 @@ class VoiceExtractor:
 
 
 class FaceExtractor:
-    """The picture of a line: one frame, pooled as a video's frames are."""
+    """The picture of a line: one still, or frames of its film, pooled as the live run pools them."""
 
     batch = 1
 
     def __init__(self, task: Path) -> None:
+        self._made = (task,)
         self._feature = FaceFeature(task)
         self.spec = self._feature.spec
 
+    def __reduce__(self) -> Reduced:
+        return FaceExtractor, self._made
+
     def key(self, turn: Turn) -> str | None:
-        return None if turn.line.image is None else digest("face", still_bytes(turn.line.image))
+        line = turn.line
+        if line.image is not None:
+            return digest("face", still_bytes(line.image))
+        if line.video is None:
+            return None
+        try:
+            start, end = line.video_span or (None, None)
+            return digest_of_file("film", line.video, f"{start}-{end} {line.video_half} {FRAMES_PER_S}/s")
+        except OSError:
+            raise MediaError(f"{line.video} cannot be read: expected a film.") from None
 
     def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        pooled = []
-        for turn in turns:
-            assert turn.line.image is not None
-            vector, _ = self._feature.pool([self._feature.landmark(still(turn.line.image))])
-            pooled.append(vector)
-        return pooled
+        return [self._feature.pool([self._feature.landmark(frame) for frame in seen(turn.line)])[0] for turn in turns]
 
 
 def said_before(turn: Turn) -> list[Said]:
@@ -131,24 +151,33 @@ def said_before(turn: Turn) -> list[Said]:
 
 def has(line: Line, modality: str) -> bool:
     """Whether the corpus has that modality of the line on disk."""
-    return {"text": bool(line.text), "voice": line.audio is not None, "face": line.image is not None}[modality]
+    return {
+        "text": bool(line.text),
+        "voice": line.audio is not None,
+        "face": line.image is not None or line.video is not None,
+    }[modality]
 
 
 def sound(line: Line) -> NDArray[np.float32]:
     """The line's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
-    try:
-        samples, rate = soundfile.read(line.audio, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise MediaError(f"{line.audio} cannot be decoded ({error}): expected a sound file.") from None
-    if line.audio_span is not None:
-        start, end = line.audio_span
-        samples = samples[start * rate // 1000 : end * rate // 1000]
-    mono: NDArray[np.float32] = samples.mean(axis=1)
+    assert line.audio is not None
+    samples, rate = samples_of(line.audio, line.audio_span)
     if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    if len(mono) < SHORTEST_S * SAMPLE_RATE or not np.isfinite(mono).all():
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    if len(samples) < SHORTEST_S * SAMPLE_RATE or not np.isfinite(samples).all():
         raise MediaError(f"{line.audio} holds no usable sound: expected {SHORTEST_S} s or more.")
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def seen(line: Line) -> Iterator[NDArray[np.uint8]]:
+    """The line's pictures, RGB uint8 [height, width, 3]: its still, or FRAMES_PER_S of its film. Raises MediaError."""
+    if line.image is not None:
+        yield still(line.image)
+    elif line.video is not None:
+        for frame in frames_of(line.video, line.video_span, FRAMES_PER_S):
+            middle = frame.shape[1] // 2
+            half = {None: slice(None), "left": slice(None, middle), "right": slice(middle, None)}[line.video_half]
+            yield np.ascontiguousarray(frame[:, half])
 
 
 def open_extractor(modality: str, model: str, adapter: str | None = None, threads: int = 2) -> Extractor:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,27 @@ def digest(*parts: bytes | str) -> str:
         sha.update(len(data).to_bytes(8, "little"))
         sha.update(data)
     return sha.hexdigest()
+
+
+def digest_of_file(kind: str, path: Path, part: str) -> str:
+    """`digest(kind, <bytes of path>, part)`; a long recording is read once for all of its parts. Raises OSError."""
+    status = path.stat()
+    sha = _begun(kind, path, status.st_size, status.st_mtime_ns).copy()
+    sha.update(len(part.encode()).to_bytes(8, "little"))
+    sha.update(part.encode())
+    return sha.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _begun(kind: str, path: Path, size: int, changed: int) -> hashlib._Hash:
+    sha = hashlib.sha256()
+    sha.update(len(kind.encode()).to_bytes(8, "little"))
+    sha.update(kind.encode())
+    sha.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            sha.update(chunk)
+    return sha
 
 
 def spec_digest(spec: FeatureSpec) -> str:
