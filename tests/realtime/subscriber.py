@@ -19,15 +19,25 @@ from realtime.ledger import Ledger
 
 
 class Subscriber:
-    """Collects what comes until the feed closes or `stop_after` messages are there; `code` is the close code."""
+    """Collects what comes until the feed closes or `stop_after` messages are there; `code` is the close code.
 
-    def __init__(self, url: str, query: str = "", *, stop_after: int | None = None) -> None:
+    With `reading` false it reads nothing, not even into the library's buffer, before `start`.
+    """
+
+    def __init__(
+        self, url: str, query: str = "", *, stop_after: int | None = None, reading: bool = True
+    ) -> None:
         self.got: list[events.Message] = []
         self.code: int | None = None
         self._stop_after = stop_after
         self._news = threading.Condition()
-        self.connection = connect(url + query, compression=None, max_size=None)
+        self.connection = connect(url + query, compression=None, max_size=None, max_queue=None if reading else 1)
         self._thread = threading.Thread(target=self._read, daemon=True)
+        if reading:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to read."""
         self._thread.start()
 
     def _read(self) -> None:
