@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chromium import Tab, chromium
 
 from realtime import events
 from realtime.demo.__main__ import assemble
@@ -77,3 +79,24 @@ def judged(
     )
     assert run.code == 0, run.said
     return run, journal
+
+
+@pytest.fixture(scope="module")
+def running_chromium() -> Iterator[Any]:
+    """A browser for all tests of a file."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(running_chromium: Any) -> Iterator[Callable[..., Tab]]:
+    """Opens a window of its own on a page."""
+    tabs: list[Tab] = []
+
+    def open_one(url: str, **context: Any) -> Tab:
+        tabs.append(Tab(running_chromium, url, **context))
+        return tabs[-1]
+
+    yield open_one
+    for tab in tabs:
+        tab.close()

@@ -1,0 +1,208 @@
+"""`python -m realtime.replay SESSION`: play a session's journal into the same feed and page, at any speed.
+
+The events are those of the journal, in its order and at the pace of its media time, under a new epoch, since a
+number is never used twice. A `source.status` of kind `replay` says what they are. A correction that somebody makes
+while it plays is written to the journal too.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from jsonargparse import ArgumentParser, set_parsing_settings
+from rich.console import Console
+
+from core_models.errors import DiskError, Exit, TrackerError, UsageError
+from realtime import events
+from realtime.feed import Feed
+from realtime.journal import Journal, default_folder, journal_path, sessions
+from realtime.ledger import Ledger
+from realtime.pages import address
+from realtime.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Options of a replay."""
+
+    session: str
+    """A session's id, the path of a journal, or `latest`."""
+    speed: float | Literal["max"] = 1.0
+    """How many times faster than it was; `max` waits for nothing."""
+    hold: bool = True
+    """Keep serving when all is played, until Ctrl-C."""
+    journal: Path | None = None
+    """Folder of the journals; the user's state folder if not given."""
+    host: str = "127.0.0.1"
+    """Address of the feed; beyond 127.0.0.1 only with a token."""
+    port: int = 8765
+    """Port of the feed; 0 takes any free one."""
+    token: str | None = None
+    """What clients of the feed must show."""
+    origins: tuple[str, ...] = ()
+    """Web origins besides the feed's own that may subscribe."""
+
+
+def find(session: str, folder: Path | None) -> Path:
+    """The journal of a session given by id, by path or as `latest`; UsageError where there is none."""
+    folder = folder or default_folder()
+    if session.endswith(".jsonl"):
+        path = Path(session)
+    elif session == "latest":
+        known = sessions(folder)
+        if not known:
+            raise UsageError(f"There are no journals in {folder}: record a session first, or name a --journal folder.")
+        path = journal_path(folder, known[-1])
+    else:
+        path = journal_path(folder, session)
+    if not path.is_file():
+        raise UsageError(f"There is no journal {path}: `python -m realtime.journal list` shows those that there are.")
+    return path
+
+
+def read(path: Path) -> Iterator[events.Logged]:
+    """The events of a journal in order; a torn last line, which a crash leaves, is passed over.
+
+    DiskError where it cannot be read or a line is none of this version.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                yield _event(line, f"Line {number} of the journal {path}")
+    except OSError as error:
+        raise DiskError(f"The journal {path} cannot be read ({error.strerror}): check that it is yours.") from None
+
+
+def _event(line: bytes, place: str) -> events.Logged:
+    try:
+        event = events.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DiskError(f"{place} is damaged ({error}): move the file away.") from None
+    if isinstance(event, events.StreamGap | events.Snapshot | events.CommandResult):
+        raise DiskError(f"{place} is a {type(event).__name__}, which no journal holds: move the file away.")
+    return event
+
+
+def moment(event: events.Logged) -> int | None:
+    """When an event was told, in milliseconds of media time; None where it does not say."""
+    match event:
+        case events.SpeechStarted():
+            return event.start_ms
+        case events.EmotionFinal():
+            return event.end_ms + event.latency_ms.total
+        case events.EmotionProvisional() | events.UtteranceDiscarded():
+            return event.end_ms
+        case events.EmotionShift() | events.MomentMarked():
+            return event.at_ms
+    return None
+
+
+def play(
+    recorded: Iterator[events.Logged],
+    append: Callable[[events.Logged], object],
+    *,
+    speed: float | Literal["max"],
+    wait: Callable[[float], bool],
+) -> events.SessionClosed | None:
+    """Append every event at its time but the last; returns that, or None where the session was cut off.
+
+    `wait` sleeps so many seconds and says whether to stop.
+    """
+    now, closed = 0, None
+    for event in recorded:
+        if isinstance(event, events.SessionClosed):
+            closed = event
+            continue
+        at = moment(event)
+        if at is not None and at > now:
+            if speed != "max" and wait((at - now) / 1000 / speed):
+                break
+            now = at
+        append(event)
+    return closed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Replay one session and return the exit code."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="python -m realtime.replay", description=__doc__)
+    parser.add_argument("--config", action="config", help="a YAML file of these options")
+    parser.add_class_arguments(Replay, as_positional=True)
+    try:
+        given = parser.instantiate(parser.parse_args(arguments))
+        return _replay(Replay(**{name: given[name] for name in Replay.__dataclass_fields__}))
+    except TrackerError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
+        return error.exit_code
+
+
+def _replay(options: Replay) -> int:
+    if options.speed != "max" and options.speed <= 0:
+        raise UsageError(f"A speed of {options.speed} goes nowhere: give a number above 0, or max.")
+    console = Console(highlight=False)
+    path = find(options.session, options.journal)
+    recorded = read(path)
+    first = next(recorded, None)
+    if not isinstance(first, events.SessionCreated):
+        raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    with ExitStack() as stack:
+        feed = Feed(
+            first.session,
+            host=options.host,
+            port=options.port,
+            token=options.token,
+            origins=options.origins,
+            memory_bytes=sys.maxsize,
+        )
+        ledger = Ledger(first.session, feed=feed, views=[Terminal(console).show])
+        feed.take_commands(_kept(ledger, first.session, path, stack))
+        feed.start()
+        stack.callback(feed.stop)
+        console.print(f"page: {address(feed.url, options.token)}", style="dim", markup=False, soft_wrap=True)
+        pace = "as fast as can be" if options.speed == "max" else f"at {options.speed:g} times its pace"
+        status = events.SourceStatus(
+            source="journal", kind="replay", status="opened", detail=f"A recorded session, {pace}."
+        )
+        closed = play(itertools.chain([first, status], recorded), ledger.append, speed=options.speed, wait=over.wait)
+        if not over.is_set():
+            ledger.append(msgspec.structs.replace(status, status="ended", detail="All of it has been played."))
+            if options.hold:
+                over.wait()
+        ledger.append(closed or events.SessionClosed(reason="cut_off", totals={}))
+    return Exit.OK
+
+
+def _kept(ledger: Ledger, session: str, path: Path, stack: ExitStack) -> Callable[[events.Logged], tuple[str, int]]:
+    """Takes what commands become into the replay and, for good, into the journal."""
+
+    @functools.cache
+    def journaling() -> Ledger:
+        kept = Ledger(session, journal=Journal.reopen(path))
+        stack.callback(kept.close)
+        return kept
+
+    def append(event: events.Logged) -> tuple[str, int]:
+        journaling().append(event)
+        seq = ledger.append(event)
+        return ledger.epoch, seq
+
+    return append
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
