@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -54,6 +54,27 @@ class DialogueState:
             position=self.position - count,
             layers=tuple(past.truncate(count) for past in self.layers),
             inputs={m: x[:, : max(0, x.shape[1] - count)] for m, x in self.inputs.items()},
+        )
+
+    @property
+    def held(self) -> int:
+        """How many of the latest utterances it still holds."""
+        return self.layers[0].valid.shape[-1]
+
+    def without(self, forgotten: Sequence[bool]) -> DialogueState:
+        """The state with some of the utterances that it holds masked as missing, [held], oldest first.
+
+        Nothing of their own is left; in a model of several layers, others that saw them remain as they are.
+        """
+        gone = torch.tensor(forgotten, dtype=torch.bool, device=self.layers[0].valid.device)
+        blank = gone[:, None]
+        return replace(
+            self,
+            layers=tuple(
+                Past(past.keys.masked_fill(blank, 0), past.values.masked_fill(blank, 0), past.valid & ~gone)
+                for past in self.layers
+            ),
+            inputs={m: x.masked_fill(blank[len(blank) - x.shape[1] :], 0) for m, x in self.inputs.items()},
         )
 
     def to_tensors(self) -> dict[str, Tensor]:

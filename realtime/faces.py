@@ -65,20 +65,29 @@ class FaceTrack:
             self._last_put = frame.at_ms
             self._changed.notify_all()
 
-    def between(self, start_ms: int, end_ms: int) -> list[Landmarks]:
+    def between(self, start_ms: int, end_ms: int, *, wait: bool = True) -> list[Landmarks]:
         """Landmarks of the frames in [start_ms, end_ms], None for a frame without a face.
 
-        Waits for frames that were put and are not yet seen through; those that the source has still to
-        deliver are not waited for (a recording delivers sound and pictures in order of media time).
+        With `wait`, waits for frames that were put and are not yet seen through; those that the source has
+        still to deliver are not waited for (a recording delivers sound and pictures in order of media time).
         """
         with self._changed:
-            while self._done_to < min(end_ms, self._last_put) and self._changed.wait(_PATIENCE_S):
+            while wait and self._done_to < min(end_ms, self._last_put) and self._changed.wait(_PATIENCE_S):
                 pass
             span = slice(bisect_left(self._times, start_ms), bisect_right(self._times, end_ms))
             seen = self._seen[span]
-            if self._lossless:
+            if self._lossless and wait:
                 self._forget(start_ms - self._history_ms)
             return seen
+
+    def clear(self) -> None:
+        """Forget every face seen so far."""
+        with self._changed:
+            self._waiting.clear()
+            self._last_put = self._done_to
+            self._times.clear()
+            self._seen.clear()
+            self._changed.notify_all()
 
     def end(self) -> None:
         """No more frames will come (the file or the camera ended); idempotent."""

@@ -6,13 +6,17 @@ Exit codes are those of core_models/errors.py (README, "Exit codes").
 from __future__ import annotations
 
 import os
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds, is no error to show
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Spinning OpenMP threads turn a 28 ms step into 390 ms beside any competitor; read before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import io
-import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,10 +34,13 @@ from core_models.labels import LABEL_SETS
 from realtime import events
 from realtime.feed import Feed
 from realtime.journal import Journal, default_folder, journal_path, sweep
+from realtime.judge import Summary
 from realtime.ledger import Ledger
 from realtime.models import Models, load_models
+from realtime.pages import address
 from realtime.perceive import Perceiver
-from realtime.session import Session, Summary
+from realtime.provisional import Provisional
+from realtime.session import Session
 from realtime.sources.camera import CameraSource
 from realtime.sources.devices import device_table
 from realtime.sources.file import FileSource
@@ -80,12 +87,16 @@ class Listen:
     """CPU threads of Whisper; the dialogue model always takes one."""
     endpointing: Endpointing = field(default_factory=Endpointing)
     """When an utterance begins and ends."""
+    provisional: Provisional = field(default_factory=Provisional)
+    """When an utterance is judged before it has ended; never with a recording at pace `fast`."""
     host: str = "127.0.0.1"
     """Address of the feed; beyond 127.0.0.1 only with a token."""
     port: int = 8765
     """Port of the feed; 0 takes any free one, -1 serves no feed."""
     token: str | None = None
     """What clients of the feed must show; may also come from EMOTION_TRACKER_TOKEN."""
+    hold: bool = False
+    """Keep feed and page up after a recording has ended, until Ctrl-C; what is wrong can then be corrected."""
     origins: tuple[str, ...] = ()
     """Web origins besides the feed's own that may subscribe, such as http://localhost:5173."""
     events: str | None = None
@@ -102,6 +113,7 @@ class Listen:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one session and return its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog="python -m realtime.listen", description=__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of these options")
@@ -153,6 +165,7 @@ def _listen(options: Listen, console: Console) -> int:
         perceiver = Perceiver(
             models.transcriber(options.language), models.voice, models.text, models.face
         )
+    live = options.file is None or options.pace == "realtime"
     with ExitStack() as stack:
         ledger = _ledger(options, console, stack)
         session = Session(
@@ -164,6 +177,8 @@ def _listen(options: Listen, console: Console) -> int:
             speakers=speakers,
             camera_speaker=camera_speaker,
             lossless=options.file is not None,
+            provisional=options.provisional if live else Provisional(every_ms=0),
+            speculate=live,
         )
         _end_on_signals(session)
         ledger.append(_created(models, sources))
@@ -174,8 +189,10 @@ def _listen(options: Listen, console: Console) -> int:
             ledger.append(events.Error(code="source", message=str(error), fatal=True))
             ledger.append(_closed("failed", session.summary))
             raise
-        ledger.append(_closed(session.reason, summary))
         show_summary(console, summary, tracker.labels)
+        if options.hold and session.reason == "ended":
+            _hold(console)
+        ledger.append(_closed(session.reason, summary))
     return session.failure.exit_code if session.failure else Exit.OK
 
 
@@ -213,17 +230,19 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
         console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
     feed = None
     if options.port >= 0:
+        token = options.token or os.environ.get("EMOTION_TRACKER_TOKEN")
         feed = Feed(
             session,
             history=journal,
             host=options.host,
             port=options.port,
-            token=options.token or os.environ.get("EMOTION_TRACKER_TOKEN"),
+            token=token,
             origins=options.origins,
         )
         feed.start()
         stack.callback(feed.stop)
         console.print(f"feed: {feed.url}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"page: {address(feed.url, token)}", style="bold", markup=False, soft_wrap=True)
     ledger = Ledger(
         session,
         journal=journal,
@@ -275,7 +294,13 @@ def _created(models: Models, sources: list[Source]) -> events.SessionCreated:
 
 
 def _closed(reason: str, summary: Summary) -> events.SessionClosed:
-    totals = {"utterances": summary.utterances, "discarded": summary.discarded} | dict(summary.lost)
+    totals = {
+        "utterances": summary.utterances,
+        "discarded": summary.discarded,
+        "provisional": summary.provisional,
+        "ready": summary.ready,
+    }
+    totals |= dict(summary.lost)
     return events.SessionClosed(reason=reason, totals=totals)
 
 
@@ -289,6 +314,16 @@ def _end_on_signals(session: Session) -> None:
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
+
+
+def _hold(console: Console) -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    console.print("The recording has ended; its page stays up until Ctrl-C.", style="bold")
+    while not over.wait(0.5):  # a bounded wait lets the handlers run on every system
+        pass
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""From an utterance to the features of its words, its voice and its face."""
+"""From an utterance to the features of its words, its voice and its face.
+
+In two stages: `hear`, which takes long, leaves no trace and may be done ahead of time; and `perceive`, in the
+dialogue's order, since the text feature may look at what was said before.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +16,7 @@ from core_models.features.face import FaceFeature
 from core_models.features.text import TextFeature
 from core_models.features.voice import VoiceFeature
 from realtime.faces import FaceTrack
-from realtime.transcribe import Transcriber
+from realtime.transcribe import Transcriber, Transcript
 from realtime.utterances import Utterance
 
 
@@ -50,15 +54,34 @@ class Perceiver:
     face_share: float = field(default=0.2)
 
     def __call__(self, utterance: Utterance, faces: FaceTrack | None) -> Perception:
-        """Perceive `utterance`: one encoder pass gives words and voice; the face is pooled over its span."""
+        """Both stages at once."""
         started = time.perf_counter()
-        transcript = self.transcriber(utterance.samples)
-        heard = time.perf_counter()
-        asr_ms = (heard - started) * 1000
+        transcript = self.hear(utterance.samples)
+        asr_ms = (time.perf_counter() - started) * 1000
+        return replace(self.perceive(utterance, transcript, faces), asr_ms=asr_ms)
+
+    def hear(self, samples: NDArray[np.float32]) -> Transcript:
+        """One encoder pass and the words of an utterance, or of what may become one."""
+        return self.transcriber(samples)
+
+    def perceive(self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None) -> Perception:
+        """The features of the dialogue's next utterance."""
+        self.transcriber.settle(transcript)
+        return self._features(utterance, transcript, faces, wait=True)
+
+    def glimpse(
+        self, utterance: Utterance, agreed: tuple[int, ...], faces: FaceTrack | None, *, words: bool
+    ) -> tuple[Perception, tuple[int, ...]]:
+        """What there is of an utterance that goes on, and the tokens heard; it leaves no trace."""
+        transcript = self.transcriber.partial(utterance.samples, agreed, words=words)
+        return self._features(utterance, transcript, faces, wait=False), transcript.tokens
+
+    def _features(
+        self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None, *, wait: bool
+    ) -> Perception:
+        started = time.perf_counter()
         if transcript.discarded is not None:
-            return Perception(
-                None, transcript.language, {}, {}, discarded=transcript.discarded, asr_ms=asr_ms
-            )
+            return Perception(None, transcript.language, {}, {}, discarded=transcript.discarded)
         features: dict[str, NDArray[np.float32]] = {}
         status = {"text": "unused", "voice": "unused", "face": "unused"}
         if self.text is not None:
@@ -69,7 +92,7 @@ class Perceiver:
             status["voice"] = "ok"
             features["voice"] = self.voice(transcript.encoded)
         if self.face is not None:
-            status["face"], vector = self._see(utterance, faces)
+            status["face"], vector = self._see(utterance, faces, wait=wait)
             if vector is not None:
                 features["face"] = vector
         return Perception(
@@ -77,17 +100,16 @@ class Perceiver:
             transcript.language,
             features,
             status,
-            asr_ms=asr_ms,
-            features_ms=(time.perf_counter() - heard) * 1000,
+            features_ms=(time.perf_counter() - started) * 1000,
             padded_fallback=transcript.fallback_used,
         )
 
     def _see(
-        self, utterance: Utterance, faces: FaceTrack | None
+        self, utterance: Utterance, faces: FaceTrack | None, *, wait: bool
     ) -> tuple[str, NDArray[np.float32] | None]:
         if faces is None or self.face is None:
             return "absent", None
-        vector, share = self.face.pool(faces.between(utterance.start_ms, utterance.end_ms))
+        vector, share = self.face.pool(faces.between(utterance.start_ms, utterance.end_ms, wait=wait))
         # A face in a few stray frames says more about the landmarker than about the speaker.
         if vector is None or share < self.face_share:
             return "absent", None

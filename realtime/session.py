@@ -4,56 +4,39 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 
 from core_models.errors import TrackerError
 from realtime import events
 from realtime.faces import FaceTrack
-from realtime.perceive import Perceiver, Perception
+from realtime.judge import Judge, Summary
+from realtime.overload import Overload
+from realtime.perceive import Perceiver
+from realtime.provisional import Provisional
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, Source, SourceStatus, VideoFrame
-from realtime.tracker import Judgement, Tracker
-from realtime.utterances import Endpointing, Rejected, Segmenter, SpeechStarted, Utterance
+from realtime.telling import Stretch
+from realtime.tracker import Tracker
+from realtime.turn_end import turn_ended
+from realtime.utterances import Endpointing, Paused, Rejected, Resumed, Segment, Segmenter, SpeechStarted, Utterance
 
 log = structlog.get_logger()
 
 _QUEUED_AUDIO_CHUNKS = 3_000
-_QUEUED_UTTERANCES = 64
-
-
-@dataclass(frozen=True)
-class _Decided:
-    """An utterance on its way to perception, and the moment its endpoint was decided."""
-
-    utterance_id: str
-    utterance: Utterance
-    at: float
-
-
-@dataclass
-class Summary:
-    """What a session amounted to; `latencies_ms` counts from the endpoint decision to `emotion.final`."""
-
-    utterances: int = 0
-    discarded: int = 0
-    emotions: dict[str, Counter[str]] = field(default_factory=dict)
-    latencies_ms: list[float] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
-    media_ms: int = 0
+_PIECE = SAMPLE_RATE // 50
+"""Samples between which what is known of the words can change what the segmenter expects."""
+_OPTED_OUT = "This speaker does not want to be judged."
 
 
 class Session:
     """Runs sources to their end, or until `stop`, and appends every event by `append`.
 
-    One thread segments all sources and so fixes the commit order; one thread perceives and steps, so that
-    utterances reach the dialogue model in that order however long each took (contract 6). Both queues are
-    bounded and wait rather than shed: final utterances are never lost (contract 7). `speakers` names who is
-    heard in a source (by source name), `camera_speaker` whose face the camera sees.
+    One thread segments all sources, another perceives and judges (realtime/judge.py); utterances enter the
+    dialogue in commit order however long each took (contract 6). Queues are bounded and wait rather than shed:
+    final utterances are never lost (contract 7). `speakers` names who is heard in a source (by source name);
+    what other sources deliver is not listened to. `camera_speaker` is whose face the camera sees. `lossless`
+    sources are recordings, which wait; `speculate`: transcribe in the pause, before it has lasted.
     """
 
     def __init__(
@@ -67,21 +50,30 @@ class Session:
         speakers: Mapping[str, str],
         camera_speaker: str | None,
         lossless: bool,
+        provisional: Provisional | None = None,
+        speculate: bool = True,
     ) -> None:
-        self.summary = Summary()
         self.failure: TrackerError | None = None
         self._sources = sources
         self._perceiver = perceiver
-        self._tracker = tracker
         self._append = append
         self._endpointing = endpointing
         self._speakers = dict(speakers)
         self._camera_speaker = camera_speaker
         self._lossless = lossless
+        self._provisional = provisional or Provisional(every_ms=0)
+        self._speculate = speculate or endpointing.adaptive
+        sees = perceiver.face is not None and camera_speaker is not None
+        self.overload = Overload(["provisional", "video_frames"] if sees else ["provisional"])
+        self._judge = Judge(
+            perceiver, tracker, self._tell, self.overload, live=not lossless, provisional=self._provisional
+        )
         self._audio: queue.Queue[AudioChunk | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)
-        self._decided: queue.Queue[_Decided | None] = queue.Queue(_QUEUED_UTTERANCES)
         self._segmenters: dict[str, Segmenter] = {}
-        self._open: dict[str, str] = {}
+        self._open: dict[str, str] = {}  # utterance by source
+        self._looks: dict[str, int] = {}  # at the open utterance, by source
+        self._announced: dict[str, events.SpeechStarted] = {}  # and neither judged nor discarded
+        self._opted_out: frozenset[str] = frozenset()
         self._count = 0
         self._faces: FaceTrack | None = None
         self._running: set[str] = set()
@@ -92,17 +84,21 @@ class Session:
 
     def audio(self, chunk: AudioChunk) -> None:
         """Queue sound for segmentation; waits while the queue is full."""
-        self._audio.put(chunk)
+        if chunk.source in self._speakers:
+            self._audio.put(chunk)
 
     def video(self, frame: VideoFrame) -> None:
-        """Hand a picture to the face track."""
-        if self._perceiver.face is None:
+        """Hand a picture to the face track, unless the machine is behind or nobody may be seen."""
+        if self._perceiver.face is None or self._camera_speaker in self._opted_out:
+            return
+        if self.overload.shedding:
+            self.overload.shed("video_frames")
             return
         if self._faces is None:
             self._faces = FaceTrack(
                 self._perceiver.face,
                 lossless=self._lossless,
-                failed=lambda sentence: self._error("face", sentence),
+                failed=lambda sentence: self._tell(events.Error(code="face", message=sentence, fatal=False)),
             )
         self._faces.put(frame)
 
@@ -127,9 +123,9 @@ class Session:
 
         A TrackerError of a source that cannot be opened passes through, after what was opened is closed.
         """
-        perceiving = self._thread("perceive", self._perceive, self._decided)
-        segmenting = self._thread("segment", self._segment, self._audio)
-        perceiving.start()
+        judging = self._thread("judge", self._judge.run)
+        segmenting = self._thread("segment", self._segment)
+        judging.start()
         segmenting.start()
         try:
             self._running = {source.name for source in self._sources}
@@ -142,11 +138,13 @@ class Session:
                 source.stop()
             self._audio.put(None)
             segmenting.join()
-            self._decided.put(None)
-            perceiving.join()
+            self._judge.end()
+            judging.join()
             if self._faces is not None:
                 self._faces.close()
-                self._shed("video_frames", self._faces.shed)
+                self._lose("video_frames", self._faces.shed)
+            self._bury()
+        self.summary.lost.update(self.overload.total)
         return self.summary
 
     def stop(self, reason: str) -> None:
@@ -154,125 +152,118 @@ class Session:
         self._reason = reason
         self._over.set()
 
+    def opt_out(self, speaker: str, out: bool = True) -> None:
+        """Hear and see a speaker no longer and forget what came from there; with `out` false, again. Any thread."""
+        self._opted_out = self._opted_out | {speaker} if out else self._opted_out - {speaker}
+        self._judge.opt_out(speaker, out)
+        if out and speaker == self._camera_speaker and self._faces is not None:
+            self._faces.clear()
+
+    @property
+    def summary(self) -> Summary:
+        """What has come about until now."""
+        return self._judge.summary
+
     @property
     def reason(self) -> str:
         """Why the session ended: `ended` (the sources did), `interrupted`, `terminated` or `failed`."""
         return "failed" if self.failure else self._reason
 
+    @property
+    def queues(self) -> dict[str, tuple[Callable[[], float], int]]:
+        """How full each queue is, and how much it holds."""
+        return {
+            "audio_chunks": (self._audio.qsize, _QUEUED_AUDIO_CHUNKS),
+            "utterances": (lambda: self._judge.outstanding, self._judge.capacity),
+        }
+
     # -- the segmenting thread
 
     def _segment(self) -> None:
         while (chunk := self._audio.get()) is not None:
-            segmenter = self._segmenters.get(chunk.source)
-            if segmenter is None:
-                segmenter = self._segmenters[chunk.source] = Segmenter(chunk.source, self._endpointing)
-            for found in segmenter.feed(chunk):
-                self._commit(found)
-            self.summary.media_ms = (chunk.start + len(chunk.samples)) * 1000 // SAMPLE_RATE
+            source = chunk.source
+            if self._speakers[source] in self._opted_out:
+                self._hush(source)
+            else:
+                segmenter = self._segmenters.get(source)
+                if segmenter is None:
+                    segmenter = self._segmenters[source] = Segmenter(source, self._endpointing)
+                for piece in _pieces(chunk):
+                    self._feed(segmenter, piece)
+            self._judge.heard(source, (chunk.start + len(chunk.samples)) * 1000 // SAMPLE_RATE)
         for segmenter in self._segmenters.values():
             for found in segmenter.flush():
-                self._commit(found)
+                self._follow(segmenter, found)
 
-    def _commit(self, found: SpeechStarted | Utterance | Rejected) -> None:
-        if isinstance(found, SpeechStarted):
-            self._count += 1
-            utterance_id = self._open[found.source] = f"u{self._count}"
-            self._append(
-                events.SpeechStarted(
-                    utterance_id=utterance_id,
-                    source=found.source,
-                    speaker=self._speakers[found.source],
-                    start_ms=found.start_ms,
-                )
-            )
-            return
-        utterance_id = self._open.pop(found.source)
-        if isinstance(found, Rejected):
-            self._discard(utterance_id, found, found.reason, "It was too short to be judged.")
-        else:
-            self._decided.put(_Decided(utterance_id, found, time.perf_counter()))
+    def _feed(self, segmenter: Segmenter, piece: AudioChunk) -> None:
+        source = segmenter.source
+        if self._endpointing.adaptive and source in self._open:
+            words = self._judge.words(source, wait=self._lossless)  # a recording gives the same events each time
+            if words is not None:
+                segmenter.expect(turn_ended(words.text, words.language))
+        for found in segmenter.feed(piece):
+            self._follow(segmenter, found)
+        if source in self._open and self._provisional.every_ms:
+            now_ms = (piece.start + len(piece.samples)) * 1000 // SAMPLE_RATE
+            start_ms = self._announced[self._open[source]].start_ms
+            if now_ms >= self._provisional.due(start_ms, self._looks[source]):
+                self._looks[source] += 1
+                self._judge.look(self._stretch(source, segmenter.so_far()))
 
-    # -- the perceiving thread
-
-    def _perceive(self) -> None:
-        while (decided := self._decided.get()) is not None:
-            utterance, begun = decided.utterance, time.perf_counter()
-            speaker = self._speakers[utterance.source]
-            faces = self._faces if speaker == self._camera_speaker else None
-            try:
-                perception = self._perceiver(utterance, faces)
-            except TrackerError as error:
-                self._error("perception", str(error))
-                self._discard(decided.utterance_id, utterance, "failed", str(error))
-                continue
-            if perception.discarded is not None:
-                self._discard(decided.utterance_id, utterance, *perception.discarded)
-            elif not perception.features:
-                self._discard(
-                    decided.utterance_id, utterance, "nothing_usable", "No modality of it could be used."
-                )
-            else:
-                stepping = time.perf_counter()
-                judgement = self._tracker.step(speaker, perception.features)
-                fusion_ms = (time.perf_counter() - stepping) * 1000
-                self._finalise(decided, speaker, perception, judgement, (begun - decided.at) * 1000, fusion_ms)
-
-    def _finalise(
-        self,
-        decided: _Decided,
-        speaker: str,
-        perception: Perception,
-        judgement: Judgement,
-        queue_ms: float,
-        fusion_ms: float,
-    ) -> None:
-        utterance = decided.utterance
-        endpoint_ms = utterance.decided_ms - utterance.end_ms
-        parts = [round(p) for p in (queue_ms, perception.asr_ms, perception.features_ms, fusion_ms)]
-        shifted = judgement.before is not None and judgement.before != judgement.emotion
-        self._append(
-            events.EmotionFinal(
-                utterance_id=decided.utterance_id,
-                revision=1,
-                speaker=speaker,
-                start_ms=utterance.start_ms,
-                end_ms=utterance.end_ms,
-                text=perception.text,
-                language=perception.language,
-                emotion=judgement.emotion,
-                confidence=judgement.probabilities[judgement.emotion],
-                probabilities=judgement.probabilities,
-                modalities={
-                    modality: events.Modality(
-                        status=status,
-                        gate=judgement.gates.get(modality),
-                        probabilities=judgement.opinions.get(modality),
+    def _follow(self, segmenter: Segmenter, found: Segment) -> None:
+        source = found.source
+        match found:
+            case SpeechStarted():
+                self._count += 1
+                self._open[source], self._looks[source] = f"u{self._count}", 0
+                self._tell(
+                    events.SpeechStarted(
+                        utterance_id=self._open[source],
+                        source=source,
+                        speaker=self._speakers[source],
+                        start_ms=found.start_ms,
                     )
-                    for modality, status in perception.status.items()
-                },
-                shift=events.Shift(from_=judgement.before, to=judgement.emotion)
-                if judgement.before is not None and shifted
-                else None,
-                latency_ms=events.Latency(
-                    endpoint=endpoint_ms,
-                    queue=parts[0],
-                    asr=parts[1],
-                    features=parts[2],
-                    fusion=parts[3],
-                    total=endpoint_ms + sum(parts),
-                ),
-            )
-        )
-        self.summary.utterances += 1
-        self.summary.latencies_ms.append((time.perf_counter() - decided.at) * 1000)
-        self.summary.emotions.setdefault(speaker, Counter())[judgement.emotion] += 1
+                )
+            case Paused():
+                if self._speculate:
+                    self._judge.pause(self._stretch(source, segmenter.so_far()))
+            case Resumed():
+                self._judge.resume(source)
+            case Utterance():
+                self._judge.decide(self._stretch(source, found))
+                del self._open[source]
+            case Rejected():
+                self._judge.drop(self._open.pop(source), found, "It was too short to be judged.")
+
+    def _stretch(self, source: str, utterance: Utterance | None) -> Stretch:
+        assert utterance is not None
+        speaker = self._speakers[source]
+        faces = self._faces if speaker == self._camera_speaker else None
+        return Stretch(self._open[source], utterance, speaker, faces)
+
+    def _hush(self, source: str) -> None:
+        """Nobody listens to this source any more: what it was saying is dropped unheard."""
+        segmenter = self._segmenters.pop(source, None)
+        if segmenter is not None and source in self._open:
+            said = segmenter.so_far()
+            assert said is not None
+            found = Rejected(source, said.start_ms, said.end_ms, said.decided_ms, "opted_out")
+            self._judge.drop(self._open.pop(source), found, _OPTED_OUT)
 
     # -- from any thread
 
-    def _thread(self, name: str, loop: Callable[[], None], inbox: queue.Queue[Any]) -> threading.Thread:
-        return threading.Thread(target=self._guard, args=(loop, inbox), name=name, daemon=True)
+    def _tell(self, event: events.Logged) -> None:
+        match event:
+            case events.SpeechStarted():
+                self._announced[event.utterance_id] = event
+            case events.EmotionFinal() | events.UtteranceDiscarded():
+                self._announced.pop(event.utterance_id, None)
+        self._append(event)
 
-    def _guard(self, loop: Callable[[], None], inbox: queue.Queue[Any]) -> None:
+    def _thread(self, name: str, loop: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=self._guard, args=(loop,), name=name, daemon=True)
+
+    def _guard(self, loop: Callable[[], None]) -> None:
         """Run a thread's loop; whatever escapes it ends the session in order, and is told."""
         try:
             loop()
@@ -283,26 +274,34 @@ class Session:
             try:
                 self._append(events.Error(code="pipeline", message=str(self.failure), fatal=True))
             finally:
-                for _ in iter(inbox.get, None):  # so that nobody waits for a place in it
-                    pass
+                self._judge.end()
+                if loop == self._segment:
+                    for _ in iter(self._audio.get, None):  # so that no source waits for a place in it
+                        pass
 
-    def _discard(self, utterance_id: str, found: Utterance | Rejected, reason: str, detail: str) -> None:
-        self._append(
-            events.UtteranceDiscarded(
-                utterance_id=utterance_id,
-                source=found.source,
-                start_ms=found.start_ms,
-                end_ms=found.end_ms,
-                reason=reason,
-                detail=detail,
+    def _bury(self) -> None:
+        """What was announced and will not be judged, because the pipeline failed."""
+        for started in list(self._announced.values()):
+            discarded = events.UtteranceDiscarded(
+                utterance_id=started.utterance_id,
+                source=started.source,
+                start_ms=started.start_ms,
+                end_ms=max(started.start_ms, self.summary.media_ms),
+                reason="failed",
+                detail="The session failed before it could be judged.",
             )
-        )
-        self.summary.discarded += 1
+            try:
+                self._tell(discarded)
+            except Exception:  # where nobody can be told, the session must still end
+                log.exception("an utterance could not be given up")
+            self.summary.discarded += 1
 
-    def _error(self, code: str, sentence: str) -> None:
-        self._append(events.Error(code=code, message=sentence, fatal=False))
-
-    def _shed(self, what: str, count: int) -> None:
+    def _lose(self, what: str, count: int) -> None:
         if count:
             self.summary.lost[what] += count
             self._append(events.StreamDegraded(what=what, count=count))
+
+
+def _pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
+    for at in range(0, len(chunk.samples), _PIECE):
+        yield AudioChunk(chunk.source, chunk.start + at, chunk.samples[at : at + _PIECE])

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from realtime import events
-from realtime.session import Summary
+from realtime.judge import Summary
 
 _COLOURS = {
     "neutral": "white",

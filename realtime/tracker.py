@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.checkpoint import Checkpoint
+from core_models.dialogue import DialogueState
 from core_models.features.spec import MODALITIES
 from core_models.labels import LABEL_SETS
 
@@ -46,10 +47,31 @@ class Tracker:
         self._state = self._model.initial_state(1 + len(MODALITIES))
         self._slots: dict[str, int] = {}
         self._emotions: dict[str, str] = {}
+        self._told: list[int] = []  # whose the utterances are that the state still holds, oldest first
 
-    @torch.inference_mode()
     def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
         """Judge the next utterance; ValueError when no modality that the model knows is there."""
+        slot = self._slots.setdefault(speaker, len(self._slots))
+        judgement, self._state = self._judge(speaker, slot, features)
+        self._emotions[speaker] = judgement.emotion
+        self._told.append(slot)
+        del self._told[: -self._state.held]
+        return judgement
+
+    def peek(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
+        """What `step` would say now; the dialogue is left as it is (contract 6)."""
+        return self._judge(speaker, self._slots.get(speaker, len(self._slots)), features)[0]
+
+    def forget(self, speaker: str) -> None:
+        """Mask everything that this speaker has said or shown so far; the utterances of others keep their places."""
+        slot = self._slots.get(speaker)
+        self._emotions.pop(speaker, None)
+        self._state = self._state.without([told == slot for told in self._told])
+
+    @torch.inference_mode()
+    def _judge(
+        self, speaker: str, slot: int, features: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[Judgement, DialogueState]:
         here = [m for m in MODALITIES if m in features and m in self._dimensions]
         if not here:
             raise ValueError("an utterance without any modality takes no step")
@@ -62,21 +84,20 @@ class Tracker:
         }
         there = torch.tensor([m in here for m in MODALITIES])
         present = torch.cat([there[None], torch.diag(there)]).to(self._device)
-        slot = self._slots.setdefault(speaker, len(self._slots))
-        output, self._state = self._model.step(
+        output, state = self._model.step(
             inputs, present, torch.full((rows,), slot, device=self._device), self._state
         )
         logits = output.logits.float().cpu()
         fused = self._distribution(logits[0], here)
         emotion = max(fused, key=fused.__getitem__)
-        before, self._emotions[speaker] = self._emotions.get(speaker), emotion
-        return Judgement(
+        judgement = Judgement(
             emotion=emotion,
             probabilities=fused,
             opinions={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
             gates={m: float(output.gates[0, MODALITIES.index(m)]) for m in here},
-            before=before,
+            before=self._emotions.get(speaker),
         )
+        return judgement, state
 
     def _distribution(self, logits: torch.Tensor, pattern: list[str]) -> dict[str, float]:
         temperature = self._temperature.get("+".join(pattern), 1.0)

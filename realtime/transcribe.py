@@ -41,9 +41,11 @@ _VOTE_SECONDS = 1.5
 class Transcript:
     """What was said, and the encoder states for whoever wants to hear how.
 
-    `status` is that of the text modality: `ok`, `unsupported_language` where the words are in a language that
-    the text encoder does not know, or `unintelligible` where the recogniser only repeated itself (then there
-    is no text, but a voice). `discarded` is (code, sentence) where the sound was no speech.
+    `tokens` are those of the text. `status` is that of the text modality: `ok`, `unsupported_language` where
+    the words are in a language that the text encoder does not know, `unintelligible` where the recogniser only
+    repeated itself (then there is no text, but a voice), or `pending` where no words were asked for.
+    `discarded` is (code, sentence) where the sound was no speech. `vote` is the language that it is sure of,
+    for `Transcriber.settle`.
     """
 
     text: str
@@ -51,7 +53,9 @@ class Transcript:
     status: str
     encoded: Encoded
     fallback_used: bool
+    tokens: tuple[int, ...] = ()
     discarded: tuple[str, str] | None = None
+    vote: str | None = None
 
 
 class Transcriber:
@@ -74,28 +78,51 @@ class Transcriber:
         self._vote: str | None = None
 
     def __call__(self, samples: NDArray[np.float32]) -> Transcript:
-        """Transcribe an utterance, float32 [n] at 16 kHz, of 30 s at most."""
+        """Transcribe an utterance, float32 [n] at 16 kHz, of 30 s at most.
+
+        It leaves no trace, so it may be done with what proves to be no utterance; `settle` those that are.
+        """
         encoded = self._whisper.encode(samples)
-        language = self._given or self._language(encoded)
+        language, vote = self._language(encoded)
         heard, padded = self._whisper.decode(encoded, language), False
         if _worth_padding(heard):
             heard, padded = self._whisper.decode_padded(samples, language), True
+        return self._transcript(heard, encoded, padded, vote)
+
+    def partial(self, samples: NDArray[np.float32], agreed: tuple[int, ...], *, words: bool) -> Transcript:
+        """What can be said of an utterance that goes on; `agreed` tokens of its beginning are not decoded again.
+
+        Without `words` there are only the encoder states, and the status is `pending`.
+        """
+        encoded = self._whisper.encode(samples)
+        language, _ = self._language(encoded)
+        if not words:
+            return Transcript("", language, "pending", encoded, False)
+        return self._transcript(self._whisper.decode(encoded, language, agreed), encoded, False, None)
+
+    def settle(self, transcript: Transcript) -> None:
+        """An utterance of the dialogue, in its order: two clear votes in a row change the session's language."""
+        if transcript.vote is not None:
+            if self._heard is None or self._vote == transcript.vote:
+                self._heard = transcript.vote
+            self._vote = transcript.vote
+
+    def _transcript(self, heard: Hypothesis, encoded: Encoded, padded: bool, vote: str | None) -> Transcript:
         discarded = _no_speech(heard)
         if discarded is None and _loops(heard):
-            return Transcript("", language, "unintelligible", encoded, padded)
-        status = "ok" if language in self._text_languages else "unsupported_language"
-        return Transcript(heard.text, language, status, encoded, padded, discarded)
+            return Transcript("", heard.language, "unintelligible", encoded, padded, vote=vote)
+        status = "ok" if heard.language in self._text_languages else "unsupported_language"
+        return Transcript(heard.text, heard.language, status, encoded, padded, heard.tokens, discarded, vote)
 
-    def _language(self, encoded: Encoded) -> str:
-        """The session's language after this utterance: two clear votes in a row change it."""
-        if not self._whisper.multilingual:
-            return "en"
+    def _language(self, encoded: Encoded) -> tuple[str, str | None]:
+        """The language to decode in, and this utterance's vote for the session's."""
+        if self._given is not None or not self._whisper.multilingual:
+            return self._given or "en", None
         detected, probability = self._whisper.detect_language(encoded)
-        if probability >= _SURE_LANGUAGE and encoded.seconds >= _VOTE_SECONDS:
-            if self._heard is None or self._vote == detected:
-                self._heard = detected
-            self._vote = detected
-        return self._heard or "en"
+        vote = detected if probability >= _SURE_LANGUAGE and encoded.seconds >= _VOTE_SECONDS else None
+        if vote is not None and (self._heard is None or vote == self._vote):
+            return vote, vote
+        return self._heard or "en", vote
 
 
 def _worth_padding(heard: Hypothesis) -> bool:

@@ -46,6 +46,12 @@ class Endpointing:
     """Sound kept from after the last voiced frame; at most the hangover."""
     hangover_ms: int = 400
     """Silence after which an utterance has ended."""
+    adaptive: bool = False
+    """Wait for less after words that end a sentence, and for more after words that do not."""
+    finished_hangover_ms: int = 300
+    """Silence after a finished sentence, if adaptive."""
+    unfinished_hangover_ms: int = 800
+    """Silence after a trailing "and ...", if adaptive."""
     shortest_ms: int = 200
     """Speech shorter than this is rejected."""
     longest_ms: int = 15_000
@@ -63,6 +69,15 @@ class Endpointing:
                 (min(self.onset_ms, self.hangover_ms) <= 0, "onset_ms and hangover_ms must be positive"),
                 (min(self.preroll_ms, self.shortest_ms) < 0, "preroll_ms and shortest_ms cannot be negative"),
                 (not 0 <= self.postroll_ms <= self.hangover_ms, "postroll_ms must lie between 0 and hangover_ms"),
+                (
+                    self.adaptive
+                    and not self.postroll_ms
+                    <= self.finished_hangover_ms
+                    <= self.hangover_ms
+                    <= self.unfinished_hangover_ms
+                    <= 3_000,
+                    "postroll_ms, finished_hangover_ms, hangover_ms, unfinished_hangover_ms and 3000 must not fall",
+                ),
                 (not 0 < self.longest_ms <= 30_000, "longest_ms must be positive and at most 30000"),
                 (
                     self.cut_search_ms < self.shortest_ms + 2 * _QUIETEST_MS,
@@ -89,6 +104,20 @@ class SpeechStarted:
     source: str
     start_ms: int
     decided_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The open utterance has been silent for as long as its post-roll: `so_far` is all of it if this was its end."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The pause was none: speech goes on in the same utterance."""
+
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +148,7 @@ class Rejected:
     reason: str
 
 
-Segment = SpeechStarted | Utterance | Rejected
+Segment = SpeechStarted | Paused | Resumed | Utterance | Rejected
 
 
 class _Frame(NamedTuple):
@@ -144,15 +173,19 @@ class Segmenter:
         self._window = self._count(config.onset_ms)
         self._onset = math.ceil(config.onset_share * self._window)
         self._preroll = self._count(config.preroll_ms)
+        self._postroll = self._count(config.postroll_ms)
         self._hangover = self._count(config.hangover_ms)
+        longest = self._count(config.unfinished_hangover_ms) if config.adaptive else self._hangover
         # After this much silence nothing before it can matter any more.
-        self._settled = (self._hangover + self._window + self._preroll) * self._frame
+        self._settled = (longest + self._window + self._preroll) * self._frame
         self._rest = np.zeros(0, np.float32)  # less than a frame
         self._frames: deque[_Frame] = deque()  # idle: pre-roll and window; speaking: the utterance so far
         self._position = 0  # sample after the last frame
         self._start: int | None = None  # first voiced frame of the open utterance, as an index of _frames
         self._end = 0  # index after its last voiced frame
         self._continues = False  # the open utterance is the rest of one that was cut
+        self._paused = False
+        self._wait = self._hangover  # frames of silence that end the open utterance
 
     def feed(self, chunk: AudioChunk) -> list[Segment]:
         """What was decided within this chunk. A jump of `chunk.start` is silence; a step back a ValueError."""
@@ -180,6 +213,19 @@ class Segmenter:
         self._rest = np.zeros(0, np.float32)
         self._frames.clear()
         return segments
+
+    def so_far(self) -> Utterance | None:
+        """The open utterance up to now, or None while nobody speaks."""
+        if self._start is None:
+            return None
+        return self._utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
+
+    def expect(self, ended: bool | None) -> None:
+        """What the words before the present pause say (realtime/turn_end.py); forgotten when speech goes on."""
+        if self.config.adaptive and self._paused and ended is not None:
+            self._wait = self._count(
+                self.config.finished_hangover_ms if ended else self.config.unfinished_hangover_ms
+            )
 
     def _count(self, ms: int) -> int:
         return -(-ms // self.config.frame_ms)
@@ -226,12 +272,29 @@ class Segmenter:
     def _follow(self, segments: list[Segment]) -> None:
         if self._frames[-1].voiced:
             self._end = len(self._frames)
-        if len(self._frames) - self._end >= self._hangover:
+            if self._paused:
+                self._unpause()
+                segments.append(Resumed(self.source))
+        silence = len(self._frames) - self._end
+        if silence >= self._wait:
             self._close(segments)
         elif len(self._frames) >= self._count(self.config.longest_ms):
             self._cut(segments)
+        elif silence == self._postroll and not self._short():
+            self._paused = True
+            segments.append(Paused(self.source))
+
+    def _unpause(self) -> None:
+        self._paused = False
+        self._wait = self._hangover
+
+    def _short(self) -> bool:
+        assert self._start is not None
+        spoken_ms = (self._end - self._start) * self.config.frame_ms
+        return spoken_ms < self.config.shortest_ms and not self._continues
 
     def _open(self, start: int, segments: list[Segment]) -> None:
+        self._unpause()
         self._start = start
         self._end = max(i for i, frame in enumerate(self._frames) if frame.voiced) + 1
         segments.append(SpeechStarted(self.source, self._ms(start), self._position // _PER_MS))
@@ -239,12 +302,11 @@ class Segmenter:
     def _close(self, segments: list[Segment]) -> None:
         """The hangover has passed. A rejected word may still turn out to be the pre-roll of the next utterance."""
         assert self._start is not None
-        short = (self._end - self._start) * self.config.frame_ms < self.config.shortest_ms
-        if short and not self._continues:
+        if self._short():
             times = self._ms(self._start), self._ms(self._end), self._position // _PER_MS
             segments.append(Rejected(self.source, *times, reason="too_short"))
         else:
-            self._deliver(min(self._end + self._count(self.config.postroll_ms), len(self._frames)), segments, cut=False)
+            self._deliver(min(self._end + self._postroll, len(self._frames)), segments, cut=False)
         self._idle()
 
     def _cut(self, segments: list[Segment]) -> None:
@@ -264,19 +326,20 @@ class Segmenter:
 
     def _deliver(self, count: int, segments: list[Segment], *, cut: bool) -> None:
         """Hand over the first `count` frames, which are then gone."""
-        assert self._start is not None
-        segments.append(
-            Utterance(
-                source=self.source,
-                start_ms=self._ms(self._start),
-                end_ms=self._ms(min(self._end, count)),
-                decided_ms=self._position // _PER_MS,
-                samples=np.concatenate([frame.samples for frame in islice(self._frames, count)]),
-                samples_start=self._sample(0),
-                cut=cut,
-            )
-        )
+        segments.append(self._utterance(count, cut=cut))
         self._drop(count)
+
+    def _utterance(self, count: int, *, cut: bool) -> Utterance:
+        assert self._start is not None
+        return Utterance(
+            source=self.source,
+            start_ms=self._ms(self._start),
+            end_ms=self._ms(min(self._end, count)),
+            decided_ms=self._position // _PER_MS,
+            samples=np.concatenate([frame.samples for frame in islice(self._frames, count)]),
+            samples_start=self._sample(0),
+            cut=cut,
+        )
 
     def _idle(self) -> None:
         """Nobody speaks; what is left in the ring has been judged and does not count as an onset again."""

@@ -64,7 +64,7 @@ class Encoded:
 class Hypothesis:
     """What the decoder heard.
 
-    `mean_logprob` is the mean log-probability of the tokens and their end, minus infinity without any; `no_speech`
+    `mean_logprob` is the mean log-probability of the new tokens and their end, minus infinity without any; `no_speech`
     is the probability of Whisper's no-speech token; `tokens` are the text tokens; `complete` is False
     where the bound on the length was reached, which is what a loop looks like.
     """
@@ -164,9 +164,12 @@ class Whisper:
         token, probability = self._network.detect_language(encoded.states)[0][0]
         return token.strip("<|>"), float(probability)
 
-    def decode(self, encoded: Encoded, language: str) -> Hypothesis:
-        """Greedy decoding on the encoder output, without timestamps, its length bounded by duration."""
-        return self._decode(encoded.states, encoded.seconds, language)
+    def decode(self, encoded: Encoded, language: str, prefix: tuple[int, ...] = ()) -> Hypothesis:
+        """Greedy decoding on the encoder output, without timestamps, its length bounded by duration.
+
+        `prefix` are text tokens that are taken for granted and not decoded again.
+        """
+        return self._decode(encoded.states, encoded.seconds, language, prefix)
 
     def decode_padded(self, audio: NDArray[np.float32], language: str) -> Hypothesis:
         """The same decoding with the 30 s window that Whisper was trained on: slower, words only."""
@@ -189,7 +192,7 @@ class Whisper:
             states = states.to(ctranslate2.DataType.float32)
         return states, np.array(states, dtype=np.float32)[0]
 
-    def _decode(self, states: Any, seconds: float, language: str) -> Hypothesis:
+    def _decode(self, states: Any, seconds: float, language: str, prefix: tuple[int, ...] = ()) -> Hypothesis:
         if language not in self.languages:
             raise UsageError(
                 f"{self.name} does not know the language {language!r}: use one of {', '.join(self.languages)}."
@@ -201,18 +204,19 @@ class Whisper:
         bound = min(_TOKENS_BASE + round(rate * seconds), 224)
         result = self._network.generate(
             states,
-            [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
+            [[*tokenizer.sot_sequence, tokenizer.no_timestamps, *prefix]],
             beam_size=1,
             max_length=2 * bound,  # CTranslate2 leaves half of it to the prompt
             return_scores=True,
             return_no_speech_prob=True,
             suppress_blank=False,
         )[0]
-        tokens = tuple(result.sequences_ids[0])
+        tokens = tuple(result.sequences_ids[0])  # the prefix among them, which the score counts as certain
+        decoded = len(tokens) - len(prefix) + 1
         return Hypothesis(
             text=tokenizer.decode(list(tokens)).strip(),
             language=language,
-            mean_logprob=float(result.scores[0]) * len(tokens) / (len(tokens) + 1) if tokens else -math.inf,
+            mean_logprob=float(result.scores[0]) * len(tokens) / decoded if tokens else -math.inf,
             no_speech=float(result.no_speech_prob),
             tokens=tokens,
             complete=len(tokens) < bound,

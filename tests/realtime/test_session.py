@@ -11,13 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError, MicrophoneError
+from core_models.features.whisper import Encoded
 from realtime import events
 from realtime.perceive import Perception
 from realtime.session import Session
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
 from realtime.tracker import Judgement
+from realtime.transcribe import Transcript
 from realtime.utterances import Endpointing, Utterance
 
+NOTHING = Encoded(np.zeros((1, 1), np.float32), 0.0, None)
 ANGER = Judgement("anger", {"neutral": 0.25, "anger": 0.75}, {}, {}, None)
 
 
@@ -72,16 +75,25 @@ class Scripted:
         self._delays = iter(delays or [])
         self._fails = fails
 
-    def __call__(self, utterance: Utterance, faces: object) -> Perception:
+    def hear(self, samples: NDArray[np.float32]) -> Transcript:
         if self._fails:
             raise MediaError("It broke: try again.")
         time.sleep(next(self._delays, 0.0))
+        return Transcript("words", "en", "ok", NOTHING, False)
+
+    def perceive(self, utterance: Utterance, transcript: Transcript, faces: object) -> Perception:
         self.heard.append(utterance)
-        return Perception("words", "en", {"text": np.zeros(1, np.float32)}, {"text": "ok"})
+        return Perception(transcript.text, "en", {"text": np.zeros(1, np.float32)}, {"text": "ok"})
 
 
 class Steady:
-    """A tracker that always says anger."""
+    """A tracker that always says anger, and notes whom it was told to forget."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def forget(self, speaker: str) -> None:
+        self.forgotten.append(speaker)
 
     def step(self, speaker: str, features: object) -> Judgement:
         return replace(ANGER)
@@ -155,7 +167,7 @@ def test_a_pipeline_that_breaks_ends_the_session_in_a_sentence() -> None:
     """An unexpected exception becomes one fatal `error`, and `run` returns."""
 
     class Broken(Scripted):
-        def __call__(self, utterance: Utterance, faces: object) -> Perception:
+        def hear(self, samples: NDArray[np.float32]) -> Transcript:
             raise RuntimeError("boom")
 
     running, told = session(Tape(THREE), perceiver=Broken())
@@ -198,3 +210,70 @@ def test_two_sources_join_one_dialogue() -> None:
     running, told = session(Tape(THREE, "a"), Tape(np.concatenate([silence(1.5), THREE]), "b"))
     running.run()
     assert sorted(e.speaker for e in finals(told)) == ["a"] * 3 + ["b"] * 3
+
+
+class Lockstep(Tape):
+    """Two voices of one recording, of which one is delivered `late` chunks behind the other."""
+
+    def __init__(self, voices: dict[str, NDArray[np.float32]], late: int) -> None:
+        super().__init__(next(iter(voices.values())))
+        self._voices, self._late = voices, late
+
+    def _play(self, sink: Sink) -> None:
+        (first, ahead), (second, behind) = self._voices.items()
+        for start in range(0, len(ahead) + self._late * 1600, 1600):
+            back = start - self._late * 1600
+            for name, samples, at in ((first, ahead, start), (second, behind, back)):
+                if 0 <= at < len(samples):
+                    sink.audio(AudioChunk(name, at, samples[at : at + 1600]))
+        sink.status(SourceStatus(self.name, self.kind, "ended"))
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+def test_overlapping_utterances_enter_in_the_order_of_their_ends(speculate: bool) -> None:
+    """What is delivered and transcribed later, but was decided earlier on the media clock, is judged earlier."""
+    a = np.concatenate([silence(0.5), voiced(3.0), silence(0.7), voiced(1.0), silence(1.5)])
+    b = np.concatenate([silence(1.0), voiced(2.3), silence(0.7), voiced(0.8), silence(1.9)])
+    told: list[events.Logged] = []
+    perceiver = Scripted([0.0, 0.2, 0.0, 0.2])
+    Session(
+        [Lockstep({"a": a, "b": b}, 4)],
+        perceiver,  # type: ignore[arg-type]
+        Steady(),  # type: ignore[arg-type]
+        told.append,
+        endpointing=Endpointing(),
+        speakers={"a": "anna", "b": "ben"},
+        camera_speaker=None,
+        lossless=True,
+        speculate=speculate,
+    ).run()
+    assert [e.speaker for e in finals(told)] == ["ben", "anna", "ben", "anna"]
+    ends = [u.decided_ms for u in perceiver.heard]
+    assert ends == sorted(ends)
+
+
+def test_what_a_failing_pipeline_leaves_behind_is_discarded() -> None:
+    """Every utterance that was announced ends as a final or a discard, also where the pipeline breaks."""
+
+    class Broken(Scripted):
+        def hear(self, samples: NDArray[np.float32]) -> Transcript:
+            if len(self.heard) == 1:
+                raise RuntimeError("boom")
+            return super().hear(samples)
+
+    running, told = session(Tape(THREE), perceiver=Broken())
+    summary = running.run()
+    announced = {e.utterance_id for e in told if isinstance(e, events.SpeechStarted)}
+    ended = [e.utterance_id for e in told if isinstance(e, events.EmotionFinal | events.UtteranceDiscarded)]
+    assert len(announced) > 1
+    assert sorted(ended) == sorted(announced)
+    assert (summary.utterances, summary.discarded) == (1, len(announced) - 1)
+
+
+def test_what_nobody_asked_for_is_not_listened_to() -> None:
+    """A source that names no speaker is not segmented at all."""
+    running, told = session(Tape(THREE, "a"))
+    running._speakers = {"a": "a"}
+    running._sources = (Tape(THREE, "a"), Tape(THREE, "b"))
+    running.run()
+    assert {e.speaker for e in finals(told)} == {"a"}

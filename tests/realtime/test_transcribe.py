@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -68,9 +70,37 @@ def test_what_is_speech_is_kept(size: str, librivox, request: pytest.FixtureRequ
 def test_the_session_keeps_its_language(whisper_base: Whisper, librivox) -> None:
     """With `auto`, sentences in English settle on English, and a grunt or a hum does not move it."""
     transcriber = Transcriber(whisper_base, text_languages={"en"})
-    assert transcriber(librivox[0][1]).language == "en"
-    assert transcriber(wordless()["hum"]).language == "en"
-    assert transcriber(librivox[1][1][:4_000]).language == "en"
+    for sound in (librivox[0][1], wordless()["hum"], librivox[1][1][:4_000]):
+        transcript = transcriber(sound)
+        assert transcript.language == "en"
+        transcriber.settle(transcript)
+
+
+def test_what_proves_to_be_no_utterance_does_not_choose_the_language(whisper_base: Whisper, librivox) -> None:
+    """Only what is settled votes: a transcript that is dropped leaves the next as it would have been."""
+    transcriber = Transcriber(whisper_base, text_languages={"en"})
+    vote = transcriber(librivox[0][1])
+    assert vote.vote == "en"
+    for _ in range(2):
+        transcriber.settle(replace(vote, vote="de"))
+    for _ in range(3):  # heard ahead of time, over and over, and dropped
+        assert transcriber(librivox[0][1]).language == "de"
+    for expected in ("de", "en"):
+        transcript = transcriber(librivox[0][1])
+        assert transcript.language == expected
+        transcriber.settle(transcript)
+
+
+def test_a_partial_does_not_decode_again_what_was_agreed(whisper_tiny: Whisper, librivox) -> None:
+    """With the beginning given, the same words come out, the given ones untouched."""
+    transcriber = Transcriber(whisper_tiny, text_languages={"en"})
+    _, samples = librivox[0]
+    whole = transcriber.partial(samples, (), words=True)
+    again = transcriber.partial(samples, whole.tokens[:6], words=True)
+    assert again.tokens == whole.tokens
+    other = transcriber.partial(samples, (*whole.tokens[:3], 11), words=True)  # a comma where there was none
+    assert other.tokens[:4] == (*whole.tokens[:3], 11)
+    assert transcriber.partial(samples, (), words=False).status == "pending"
 
 
 def test_a_language_that_the_text_encoder_does_not_know_is_said(whisper_base: Whisper, librivox) -> None:

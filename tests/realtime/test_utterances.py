@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
-from realtime.utterances import Endpointing, Rejected, Segment, Segmenter, SpeechStarted, Utterance
+from realtime.utterances import Endpointing, Paused, Rejected, Resumed, Segment, Segmenter, SpeechStarted, Utterance
 
 Samples = NDArray[np.float32]
 MS = SAMPLE_RATE // 1000
@@ -52,7 +52,7 @@ def conversation(clips: list[Samples], gaps_ms: list[int]) -> tuple[Samples, lis
 
 
 def segments(stream: Samples, config: Endpointing | None = None, sizes: list[int] | None = None) -> list[Segment]:
-    """What a segmenter finds when the stream arrives in chunks of `sizes` samples, over and over."""
+    """The utterances of a stream and their beginnings, arriving in chunks of `sizes` samples, over and over."""
     segmenter = Segmenter("s", config or Endpointing())
     found: list[Segment] = []
     at, turn = 0, 0
@@ -60,7 +60,7 @@ def segments(stream: Samples, config: Endpointing | None = None, sizes: list[int
         size = sizes[turn % len(sizes)] if sizes else 1_600
         found += segmenter.feed(AudioChunk("s", at, stream[at : at + size]))
         at, turn = at + size, turn + 1
-    return found + segmenter.flush()
+    return [s for s in found + segmenter.flush() if not isinstance(s, Paused | Resumed)]
 
 
 def utterances(found: list[Segment]) -> list[Utterance]:
@@ -232,3 +232,44 @@ def test_settings_that_cannot_work_are_refused(setting: dict[str, float], named:
     """An impossible setting dies at once, in a sentence that names it."""
     with pytest.raises(UsageError, match=named):
         Endpointing(**setting)  # type: ignore[arg-type]
+
+
+def pauses(stream: Samples, config: Endpointing, ended: bool | None = None) -> tuple[list[Utterance], list[Utterance]]:
+    """What lay before each pause, and the utterances, where the words before a pause say `ended`."""
+    segmenter = Segmenter("s", config)
+    before, found = [], []
+    for at in range(0, len(stream), 320):
+        for segment in segmenter.feed(AudioChunk("s", at, stream[at : at + 320])):
+            if isinstance(segment, Paused):
+                so_far = segmenter.so_far()
+                assert so_far is not None
+                before.append(so_far)
+                segmenter.expect(ended)
+            found.append(segment)
+    return before, utterances(found)
+
+
+def test_the_last_pause_of_an_utterance_holds_all_of_it(clips: list[Samples]) -> None:
+    """Whoever begins to transcribe in the pause transcribes exactly what the utterance will be."""
+    stream, _ = conversation(clips, [600, 40, 1_000])
+    before, found = pauses(stream, Endpointing())
+    assert len(before) > len(found)
+    for utterance in found:
+        last = [u for u in before if u.samples_start == utterance.samples_start][-1]
+        np.testing.assert_array_equal(last.samples, utterance.samples)
+        assert last.decided_ms == utterance.decided_ms - 200
+
+
+@pytest.mark.parametrize(("ended", "waited"), [(True, 300), (None, 400), (False, 800)])
+def test_the_hangover_follows_the_words(clips: list[Samples], ended: bool | None, waited: int) -> None:
+    """Short after a finished sentence, long after an unfinished one, the usual where words do not tell."""
+    stream, _ = conversation(clips, [600, 1_500])
+    _, found = pauses(stream, Endpointing(adaptive=True), ended)
+    assert found
+    assert {u.decided_ms - u.end_ms for u in found} == {waited}
+
+
+def test_words_count_only_where_the_hangover_is_adaptive(clips: list[Samples]) -> None:
+    """Without `adaptive`, whatever the words say, the hangover stays."""
+    stream, _ = conversation(clips, [600, 1_500])
+    assert {u.decided_ms - u.end_ms for u in pauses(stream, Endpointing(), False)[1]} == {400}
