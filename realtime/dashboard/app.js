@@ -17,6 +17,7 @@ const parameters = new URLSearchParams(location.search);
 const isOverlay = parameters.get("overlay") === "1";
 document.documentElement.toggleAttribute("data-overlay", isOverlay);
 
+const SILENT = new Set(["ended", "lost", "absent"]); // what a source says when nothing more comes of it
 const byId = (id) => document.getElementById(id);
 const call = new Call();
 const views = isOverlay ? [new Overlay(call)] : dashboard();
@@ -78,15 +79,17 @@ function token() {
 }
 
 function showConnection(detail) {
+  const sources = [...call.sources.values()];
+  const replay = sources.find((source) => source.kind === "replay");
   const closed = call.closed !== null;
-  const replay = [...call.sources.values()].find((source) => source.kind === "replay");
+  const ended = closed || (sources.length > 0 && sources.every(({ status }) => SILENT.has(status)));
   const words = {
     connecting: "Connecting",
-    open: closed ? "Ended, still served" : replay ? (replay.status === "ended" ? "Replay, at its end" : "Replay") : "Live",
+    open: replay ? (ended ? "Replay, at its end" : "Replay") : ended ? "Ended, still served" : "Live",
     waiting: closed ? "Ended" : detail.code === 1013 ? "Busy, trying again" : "Reconnecting",
     closed: "Closed",
   }[feedState];
-  byId("connection").dataset.state = closed || (feedState === "open" && replay?.status === "ended") ? "ended" : feedState;
+  byId("connection").dataset.state = closed || (ended && feedState === "open") ? "ended" : feedState;
   if (byId("connection-words").textContent !== words) byId("connection-words").textContent = words;
 }
 
