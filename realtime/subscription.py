@@ -5,8 +5,9 @@
   next event, or everything.
 - `types=A,B`: events of these types only. `speakers=A,B`: of the events that have a speaker only theirs.
   `min_confidence=X`: of the events that have a confidence only those of X or more. `stream.gap`, `snapshot` and
-  `command.result` always come. Every event of a filtered stream carries `prev_seq`, the number of the one before it
-  on this stream in the same epoch, 0 where there is none: a client that has another number has missed something.
+  `command.result` always come. Every event of a filtered stream carries `prev_seq`: the number in this epoch of the
+  one before it on this stream, or after which the stream began; 0 where there is none. A client that has another
+  number has missed something.
 """
 
 from __future__ import annotations

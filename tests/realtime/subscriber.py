@@ -28,6 +28,7 @@ class Subscriber:
         self, url: str, query: str = "", *, stop_after: int | None = None, reading: bool = True
     ) -> None:
         self.got: list[events.Message] = []
+        self._lines: list[bytes] = []
         self.code: int | None = None
         self._stop_after = stop_after
         self._news = threading.Condition()
@@ -43,9 +44,10 @@ class Subscriber:
     def _read(self) -> None:
         try:
             while self._stop_after is None or len(self.got) < self._stop_after:
-                message = events.decode(self.connection.recv())
+                line = self.connection.recv(decode=False)
                 with self._news:
-                    self.got.append(message)
+                    self._lines.append(line)
+                    self.got.append(events.decode(line))
                     self._news.notify_all()
         except ConnectionClosed as closed:
             self.code = closed.rcvd.code if closed.rcvd else None
@@ -63,6 +65,11 @@ class Subscriber:
         with self._news:
             self._news.wait_for(lambda: len(self.got) >= count)
             return list(self.got)
+
+    def lines(self, count: int) -> list[bytes]:
+        """The messages as they came, once there are `count` of them."""
+        self.wait_for(count)
+        return self._lines
 
     def finish(self) -> list[events.Message]:
         """All messages, once the connection has ended."""
