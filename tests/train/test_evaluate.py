@@ -1,4 +1,4 @@
-"""Evaluation and the card: what is counted, under whose prior, and only for the weights that were measured."""
+"""Evaluation: what is counted, under whose prior, against what, and under which names."""
 
 from __future__ import annotations
 
@@ -7,39 +7,35 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from miniature import Miniature
 
-from core_models.checkpoint import WEIGHTS, Sidecar, load, save
+from core_models.checkpoint import load, save
 from core_models.errors import CheckpointError, UsageError
+from core_models.features.spec import FeatureSpec
 from train.__main__ import configuration, main
-from train.card import CardConfig, write_card
 from train.corpora.meld import read_meld
-from train.dialogues_in_tensors import TensorDialogue, to_tensors
-from train.evaluate import Result, evaluate, temperatures
+from train.dialogues_in_tensors import Reading, TensorDialogue, to_tensors
+from train.encoder_alone import open_checkpoint
+from train.evaluate import evaluate
 from train.extract import extract
 from train.extractors import extractor_of
-from train.fit import predict
-
-LIVE = Path(__file__).parents[2] / "configs" / "train" / "sdt_live.yaml"
+from train.imported import read_imported
+from train.predictions import temperatures
+from train.result import Result, Summary
+from train.run import predict
 
 pytestmark = pytest.mark.weights
 
 
-@pytest.fixture(scope="session")
-def checkpoint(miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the shipped config, after a few steps on the miniature corpora."""
-    root = tmp_path_factory.mktemp("run")
-    given = [*miniature.options("meld", "ravdess", "fer2013"), f"--runs={root}", f"--export={root / 'out'}"]
-    assert main(["fit", f"--config={LIVE}", *given, "--epochs=1", "--steps=4", "--threads=1", "--device=cpu"]) == 0
-    return root / "out"
-
-
-def measured(miniature: Miniature, checkpoint: Path, corpus: str, *options: str) -> Result:
+def measured(miniature: Miniature, checkpoint: Path | str, corpus: str, *options: str) -> Result:
     places = [f"--checkpoint={checkpoint}", f"--root={getattr(miniature, corpus)}", f"--store={miniature.store}"]
     _, config = configuration(["eval", f"--corpus={corpus}", *places, *options])
-    return evaluate(config)
+    result = evaluate(config)
+    assert isinstance(result, Result)
+    return result
 
 
 def test_json_says_what_was_measured(
@@ -49,7 +45,10 @@ def test_json_says_what_was_measured(
     options = ["--corpus=meld", f"--root={miniature.meld}", "--split=dev", f"--store={miniature.store}"]
     assert main(["eval", f"--checkpoint={checkpoint}", *options, "--json=-"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert {"corpus", "split", "n", "weighted_f1", "macro_f1", "accuracy", "uar", "ece"} <= set(result)
+    assert set(result) >= {
+        *("corpus", "split", "n", "weighted_f1", "macro_f1", "accuracy", "uar", "ece"),
+        *("label_map", "left_out", "modalities_used", "per_class_f1", "confusion", "breakdown"),
+    }
     assert result["n"] == sum(sum(row) for row in result["confusion"]) == 34
     assert result["modalities_used"] == ["text"]
     assert result["left_out"] == {}
@@ -64,6 +63,7 @@ def test_only_the_modalities_named_are_used(miniature: Miniature, checkpoint: Pa
     assert both.modalities_used == ("text", "voice")
     assert voice.modalities_used == ("voice",)
     assert both.n == voice.n == 8
+    assert not {"modalities", "missing"} & set(both.breakdown)
     assert both.ece != voice.ece
     with pytest.raises(UsageError, match="smell"):
         measured(miniature, checkpoint, "ravdess", "--modalities=smell")
@@ -105,7 +105,7 @@ def test_evaluation_follows_the_live_step(miniature: Miniature, checkpoint: Path
     trained = load(checkpoint)
     corpus = read_meld(miniature.meld, "dev")
     vectors = {"text": extract(corpus, extractor_of(trained.sidecar.features["text"]), miniature.store).vectors}
-    dialogues = to_tensors(corpus, vectors, trained.model.config.dimensions, 9)
+    dialogues = to_tensors(corpus, vectors, trained.model.config.dimensions, 9, Reading.of(trained.sidecar.record))
     logits, _ = predict(trained.model, dialogues)
     stepped = []
     for dialogue in dialogues:
@@ -148,48 +148,112 @@ def test_what_does_not_go_together_is_one_sentence(
         measured(miniature, checkpoint, corpus, *options)
 
 
-def test_card_holds_what_was_measured(miniature: Miniature, checkpoint: Path) -> None:
-    """The card tells features, licences, limits and every result in `record`, with its confusion matrix."""
-    record = checkpoint / "record"
-    for name, options in (("meld", ["--split=dev"]), ("ravdess", ["--modalities=voice", "--prior=uniform"])):
-        result = measured(miniature, checkpoint, name, *options)
-        (record / f"eval_{name}.json").write_bytes(msgspec.json.encode(result))
-    assert main(["card", f"--checkpoint={checkpoint}"]) == 0
-    card = (checkpoint / "CARD.md").read_text(encoding="utf-8")
-    for told in (
-        "CC BY-NC-SA 4.0",
-        "GPL-3.0",
-        "FER-2013",
-        "Art. 5(1)(f)",
-        "sanity",
-        "| uniform | 32 |",
-        "whisper-base",
-    ):
-        assert told in card
-    for line in card.splitlines():
-        if line.startswith("!["):
-            assert (checkpoint / line.split("(")[1].rstrip(")")).stat().st_size > 1000
-
-
-def test_card_refuses_numbers_of_other_weights(miniature: Miniature, checkpoint: Path, tmp_path: Path) -> None:
-    """A result that measured other weights does not get into the card."""
-    trained = load(checkpoint)
-    folder = tmp_path / "moved"
+def test_shift_and_length_stand_in_every_result(miniature: Miniature, checkpoint: Path) -> None:
+    """Parts of the same predictions: with those that are in neither they are all, and nothing more."""
     result = measured(miniature, checkpoint, "meld", "--split=dev")
-    trained.model.classifier.bias.add_(1)
-    save(folder, trained.model, trained.sidecar)
-    (folder / "record").mkdir()
-    (folder / "record" / "eval_meld.json").write_bytes(msgspec.json.encode(result))
-    with pytest.raises(CheckpointError, match="run that evaluation again"):
-        write_card(CardConfig(str(folder)))
-    assert not (folder / "CARD.md").exists()
+    lengths = result.breakdown["length"].parts if "length" in result.breakdown else {}
+    assert not lengths  # six dialogues of four to eight lines are all of one length
+    speakers = sum(len({line.speaker for line in d.lines}) for d in read_meld(miniature.meld, "dev").dialogues)
+    assert sum(part.n for part in result.breakdown["shift"].parts.values()) == result.n - speakers
 
 
-def test_shipped_card_is_that_of_the_shipped_weights() -> None:
-    """Every number in the shipped default's record was measured on the weights that ship."""
-    digest = load("default").digest
-    results = sorted((WEIGHTS / "default" / "record").glob("eval_*.json"))
-    assert results
-    assert all(msgspec.json.decode(path.read_bytes(), type=Result).digest == digest for path in results)
-    assert digest[:12] in (WEIGHTS / "default" / "CARD.md").read_text(encoding="utf-8")
-    assert isinstance(load("default").sidecar, Sidecar)
+def test_missing_modalities_and_subsets_are_asked_for(miniature: Miniature, checkpoint: Path) -> None:
+    """`--subsets` and `--missing` add their parts, of which the untouched one is the result itself."""
+    result = measured(miniature, checkpoint, "ravdess", "--subset=actors=5", "--subsets=true", "--missing=true")
+    assert set(result.breakdown["modalities"].parts) == {"text", "voice", "text+voice"}
+    for part in (result.breakdown["modalities"].parts["text+voice"], result.breakdown["missing"].parts["0.0"]):
+        assert (part.n, part.weighted_f1, part.ece) == (result.n, result.weighted_f1, result.ece)
+    assert result.breakdown["missing"].parts["0.5"].dropped == 0.5
+
+
+def test_encoder_alone_is_its_own_classifier(miniature: Miniature) -> None:
+    """A text adapter's folder is scored by the classifier that taught it, under its own name and context."""
+    result = measured(miniature, "text-minilm-emotion", "meld", "--split=dev")
+    assert (result.model, result.run, result.context) == ("text", "text-minilm-emotion", "its own words")
+    adapter = open_checkpoint("text-minilm-emotion")
+    corpus = read_meld(miniature.meld, "dev")
+    vectors = extract(corpus, extractor_of(adapter.sidecar.features["text"]), miniature.store).vectors
+    weight, bias = adapter.model.classifier.weight, adapter.model.classifier.bias
+    said = [int((torch.from_numpy(vectors[line.id]) @ weight.T + bias).argmax()) for line in corpus.lines()]
+    truth = [corpus.labels.index(line.label or "") for line in corpus.lines()]
+    assert result.accuracy == pytest.approx(
+        sum(s == t for s, t in zip(said, truth, strict=True)) / len(truth), abs=1e-4
+    )
+
+
+def test_two_checkpoints_side_by_side(miniature: Miniature, checkpoint: Path) -> None:
+    """`--against` tells the other's scores on the same lines, and the difference is this one's minus its."""
+    alone = measured(miniature, "text-minilm-emotion", "meld", "--split=dev")
+    result = measured(miniature, checkpoint, "meld", "--split=dev", "--against=text-minilm-emotion")
+    assert result.against is not None
+    assert result.against.there.weighted_f1 == alone.weighted_f1
+    assert result.against.difference["weighted_f1"] == pytest.approx(result.weighted_f1 - alone.weighted_f1, abs=1e-4)
+    with pytest.raises(UsageError, match="give pairs"):
+        measured(miniature, checkpoint, "meld", "--split=dev", "--against", "default", "default")
+
+
+def test_several_checkpoints_have_a_mean(miniature: Miniature, checkpoint: Path) -> None:
+    """Several checkpoints give one object with the keys of a result, their mean and deviation, and each run."""
+    trained = load(checkpoint)
+    trained.model.classifier.bias.add_(torch.linspace(-3, 3, 7))
+    other = checkpoint.parent / "other"
+    save(other, trained.model, trained.sidecar)
+    places = [f"--root={miniature.meld}", f"--store={miniature.store}", "--split=dev"]
+    _, config = configuration(["eval", "--corpus=meld", "--checkpoint", str(checkpoint), str(other), *places])
+    summary = evaluate(config)
+    assert isinstance(summary, Summary)
+    scores = [run.weighted_f1 for run in summary.runs]
+    assert scores[0] != scores[1]
+    assert summary.weighted_f1 == pytest.approx(sum(scores) / 2, abs=1e-4)
+    assert summary.deviation["weighted_f1"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5, abs=1e-4)
+
+
+def test_corpus_of_other_labels_is_mapped_and_counted(miniature: Miniature, checkpoint: Path) -> None:
+    """RAVDESS read in its own eight labels is scored in the checkpoint's seven, and the map is told."""
+    own = measured(miniature, checkpoint, "ravdess", "--labels=ravdess8", "--modalities=voice")
+    seven = measured(miniature, checkpoint, "ravdess", "--modalities=voice")
+    assert own.confusion == seven.confusion
+    assert "ravdess8->meld7" in own.label_map
+    assert "calm as neutral" in own.label_map
+
+
+def test_imported_features_are_named_or_found_beside(miniature: Miniature, checkpoint: Path, tmp_path: Path) -> None:
+    """A checkpoint of imported voices is scored on the file it was trained on, and on no other."""
+    trained = load(checkpoint)
+    ids = np.array([line.id for line in read_meld(miniature.meld, "dev").lines()])
+    width = trained.model.config.dimensions["voice"]
+    for name, scale in (("ours", 1.0), ("theirs", 2.0)):
+        np.savez(tmp_path / f"{name}.npz", utt_id=ids, feat=np.full((len(ids), width), scale, np.float32))
+    spec: FeatureSpec = read_imported(tmp_path / "ours.npz", "voice")[0]
+    sidecar = msgspec.structs.replace(trained.sidecar, features=trained.sidecar.features | {"voice": spec})
+    save(tmp_path / "imported", trained.model, sidecar)
+    where = (miniature, tmp_path / "imported", "meld", "--split=dev")
+    result = measured(*where, f"--imported.voice={tmp_path / 'ours.npz'}")
+    assert result.modalities_used == ("text", "voice")
+    with pytest.raises(CheckpointError, match="trained on"):
+        measured(*where, f"--imported.voice={tmp_path / 'theirs.npz'}")
+    with pytest.raises(UsageError, match="--imported.voice"):
+        measured(*where)
+    beside = miniature.meld / "ours.npz"
+    beside.write_bytes((tmp_path / "ours.npz").read_bytes())
+    try:
+        assert measured(*where).ece == result.ece
+    finally:
+        beside.unlink()
+
+
+def test_a_fold_is_scored_on_its_test_part(miniature: Miniature, checkpoint: Path) -> None:
+    """`--plan loso --fold NAME` scores that group alone, and says which fold it was."""
+    names = sorted({f"{actor:02}" for actor in (1, 2, 5, 17)})
+    with pytest.raises(UsageError, match="has no fold") as refused:
+        measured(miniature, checkpoint, "ravdess", "--plan=loso", "--fold=none")
+    assert all(name in str(refused.value) for name in names)
+    fold = next(name for name in str(refused.value).split("choose from ")[1].rstrip(".").split(", ") if "05" in name)
+    one = measured(miniature, checkpoint, "ravdess", "--modalities=voice", "--plan=loso", f"--fold={fold}")
+    assert one.fold == fold
+    assert one.n == 8
+    assert (
+        one.confusion == measured(miniature, checkpoint, "ravdess", "--modalities=voice", "--subset=actors=5").confusion
+    )
+    with pytest.raises(UsageError, match="go together"):
+        measured(miniature, checkpoint, "ravdess", "--plan=loso")
