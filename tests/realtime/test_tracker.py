@@ -109,3 +109,46 @@ def test_nothing_to_judge_is_refused() -> None:
     """An utterance without any modality takes no step (contract 4)."""
     with pytest.raises(ValueError, match="no step"):
         Tracker(checkpoint()).step("a", {})
+
+
+def test_a_look_ahead_leaves_no_trace() -> None:
+    """Judgements are the same whether or not the dialogue was looked ahead of between them, by whomever."""
+    dialogue = drawn(5, [set(MODALITIES)] * 6)
+    plain, looking = Tracker(checkpoint()), Tracker(checkpoint())
+    for number, features in enumerate(dialogue):
+        speaker = "ab"[number % 2]
+        ahead = looking.peek(speaker, features)
+        looking.peek("somebody new", dialogue[0])
+        expected = plain.step(speaker, features)
+        assert ahead == expected
+        assert looking.step(speaker, features) == expected
+
+
+def test_who_is_forgotten_might_never_have_spoken() -> None:
+    """What is judged after `forget` is what the model says where everything of that speaker was missing."""
+    loaded, dialogue = checkpoint(), drawn(6, [set(MODALITIES)] * 12)
+    tracker = Tracker(loaded)
+    for number, features in enumerate(dialogue[:8]):
+        tracker.step("ab"[number % 2], features)
+    tracker.forget("a")
+    judged = [tracker.step("b", features) for features in dialogue[8:]]
+    whole = {m: torch.tensor(np.array([f[m] for f in dialogue]))[None] for m in MODALITIES}
+    there = torch.ones(1, 12, 3, dtype=torch.bool)
+    there[0, 0:8:2] = False
+    speakers = torch.tensor([[n % 2 if n < 8 else 1 for n in range(12)]])
+    logits = loaded.model(whole, there, speakers).logits[0, 8:]
+    for row, judgement in zip(logits, judged, strict=True):
+        expected = torch.softmax(row.double(), -1).numpy()
+        assert np.allclose([judgement.probabilities[label] for label in MELD7.labels], expected, atol=1e-5)
+    assert not np.allclose(
+        loaded.model(whole, torch.ones_like(there), speakers).logits[0, 8:].numpy(), logits.numpy(), atol=1e-3
+    )
+
+
+def test_a_forgotten_speakers_emotion_is_forgotten() -> None:
+    """Whoever speaks again after `forget` has no emotion before."""
+    tracker, dialogue = Tracker(checkpoint()), drawn(7, [{"text"}] * 2)
+    tracker.step("a", dialogue[0])
+    tracker.forget("a")
+    tracker.forget("nobody")
+    assert tracker.step("a", dialogue[1]).before is None
