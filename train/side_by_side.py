@@ -9,13 +9,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from train.corpora.dialogues import Turn
-from train.extractors import Extractor
+
+if TYPE_CHECKING:  # a worker opens one extractor, not the weights' libraries of all
+    from train.extractors import Extractor
 
 Vectors = list[NDArray[np.float32] | None] | str
 """The vectors of a batch, or the sentence that says why its clip is broken."""
@@ -34,30 +37,29 @@ def computed(extractor: Extractor, batches: Sequence[Sequence[Turn]], workers: i
             yield number, _vectors(extractor, batch)
         return
     left = dict(enumerate(batches))
-    while left:
-        suspects: list[int] = []
-        for number, vectors in _pooled(extractor, left, workers):
-            if vectors is None:
-                suspects.append(number)
-            else:
-                del left[number]
+    alone: dict[int, Sequence[Turn]] = {}  # under way when a process died
+    while left or alone:
+        given, count = (alone, 1) if alone else (left, workers)
+        for number, vectors in _pooled(extractor, dict(given), count):
+            batch = given.pop(number)
+            if vectors is not None:
                 yield number, vectors
-        for number in suspects:
-            alone = dict(_pooled(extractor, {number: left.pop(number)}, 1))[number]
-            path = batches[number][0].line.audio or batches[number][0].line.video or batches[number][0].line.id
-            yield (
-                number,
-                f"{path} ended the process that decoded it: expected a sound file or film."
-                if (alone is None)
-                else alone,
-            )
+            elif count > 1:
+                alone[number] = batch
+            else:
+                line = batch[0].line
+                yield number, f"{line.audio or line.video or line.id} ended the process that read it: replace the file."
 
 
 def _pooled(
     extractor: Extractor, batches: dict[int, Sequence[Turn]], workers: int
 ) -> Iterator[tuple[int, Vectors | None]]:
-    """What a pool of processes makes of the batches; None for those under way when one of them died, then no more."""
-    waiting = iter(list(batches.items()))
+    """What a pool of processes makes of the batches; None for those under way when one of them died, then no more.
+
+    A pool of one has one batch under way.
+    """
+    waiting = iter(batches.items())
+    ahead = 1 if workers == 1 else 2 * workers
     running: dict[Future[Vectors], int] = {}
     context = multiprocessing.get_context("spawn")  # threads of OpenMP and MediaPipe do not survive a fork
     with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(extractor,)) as pool:
@@ -65,7 +67,7 @@ def _pooled(
             while True:
                 for number, batch in waiting:
                     running[pool.submit(_work, list(batch))] = number
-                    if len(running) == 2 * workers:
+                    if len(running) == ahead:
                         break
                 if not running:
                     return

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 from miniature import Miniature
 
+from core_models.assets import model_folder
+from core_models.features.face import FaceFeature
 from core_models.features.text import TextFeature
 from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
 from train.__main__ import main
 from train.corpora.dialogues import Line
 from train.corpora.fer2013 import read_fer2013
+from train.corpora.folder import read_folder
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
 from train.extract import extract
 from train.extractors import VoiceExtractor, open_extractor, sound
+from train.media import frames_of
 
 pytestmark = pytest.mark.weights
 
@@ -85,6 +89,33 @@ def test_killed_extraction_goes_on_where_it_was(
     second = extract(corpus, extractor, tmp_path)
     assert (second.computed, second.kept) == (len(corpus.dialogues) - 5, 5)
     assert extract(corpus, extractor, tmp_path).computed == 0
+
+
+def test_processes_side_by_side_make_the_same_vectors(
+    miniature: Miniature, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers leave in the store what one process computes, to rounding, and say how much."""
+    options = [f"--root={miniature.ravdess}", "--subset=actors=1", "--features.text=null", f"--store={tmp_path}"]
+    assert main(["extract", "--corpus=ravdess", *options, "--workers=2"]) == 0
+    assert "8 vectors (8 computed, 0 from the store)" in " ".join(capsys.readouterr().err.split())
+    corpus, extractor = read_ravdess(miniature.ravdess, {1}), open_extractor("voice", "whisper-base")
+    stored, here = extract(corpus, extractor, tmp_path), extract(corpus, extractor, tmp_path / "other")
+    assert (stored.computed, here.computed) == (0, 8)
+    for identity, vector in here.vectors.items():
+        np.testing.assert_allclose(stored.vectors[identity], vector, atol=1e-3)
+
+
+def test_film_gives_the_face_of_its_span(tmp_path: Path, face_feature: FaceFeature) -> None:
+    """A span of a film has the face that its frames, five a second, have."""
+    film = next(model_folder("demo-face").glob("*.mp4"))
+    rows = [f"{film},1,3,me,joy,", f"{film},5,6.5,me,,"]
+    (tmp_path / "lines.csv").write_text("path,start,end,speaker,label,text\n" + "\n".join(rows))
+    lines = list(read_folder(tmp_path).lines())
+    extracted = extract(read_folder(tmp_path), open_extractor("face", "face-landmarker"), tmp_path)
+    assert extracted.vectors.keys() == {line.id for line in lines}
+    frames = [face_feature.landmark(frame) for frame in frames_of(film, (1000, 3000), 5)]
+    assert len(frames) == 10
+    np.testing.assert_allclose(extracted.vectors[lines[0].id], face_feature.pool(frames)[0], atol=1e-6)
 
 
 def test_still_without_a_face_is_looked_at_once(miniature: Miniature, tmp_path: Path) -> None:
