@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -49,10 +50,32 @@ def gathered(fabric: Fabric, output: Any) -> Any:
     if fabric.world_size == 1:
         return output
 
-    def whole(x: Tensor) -> Tensor:
-        # Each process takes the gradient of the same loss, so a row's gradient arrives world_size-fold; the
-        # strategy's average over processes then gives the sum over all rows, which is the gradient of one process.
-        every: Any = fabric.all_gather(x.contiguous(), sync_grads=True)
-        return every.flatten(0, 1)  # type: ignore[no-any-return]
+    return apply_to_collection(output, Tensor, _Whole.apply)
 
-    return apply_to_collection(output, Tensor, whole)
+
+def random_states(fabric: Fabric) -> list[Tensor]:
+    """The state of the random numbers of every process, by rank."""
+    states = [torch.get_rng_state()] * fabric.world_size
+    if fabric.world_size > 1:
+        dist.all_gather_object(states, torch.get_rng_state())
+    return states
+
+
+class _Whole(torch.autograd.Function):
+    """Rows of all processes, by rank. Each of them takes the gradient of the same loss, so the sum of a row's
+    gradients is world_size-fold; the strategy's average over processes then gives that of one process."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # that of a sum is one number, expanded
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * ctx.rows
+        return gradient[first : first + ctx.rows]

@@ -132,7 +132,7 @@ def fit(config: FitConfig) -> Path:
         _fit_one(config, folder, fabric, console)
     else:
         _fit_each(config, folder, fabric, console)
-    console.print(f"checkpoint: {folder}", highlight=False)
+    console.print(f"checkpoint: {folder}", highlight=False, soft_wrap=True)
     return folder
 
 
@@ -142,7 +142,7 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
         material = gather(
             config.data, config.features, config.mixture, model.speakers, model.window, config.seed, config.select_on
         )
-    console.print(material.describe(), highlight=False)
+    console.print(material.describe(), highlight=False, soft_wrap=True)
     run = Run(config, material, fabric, console)
     try:
         run.fit()
@@ -164,7 +164,7 @@ def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console)
     selected: dict[int, float] = {}
     scores: dict[str, dict[str, list[float]]] = {}
     for seed in config.seeds:
-        console.print(f"seed {seed}", style="bold", highlight=False)
+        console.print(f"seed {seed}", style="bold", highlight=False, soft_wrap=True)
         one = replace(config, name=f"{config.name}/seed{seed}", seed=seed, seeds=(), export=None)
         run = _fit_one(one, one.runs / one.name / "checkpoint", fabric, console)
         selected[seed] = run.progressed.best
@@ -192,6 +192,7 @@ def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console)
             f"{pattern}: {config.select_on} weighted F1 {100 * f1['mean']:.1f} +- {100 * f1['deviation']:.1f} over "
             f"{len(config.seeds)} seeds",
             highlight=False,
+            soft_wrap=True,
         )
 
 

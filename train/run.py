@@ -25,7 +25,7 @@ from torch import Tensor
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from core_models.features.spec import MODALITIES
 from train.dialogues_in_tensors import Batch, TensorDialogue, collate
-from train.engine import gathered
+from train.engine import gathered, random_states
 from train.material import Material
 from train.scores import Scores, score
 from train.systems import system
@@ -235,7 +235,7 @@ class Run:
             raise DiskError(f"{self.folder} cannot be written ({error.strerror}): set --runs elsewhere.") from None
 
     def _checkpoint(self) -> None:
-        random: Any = self.fabric.all_gather(torch.get_rng_state())
+        random = random_states(self.fabric)
         if not self.fabric.is_global_zero:
             return
         state = {
@@ -243,7 +243,7 @@ class Run:
             "progressed": dataclasses.asdict(self.progressed),
             "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": random.cpu().reshape(self.fabric.world_size, -1),
+            "random": random,
         }
         whole_or_not_at_all(self.folder / "last.pt", lambda path: torch.save(state, path))
         lines = [json.dumps(row) for row in self.progressed.history]
@@ -284,6 +284,7 @@ class Run:
         self.console.print(
             f"pass {row['epoch']}: loss {row['loss']:.3f}  {part}{scores}{best}  ({seconds:.1f} s a pass)",
             highlight=False,
+            soft_wrap=True,
         )
         if self._curves is not None:
             for name, value in row.items():
