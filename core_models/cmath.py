@@ -98,7 +98,7 @@ class CMATHConfig:
     layers: int = 1
     """CMA-transformers, one after the other."""
     kernel: int = 1
-    """Kernel of the convolutions of eq. 1-2, in utterances."""
+    """Kernel of the convolutions of eq. 1-2, in utterances; both together reach back no further than the window."""
     dropout: float = 0.5
     """Dropout rate."""
     speakers: int = 9
@@ -132,6 +132,11 @@ class CMATHConfig:
             raise UsageError(
                 f"width {self.width} is not an even multiple, at least fourfold, of {self.heads} heads; "
                 "choose another width or number of heads."
+            )
+        if self.causal and self.reconstruction and 2 * (self.kernel - 1) >= self.window:
+            raise UsageError(
+                f"Two convolutions of kernel {self.kernel} reach back {2 * (self.kernel - 1)} utterances, a window of "
+                f"{self.window} holds {self.window - 1}; choose a smaller kernel or a longer window."
             )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")

@@ -47,13 +47,16 @@ class DialogueModel(nn.Module, Generic[Output]):
     """
 
     def __init__(self, config: DialogueConfig, kernel: int, depth: int) -> None:
-        """depth: convolutions of `kernel` utterances, one after the other, between features and attention."""
+        """depth: convolutions of `kernel` utterances, one after the other, between features and attention.
+
+        They reach back no further than the window, as the configuration has made sure.
+        """
         super().__init__()
         self._frame = config
         self._columns = [MODALITIES.index(name) for name in config.modalities]
         before = kernel - 1 if config.causal else (kernel - 1) // 2
         self._left, self._right = depth * before, depth * (kernel - 1 - before)
-        self._tail = max(config.window - 1, self._left) + config.rewind if config.causal and self._left else 0
+        self._tail = config.window - 1 + config.rewind if config.causal and self._left else 0
         for name in config.modalities:
             self.register_buffer(f"{name}_mean", torch.zeros(config.dimensions[name]))
             self.register_buffer(f"{name}_deviation", torch.ones(config.dimensions[name]))

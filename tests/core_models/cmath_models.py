@@ -13,7 +13,7 @@ from core_models.cmath import CMATH, CMATHConfig, CMATHOutput
 from core_models.dialogue import DialogueState
 
 SMALL = CMATHConfig(
-    dimensions=DIMENSIONS, classes=4, width=16, heads=2, feed_forward=12, dropout=0.0, speakers=3, window=4
+    dimensions=DIMENSIONS, classes=4, width=16, heads=2, feed_forward=12, dropout=0.0, speakers=3, window=5
 )
 KINDS: dict[str, dict[str, Any]] = {
     "CMATH": {},

@@ -286,7 +286,7 @@ def test_checkpoint_gives_it_back(kind: str, tmp_path: Path) -> None:
         m: FeatureSpec(modality=m, name="t", version=1, dimension=d, digest="00" * 32) for m, d in DIMENSIONS.items()
     }
     config = sidecar_config(model.config)
-    save(tmp_path / "a", model, Sidecar(model="cmath", config=config, labels="meld7", features=specs, window=4))
+    save(tmp_path / "a", model, Sidecar(model="cmath", config=config, labels="meld7", features=specs, window=5))
     loaded = load(tmp_path / "a").model
     assert isinstance(loaded, CMATH)
     assert loaded.config == model.config
@@ -314,6 +314,7 @@ def test_paper_widths_are_possible(width: int) -> None:
         ({"window": 0}, "window is 0, at least 1"),
         ({"rewind": -1}, "rewind is -1, at least 0"),
         ({"kernel": 0}, "kernel is 0, at least 1"),
+        ({"kernel": 4}, "kernel 4 reach back 6 utterances, a window of 5 holds 4"),
         ({"heads": 5}, "width 16 is not"),
         ({"heads": 8}, "width 16 is not"),
         ({"dropout": 1.0}, "dropout is 1.0"),

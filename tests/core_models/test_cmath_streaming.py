@@ -35,6 +35,7 @@ EVERYWHERE = slice(None)
 )
 def test_streaming_equals_batch(device: str, count: int, missing: float, seed: int, **changes: Any) -> None:
     """Stepping through a dialogue gives what running it whole gives, whatever is missing, for any window."""
+    changes["window"] = max(changes["window"], 2 * changes["kernel"] - 1)
     model, t = network(device=device, **changes), talk(count, seed=seed, missing=missing, device=device)
     stepped, state = follow(model, t, model.initial_state(2))
     assert state.position == count
@@ -115,6 +116,7 @@ def test_truncated_state_is_the_earlier_state(
     said: int, back: int, window: int, kernel: int, rewind: int, cma: bool
 ) -> None:
     """Taking back utterances gives the state before them exactly, or is refused where memory has ended."""
+    window = max(window, 2 * kernel - 1)
     model, t, other = network(window=window, kernel=kernel, rewind=rewind, cma=cma), talk(14), talk(14, seed=5)
     start = model.initial_state(2)
     state = follow(model, t.part(0, said), start)[1] if said else start
@@ -126,6 +128,16 @@ def test_truncated_state_is_the_earlier_state(
     early = follow(model, t.part(0, said - back), start)[1] if said > back else start
     assert truncated.position == early.position
     assert_same(follow(model, other, truncated)[0], follow(model, other, early)[0], 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forgetting_everything_leaves_the_time_alone(kind: str) -> None:
+    """A state without any of its utterances goes on as after utterances of which everything was missing."""
+    model, t, other = network(**KINDS[kind]), talk(20, missing=0.0), talk(3, seed=5)
+    _, state = follow(model, t, model.initial_state(2))
+    t.present[:] = False
+    _, empty = follow(model, t, model.initial_state(2))
+    assert_same(follow(model, other, state.without([True] * state.held))[0], follow(model, other, empty)[0], 1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
