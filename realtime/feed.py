@@ -178,12 +178,16 @@ class Feed:
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
         event = self._recall.publish(Record(epoch, seq, line))
-        if event is not None:
-            self.metrics.observe(event)
         if self._loop is not None and not self._wake_is_due:
             self._wake_is_due = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
                 self._loop.call_soon_threadsafe(self._wake)
+        if event is not None:
+            self.metrics.observe(event)
+
+    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+        """Replace what memory keeps for clients that come later."""
+        self._recall.tail.rewrite(edit)
 
     def stop(self, grace: float = 2.0) -> None:
         """Give clients up to `grace` seconds to read what was published, close them with 1001; idempotent."""

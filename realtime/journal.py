@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -196,6 +197,26 @@ class Journal:
                 os.ftruncate(descriptor, self._starts[-1])
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+        """Replace each line by what `edit` makes of it, in its place; what has become shorter is filled by spaces.
+
+        Lines stay where they are, so that whoever reads meanwhile reads whole lines. OSError, ValueError.
+        """
+        with self._lock:
+            if not self._exists:
+                return
+            with self.path.open("r+b", buffering=0) as file:
+                for start, end in pairwise(self._starts):
+                    file.seek(start)
+                    line = file.read(end - start - 1)
+                    edited = edit(line)
+                    if len(edited) > len(line):
+                        raise ValueError("a line of a journal can only become shorter")
+                    if edited != line:
+                        file.seek(start)
+                        file.write(edited.ljust(len(line)))
+                os.fsync(file.fileno())
 
     def read(self, epoch: str, after: int, *, page: int = PAGE) -> list[Record]:
         """Up to a page of an epoch's records with numbers above `after`; empty where there are none.

@@ -25,6 +25,7 @@ from realtime.tracker import Tracker
 from realtime.transcribe import Transcript
 from realtime.utterances import Rejected, Utterance
 
+OPTED_OUT = "This speaker does not want to be judged."
 _OUTSTANDING = 256
 _WORDS_SHARE = 0.3
 """Words are looked for in an utterance that goes on if that takes no more than so much of the time between looks."""
@@ -276,7 +277,7 @@ class Judge:
         """The next utterance of the dialogue."""
         committed = time.perf_counter()
         if stretch.speaker in self._opted_out:
-            self._give_up(stretch, "opted_out", "This speaker does not want to be judged.")
+            self._give_up(stretch, "opted_out", OPTED_OUT)
             return
         try:
             if stretch.failure is not None:
@@ -296,6 +297,9 @@ class Judge:
         stepping = time.perf_counter()
         judgement = self._tracker.step(stretch.speaker, perception.features)
         fusion_ms = (time.perf_counter() - stepping) * 1000
+        if stretch.speaker in self._opted_out:  # in this moment; the step is forgotten with all the others
+            self._give_up(stretch, "opted_out", OPTED_OUT)
+            return
         self._tell_statuses(stretch.speaker, perception.status)
         revision = self._open.pop(stretch.utterance_id, _Open()).revision + 1
         self._tell(

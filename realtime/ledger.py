@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Ledger:
     `append`, so what blocks there holds the session up. A sink that raises OSError is dropped, and an `error`
     event says so, and so is a view that raises anything. While the journal is degraded it is tried again every
     `retry_s` seconds at the earliest.
+
+    Once a speaker has opted out, their words are taken out of the journal and of what the feed keeps.
 
     A reopened journal that ended cleanly continues its epoch, any other gets a new one.
     """
@@ -64,6 +67,7 @@ class Ledger:
         self._backlog_limit = backlog_bytes
         self._lost = 0
         self._over = False
+        self._silent: set[str] = set()  # who opted out
         if feed is not None:
             feed.take_commands(self._obey)
 
@@ -92,6 +96,12 @@ class Ledger:
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
                 self._recover()
             self._over = last
+            if isinstance(event, events.SpeakerOptedOut):
+                (self._silent.add if event.opted_out else self._silent.discard)(event.speaker)
+                if event.opted_out:
+                    self._redact(event.speaker)
+            elif isinstance(event, events.EmotionFinal | events.EmotionProvisional) and event.speaker in self._silent:
+                event = events.without_words(event)  # it was on its way when the speaker opted out
             return self._commit(event)
 
     def _obey(self, event: events.Logged) -> tuple[str, int]:
@@ -126,6 +136,20 @@ class Ledger:
         self._seq = seq
         self._broadcast(stamped, line)
         return seq
+
+    def _redact(self, speaker: str) -> None:
+        """Take this speaker's words out of everything that was kept so far."""
+        edit = partial(_without_words_of, speaker)
+        self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
+        self._backlog_bytes = sum(len(record.line) for record in self._backlog)
+        if self._feed is not None:
+            self._feed.rewrite(edit)
+        if self._journal is not None:
+            try:
+                self._journal.rewrite(edit)
+            except OSError as error:
+                sentence = f"the words of {speaker} could not be taken out of the journal ({error.strerror})"
+                self._commit(events.Error(code="redaction", message=sentence, fatal=False))
 
     def _broadcast(self, event: events.Logged, line: bytes) -> None:
         if self._feed is not None:
@@ -177,3 +201,13 @@ class Ledger:
         self._epoch, self._seq = events.new_id(), 0
         sentence = f"the journal is written again; {lost} of the events meanwhile are missing in it"
         self._commit(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
+
+
+def _without_words_of(speaker: str, line: bytes) -> bytes:
+    """A line of the journal without what `speaker` said in it."""
+    if b'"text"' not in line:
+        return line
+    event = events.decode(line)
+    if not isinstance(event, events.EmotionFinal | events.EmotionProvisional) or event.speaker != speaker:
+        return line
+    return events.encode(events.without_words(event))

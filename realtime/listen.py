@@ -71,6 +71,8 @@ class Listen:
     """Names of the speakers: one a channel with `split`, else at most one."""
     microphone: str | None = None
     """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
+    analyse: Literal["local", "remote", "both"] = "both"
+    """Whose side to analyse: `local` is the microphone, or the first channel of a recording; the rest is `remote`."""
     camera: str | None = "0"
     """Camera by number, path or URL; `null` for none."""
     camera_speaker: str | None = None
@@ -118,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m realtime.listen", description=__doc__)
     parser.add_argument("--config", action="config", help="a YAML file of these options")
     parser.add_argument("--list-devices", action="store_true", help="show microphones and cameras, and end")
+    parser.add_argument("--no-text", action="store_true", help="keep and show no words, neither here nor in the feed")
     parser.add_class_arguments(Listen)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     for stream in (sys.stdout, sys.stderr):
@@ -131,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.list_devices:
             console.print(device_table())
             return Exit.OK
-        return _listen(options, console)
+        return _listen(options, console, text=not given.no_text)
     except TrackerError as error:
         _Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
         return error.exit_code
@@ -147,17 +150,21 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # or the flush at exit fails again
 
 
-def _listen(options: Listen, console: Console) -> int:
+def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     clock = SessionClock()
     sources, speakers = _sources(options, clock)
-    camera_speaker = options.camera_speaker or next(iter(speakers.values()))
+    camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
     if camera_speaker not in speakers.values():
         raise UsageError(
             f"The camera cannot see {camera_speaker!r}, who is none of the speakers "
             f"({', '.join(speakers.values())}): name one of them with --camera_speaker."
         )
+    speakers = _analysed(options, speakers)
+    if camera_speaker not in speakers.values():
+        camera_speaker = None
+        sources = [source for source in sources if source.hears]
     with console.status("Loading the models"):
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)
         torch.set_num_threads(1)
@@ -167,12 +174,12 @@ def _listen(options: Listen, console: Console) -> int:
         )
     live = options.file is None or options.pace == "realtime"
     with ExitStack() as stack:
-        ledger = _ledger(options, console, stack)
+        ledger, feed = _ledger(options, console, stack)
         session = Session(
             sources,
             perceiver,
             tracker,
-            ledger.append,
+            ledger.append if text else lambda event: ledger.append(events.without_words(event)),
             endpointing=options.endpointing,
             speakers=speakers,
             camera_speaker=camera_speaker,
@@ -180,6 +187,11 @@ def _listen(options: Listen, console: Console) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
         )
+        ledger.watch(session.follow)
+        if feed is not None:
+            feed.metrics.watch_lag(lambda: session.overload.lag_ms)
+            for queue, (depth, capacity) in session.queues.items():
+                feed.metrics.watch(queue, depth, capacity)
         _end_on_signals(session)
         ledger.append(_created(models, sources))
         clock.start()
@@ -219,7 +231,23 @@ def _sources(options: Listen, clock: SessionClock) -> tuple[list[Source], dict[s
     return [file], dict(zip(voices, names, strict=True))
 
 
-def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
+def _analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:
+    """The speakers of the sides that were asked for; the sound of the others is not even segmented."""
+    if options.analyse == "both":
+        return speakers
+    first, *rest = speakers
+    if options.file is not None and not rest:
+        raise UsageError(
+            f"One channel holds both sides, so --analyse {options.analyse} cannot tell them apart: "
+            "give a recording with a channel a side and --channels split, or --analyse both."
+        )
+    asked = [first] if options.analyse == "local" else rest
+    if not asked:
+        raise UsageError("Only the microphone is heard here, which is the local side: give --analyse local or both.")
+    return {source: speakers[source] for source in asked}
+
+
+def _ledger(options: Listen, console: Console, stack: ExitStack) -> tuple[Ledger, Feed | None]:
     """The ledger of a new session with its journal, its feed and its outputs; `stack` closes them in order."""
     session = events.new_id()
     journal = None
@@ -252,7 +280,7 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> Ledger:
         words=options.words,
     )
     stack.callback(ledger.close)
-    return ledger
+    return ledger, feed
 
 
 def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:

@@ -60,6 +60,9 @@ class Metrics:
         self._available = Gauge(
             "emotion_modality_available", "Whether a modality took part of late.", ["modality"], registry=registry
         )
+        self._behind = Gauge(
+            "emotion_lag_seconds", "Age of the oldest utterance that has ended and is not judged.", registry=registry
+        )
         self._discarded = Counter("emotion_discarded", "Discarded by reason.", ["reason"], registry=registry)
         self._shed = Counter("emotion_shed", "What was shed or lost, by kind.", ["what"], registry=registry)
         self._degraded = Gauge("emotion_degraded", "Whether something is degraded now.", ["what"], registry=registry)
@@ -76,6 +79,10 @@ class Metrics:
     def watch(self, queue: str, depth: Callable[[], float], capacity: int) -> None:
         """Show how full a queue is; `depth` is called from the feed's thread whenever somebody looks."""
         self._queues.watched[queue] = depth, capacity
+
+    def watch_lag(self, lag_ms: Callable[[], float]) -> None:
+        """Show how long the oldest utterance that has ended waits for its result."""
+        self._behind.set_function(lambda: lag_ms() / 1000)
 
     def watch_feed(self, clients: Callable[[], float], lag: Callable[[], float]) -> None:
         """Show how many clients there are and how far the last is behind."""

@@ -11,7 +11,7 @@ import structlog
 from core_models.errors import TrackerError
 from realtime import events
 from realtime.faces import FaceTrack
-from realtime.judge import Judge, Summary
+from realtime.judge import OPTED_OUT, Judge, Summary
 from realtime.overload import Overload
 from realtime.perceive import Perceiver
 from realtime.provisional import Provisional
@@ -26,7 +26,6 @@ log = structlog.get_logger()
 _QUEUED_AUDIO_CHUNKS = 3_000
 _PIECE = SAMPLE_RATE // 50
 """Samples between which what is known of the words can change what the segmenter expects."""
-_OPTED_OUT = "This speaker does not want to be judged."
 
 
 class Session:
@@ -89,7 +88,7 @@ class Session:
 
     def video(self, frame: VideoFrame) -> None:
         """Hand a picture to the face track, unless the machine is behind or nobody may be seen."""
-        if self._perceiver.face is None or self._camera_speaker in self._opted_out:
+        if self._perceiver.face is None or self._camera_speaker in (None, *self._opted_out):
             return
         if self.overload.shedding:
             self.overload.shed("video_frames")
@@ -151,6 +150,11 @@ class Session:
         """End the session from any thread: what was heard so far is still judged."""
         self._reason = reason
         self._over.set()
+
+    def follow(self, event: events.Logged) -> None:
+        """Do what a client's command became; a view of the ledger."""
+        if isinstance(event, events.SpeakerOptedOut):
+            self.opt_out(event.speaker, event.opted_out)
 
     def opt_out(self, speaker: str, out: bool = True) -> None:
         """Hear and see a speaker no longer and forget what came from there; with `out` false, again. Any thread."""
@@ -248,7 +252,7 @@ class Session:
             said = segmenter.so_far()
             assert said is not None
             found = Rejected(source, said.start_ms, said.end_ms, said.decided_ms, "opted_out")
-            self._judge.drop(self._open.pop(source), found, _OPTED_OUT)
+            self._judge.drop(self._open.pop(source), found, OPTED_OUT)
 
     # -- from any thread
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from realtime.journal import Record
 
@@ -54,6 +54,12 @@ class Tail:
                 self._bytes -= len(gone[-1].line)
                 self.first += 1
         return gone
+
+    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+        """Replace each line that is kept by what `edit` makes of it."""
+        with self._lock:
+            self._kept = {place: record._replace(line=edit(record.line)) for place, record in self._kept.items()}
+            self._bytes = sum(len(record.line) for record in self._kept.values())
 
     @property
     def epoch(self) -> str:
