@@ -1,4 +1,4 @@
-"""`python -m realtime.bench latency | step | memory | page`: the numbers that README quotes, measured here and now."""
+"""`python -m realtime.bench latency | step | memory | feed | page`: the numbers that README quotes, measured now."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from core_models.checkpoint import Checkpoint, Sidecar, load, sidecar_config
 from core_models.errors import MediaError, TrackerError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.sdt import SDT, SDTConfig
+from realtime.bench_feed import feed
 from realtime.bench_page import page
 from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
@@ -308,7 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = _machine()
     try:
         result = auto_cli(
-            [latency, step, memory, page],
+            [latency, step, memory, feed, page],
             args=[g for g in given if g != "--json"],
             as_positional=False,
             prog="python -m realtime.bench",

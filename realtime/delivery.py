@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from realtime import events
@@ -123,20 +124,19 @@ class Delivery:
         return self._told < self._tail.end
 
     def _tell(self, record: Record) -> None:
+        frame = _frame(record.line)  # the same bytes to everybody without a filter
         late = []
         for client in self._live:
             if client.place != self._told:
                 continue
-            connection = client.connection
-            if connection.protocol.state is not State.OPEN:
+            transport = client.connection.transport
+            if client.connection.protocol.state is not State.OPEN or transport.is_closing():
                 late.append(client)
                 continue
             line = self._line(client, record)
             if line is not None:
-                # What websockets.broadcast does; unlike it this looks whether the socket has taken the bytes.
-                connection.protocol.send_text(line)
-                connection.send_data()
-                if connection.transport.get_write_buffer_size():
+                transport.write(frame if line is record.line else _frame(line))
+                if transport.get_write_buffer_size():
                     late.append(client)
         for client in late:
             self._live.discard(client)
@@ -231,8 +231,14 @@ class Delivery:
         )
 
     async def _send(self, client: Client, line: bytes) -> None:
+        if client.connection.transport.is_closing():
+            await client.connection.wait_closed()  # then `send` says so
         try:
             async with asyncio.timeout(self._send_timeout_s) as client.deadline:
                 await client.connection.send(line, text=True)
         finally:
             client.deadline = None
+
+
+def _frame(line: bytes) -> bytes:
+    return Frame(Opcode.TEXT, line).serialize(mask=False)

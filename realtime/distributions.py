@@ -31,12 +31,15 @@ def _apportion(probabilities: dict[str, float]) -> dict[str, float]:
     total = sum(probabilities.values())
     if abs(total - 1) > 1e-3 or min(probabilities.values()) < 0:
         return probabilities  # no distribution: nothing here may hide that
-    exact = {label: value / total * _DIGITS for label, value in probabilities.items()}
-    whole = {label: int(value) for label, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda label: whole[label] - exact[label])
-    for label in by_remainder[: _DIGITS - sum(whole.values())]:
-        whole[label] += 1
-    return {label: count / _DIGITS for label, count in whole.items()}
+    exact = [value / total * _DIGITS for value in probabilities.values()]
+    whole = [round(value) for value in exact]
+    while excess := sum(whole) - _DIGITS:
+        errors = [share - value for share, value in zip(whole, exact, strict=True)]
+        if excess > 0:
+            whole[len(errors) - 1 - errors[::-1].index(max(errors))] -= 1  # of equals the last, so that the first stays
+        else:
+            whole[errors.index(min(errors))] += 1
+    return {label: count / _DIGITS for label, count in zip(probabilities, whole, strict=True)}
 
 
 def check(message: events.Message) -> None:
