@@ -21,6 +21,7 @@ from train.predictions import Place, Predictions
 
 SHOWN = 16
 """Utterances in a figure at most; what lies further away stands in one row."""
+FURTHER = "further away"
 SETTLED = 4  # utterances before the chosen one, so that there is something to attend to
 
 
@@ -48,13 +49,16 @@ def place_of(name: str, dialogues: Sequence[TensorDialogue]) -> Place:
 
 
 def clearest(predictions: Predictions, dialogues: Sequence[TensorDialogue]) -> Place | None:
-    """The surest right judgement at which the speaker's emotion has changed; None where no dialogue is long enough."""
+    """The surest right judgement at which the speaker's emotion has changed, with all before it in the figure.
+
+    None where there is no such utterance.
+    """
     by_id = {dialogue.id: dialogue for dialogue in dialogues}
     confidence, said = predictions.logits.softmax(dim=1).max(dim=1)
     best, place = -1.0, None
     right = (said == predictions.truth).tolist()
     for here, sure, correct in zip(predictions.places, confidence.tolist(), right, strict=True):
-        if correct and sure > best and here.row >= SETTLED and _turns(by_id[here.dialogue], here.row):
+        if correct and sure > best and SETTLED <= here.row < SHOWN and _turns(by_id[here.dialogue], here.row):
             best, place = sure, here
     return place
 
@@ -122,6 +126,6 @@ def _rows(
     further = 1 - nothing - shown.sum(dim=-1, keepdim=True)
     names, parts = ["nothing"], [nothing]
     if first > 0 or (last < len(dialogue) - 1 and not checkpoint.model.config.causal):
-        names.append("further away")
+        names.append(FURTHER)
         parts.append(further.clamp(min=0))
     return (*names, *(name(i) for i in range(first, last + 1))), torch.cat([*parts, shown], dim=-1)

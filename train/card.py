@@ -11,7 +11,7 @@ from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
 from train.card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED
 from train.curves import draw_losses
-from train.figures import draw_confusion
+from train.figures import draw_confusion, where
 from train.result import SCORES, STAMP, Result, read_results
 from train.table import TITLES
 
@@ -179,7 +179,7 @@ def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     for r in results.values():
         left_out = ", ".join(f"{n} {why}" for why, n in r.left_out.items()) or "none"
         modalities = ", ".join(r.modalities_used)
-        cells = [_where(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
+        cells = [where(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
         table.append(f"| {' | '.join([*cells, left_out, _percent(r.accuracy_left_out_as_errors)])} |")
         values = " | ".join(_percent(r.per_class_f1[label]) for label in labels)
         per_class.append(f"| {r.corpus} {modalities}, prior: {r.prior} | {values} |")
@@ -197,10 +197,6 @@ def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     )
 
 
-def _where(result: Result) -> str:
-    return " ".join(filter(None, [result.corpus, result.split, result.subset, result.fold]))
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -214,7 +210,7 @@ def _apart(result: Result) -> str:
             for name, p in breakdown.parts.items()
         ]
     notes = [f"{name}: {breakdown.protocol}." for name, breakdown in result.breakdown.items()]
-    title = f"### {_where(result)}, {', '.join(result.modalities_used)}, apart"
+    title = f"### {where(result)}, {', '.join(result.modalities_used)}, apart"
     parts = [title, "\n".join(rows), "\n".join(f"- {note}" for note in notes)]
     other = result.against
     if other is not None:

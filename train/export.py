@@ -12,6 +12,7 @@ import torch
 
 from core_models import checkpoint
 from core_models.errors import DiskError
+from train.curves import draw_losses
 from train.scores import Scores, fit_temperature, score
 
 if TYPE_CHECKING:
@@ -70,31 +71,6 @@ def export(run: Run, folder: Path, ended: str = "finished") -> None:
             (folder / "record" / name).write_bytes((run.folder / source).read_bytes())
     except OSError as error:
         raise DiskError(f"The training record cannot be written to {folder} ({error.strerror}): free space.") from None
-
-
-def draw_losses(history: list[dict[str, Any]], best: int, part: str, path: Path) -> None:
-    """The terms of the loss, and the score of each pattern on `part`, against passes, as a PNG."""
-    from matplotlib.figure import Figure
-
-    passes = [row["epoch"] for row in history]
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    # A term of one modality has a space in its name: the sums say enough.
-    for name in history[0]:
-        if name not in ("epoch", "selection", "loss") and " " not in name:
-            left.plot(passes, [row[name] for row in history], label=name)
-    left.set(xlabel="pass", ylabel="training loss")
-    for name in history[0]:
-        if name.startswith(f"{part} "):
-            right.plot(passes, [100 * row[name] for row in history], label=name.removeprefix(f"{part} "))
-    right.axvline(best, color="grey", linewidth=0.8)
-    right.set(xlabel="pass (grey: the one kept)", ylabel=f"{part} weighted F1, %")
-    for axes in (left, right):
-        axes.legend(fontsize=6)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise DiskError(f"{path} cannot be written ({error.strerror}): free space.") from None
 
 
 def _short(scores: Scores) -> dict[str, Any]:

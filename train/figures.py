@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core_models.checkpoint import Checkpoint
 from core_models.errors import DiskError
-from train.attention import Attention, attended, clearest, place_of
+from train.attention import FURTHER, Attention, attended, clearest, place_of
 from train.corpora.dialogues import Corpus
 from train.dialogues_in_tensors import TensorDialogue
 from train.figure_style import CYCLE, EMOTIONS, MARKERS, SHADES, figure
@@ -77,6 +77,12 @@ def colours_of(corpus: Corpus, places: Sequence[Place]) -> tuple[list[str], list
     return emotions, speakers
 
 
+def where(result: Result) -> str:
+    """The part of the corpus, as a title."""
+    split = "" if result.split == "all" and (result.subset or result.fold) else result.split
+    return " ".join(filter(None, [result.corpus, split, result.subset, result.fold]))
+
+
 def draw_confusion(result: Result, path: Path) -> None:
     """The confusion matrix: rows the truth, shaded by shares of their class, with counts."""
     shares = [[count / max(1, sum(row)) for count in row] for row in result.confusion]
@@ -92,7 +98,7 @@ def draw_confusion(result: Result, path: Path) -> None:
         axes.set_yticks(ticks, result.labels)
         modalities = " + ".join(result.modalities_used)
         prior = "" if result.prior == "checkpoint" else f", {result.prior} prior"
-        axes.set_title(f"{result.corpus} {result.split}: {modalities}{prior}")
+        axes.set_title(f"{where(result)}: {modalities}{prior}")
         axes.set(xlabel="predicted", ylabel="truth")
 
 
@@ -104,7 +110,7 @@ def draw_missing(result: Result, path: Path) -> None:
         for name, marker in (("weighted_f1", "o"), ("accuracy", "s")):
             values = [100 * getattr(part, name) for part in parts]
             axes.plot([100 * (p.dropped or 0) for p in parts], values, marker=marker, label=name.replace("_f1", " F1"))
-        axes.set(xlabel="entries (utterance, modality) missing, %", ylabel="%", title=f"{result.corpus} {result.split}")
+        axes.set(xlabel="entries (utterance, modality) missing, %", ylabel="%", title=where(result))
         axes.legend()
 
 
@@ -129,11 +135,13 @@ def draw_points(points: NDArray[np.float32], names: Sequence[str], order: Sequen
 def draw_attention(attention: Attention, path: Path) -> None:
     """SDT Fig. 8: what each head of each transformer gives each utterance, seen from the chosen one."""
     blocks = attention.weights.shape[0]
-    columns = min(3, blocks)
+    columns = 2 if blocks == 4 else min(3, blocks)
     rows = -(-blocks // columns)
     with figure(path, 1.2 + 2.4 * columns, 0.9 + (0.28 * len(attention.seen) + 0.5) * rows) as drawn:
         grid = drawn.subplots(rows, columns, squeeze=False, sharey=True)
-        top = float(attention.weights.max())
+        # What is further away is a sum over many, beside which no single utterance would be seen.
+        single = [i for i, name in enumerate(attention.seen) if name != FURTHER]
+        top = float(attention.weights[..., single].max())
         image = None
         for axes in grid.flat[blocks:]:
             axes.set_visible(False)
@@ -144,5 +152,11 @@ def draw_attention(attention: Attention, path: Path) -> None:
             axes.set_yticks(range(len(attention.seen)), attention.seen, fontsize=7)
         for axes in grid[-1]:
             axes.set_xlabel("head")
-        drawn.colorbar(image, ax=grid, shrink=0.6, label="attention")
+        drawn.colorbar(
+            image,
+            ax=grid,
+            shrink=0.6,
+            label="attention",
+            extend="max" if len(single) < len(attention.seen) else "neither",
+        )
         drawn.suptitle(attention.title, fontsize=10)

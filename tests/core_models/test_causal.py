@@ -60,6 +60,20 @@ def test_band_null_key_and_masks_by_the_book(causal: bool) -> None:
     torch.testing.assert_close(found, by_the_book(module, queries, memory, valid))
 
 
+@pytest.mark.parametrize("rotary", [True, False])
+def test_weights_are_those_that_forward_applies(rotary: bool) -> None:
+    """Values summed by `weights`, null key first, are what `forward` gives, after a past as without one."""
+    module, (queries, memory, valid) = attention(rotary=rotary, keep=4), inputs(9)
+    _, past = module(queries[:, :, :5], memory[:, :, :5], valid[:, :, :5], module.empty(BATCH), 0)
+    rest = queries[:, :, 5:], memory[:, :, 5:], valid[:, :, 5:], past, 5
+    weights = module.weights(*rest)  # [P, B, heads, 4, 1 + R + 4]
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
+    own = module._split(module.key_value(rest[1]).chunk(2, dim=-1)[1])
+    values = torch.cat([module.null_value.expand(-1, BATCH, -1, -1, -1), past.values, own], dim=-2)
+    merged = (weights @ values).transpose(2, 3).flatten(3)
+    torch.testing.assert_close(module.output(merged), module(*rest)[0])
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     window=st.integers(1, 6),

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics
 
 from core_models.labels import MELD7
 from train.scores import fit_temperature, score
 
 
-def test_scores_are_those_of_another_library() -> None:
-    """On random predictions F1, accuracy, UAR and confusion agree with scikit-learn's."""
-    torch.manual_seed(0)
-    truth = torch.randint(0, 7, (500,))
-    logits = torch.randn(500, 7) + 1.5 * torch.nn.functional.one_hot(truth, 7)
-    predicted = logits.argmax(dim=1)
-    scores = score(logits, truth, MELD7)
-    assert scores.weighted_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="weighted"), abs=1e-6)
-    assert scores.macro_f1 == pytest.approx(metrics.f1_score(truth, predicted, average="macro"), abs=1e-6)
-    assert scores.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted), abs=1e-6)
-    assert scores.uar == pytest.approx(metrics.balanced_accuracy_score(truth, predicted), abs=1e-6)
-    assert scores.confusion == metrics.confusion_matrix(truth, predicted).tolist()
+@given(
+    truth=st.lists(st.integers(0, 6), min_size=1, max_size=80),
+    skill=st.floats(0, 3),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60, deadline=None)
+def test_scores_are_those_of_another_library(truth: list[int], skill: float, seed: int) -> None:
+    """On random predictions F1, accuracy, UAR and confusion agree with scikit-learn's, absent classes and all."""
+    wanted = torch.tensor(truth)
+    noise = torch.randn(len(truth), 7, generator=torch.Generator().manual_seed(seed))
+    logits = noise + skill * torch.nn.functional.one_hot(wanted, 7)
+    said, classes = logits.softmax(dim=1).argmax(dim=1).tolist(), list(range(7))
+    scores = score(logits, wanted, MELD7)
+    f1 = {
+        kind: metrics.f1_score(truth, said, labels=classes, average=kind, zero_division=0)
+        for kind in ("weighted", "macro", None)
+    }
+    assert scores.weighted_f1 == pytest.approx(f1["weighted"], abs=1e-6)
+    assert scores.macro_f1 == pytest.approx(f1["macro"], abs=1e-6)
+    assert list(scores.per_class_f1.values()) == pytest.approx(f1[None].tolist(), abs=1e-6)
+    assert scores.accuracy == pytest.approx(metrics.accuracy_score(truth, said), abs=1e-6)
+    there = sorted(set(truth))
+    recall = metrics.recall_score(truth, said, labels=there, average="macro", zero_division=0)
+    assert scores.uar == pytest.approx(recall, abs=1e-6)
+    assert scores.confusion == metrics.confusion_matrix(truth, said, labels=classes).tolist()
+
+
+@given(n=st.integers(1, 60), heat=st.floats(0.1, 4), seed=st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_calibration_error_by_hand(n: int, heat: float, seed: int) -> None:
+    """Fifteen bins of equal width: the gap between confidence and accuracy in each, weighted by its share."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = heat * torch.randn(n, 7, generator=generator)
+    truth = torch.randint(0, 7, (n,), generator=generator)
+    confidence, said = logits.softmax(dim=1).max(dim=1)
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for sure, right in zip(confidence.tolist(), (said == truth).tolist(), strict=True):
+        bins.setdefault(min(14, math.floor(15 * sure)), []).append((sure, right))
+    error = sum(
+        len(held) / n * abs(sum(s for s, _ in held) / len(held) - sum(r for _, r in held) / len(held))
+        for held in bins.values()
+    )
+    assert score(logits, truth, MELD7).ece == pytest.approx(error, abs=1e-5)
 
 
 def test_absent_class_lowers_no_recall() -> None:
