@@ -101,6 +101,12 @@ class Listen:
     """Keep feed and page up after a recording has ended, until Ctrl-C; what is wrong can then be corrected."""
     origins: tuple[str, ...] = ()
     """Web origins besides the feed's own that may subscribe, such as http://localhost:5173."""
+    hosts: tuple[str, ...] = ()
+    """Names besides `host` and addresses by which clients may call the feed, such as studio.lan."""
+    certificate: Path | None = None
+    """PEM certificate; with it the feed and the page speak TLS."""
+    key: Path | None = None
+    """PEM key of the certificate, where it does not hold it itself."""
     events: str | None = None
     """Write every event as a JSON line to this file, or with `-` to standard output."""
     journal: Path | None = None
@@ -266,6 +272,9 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> tuple[Ledger
             port=options.port,
             token=token,
             origins=options.origins,
+            hosts=options.hosts,
+            certificate=options.certificate,
+            key=options.key,
         )
         feed.start()
         stack.callback(feed.stop)
