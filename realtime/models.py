@@ -52,9 +52,7 @@ class Models:
         )
 
 
-def load_models(
-    checkpoint: str, *, device: str = "auto", threads: int = 2, whisper: str | None = None
-) -> Models:
+def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whisper: str | None = None) -> Models:
     """Load `checkpoint` (a name or a folder) and the extractors that its sidecar names.
 
     `whisper` is the recogniser for a checkpoint without a voice feature. Raises CheckpointError,
@@ -62,6 +60,12 @@ def load_models(
     """
     dialogue = load(checkpoint, device=torch_device(device))
     specs = dialogue.sidecar.features
+    for spec in specs.values():
+        if spec.settings.get("imported"):
+            raise CheckpointError(
+                f"Checkpoint {dialogue.name} was trained on imported features [{spec.describe()}], which no live run "
+                "can compute; use `python -m train eval` for it, or another checkpoint."
+            )
     voice_spec, text_spec, face_spec = (specs.get(m) for m in ("voice", "text", "face"))
     recogniser = str(voice_spec.settings["whisper"]) if voice_spec else (whisper or "whisper-base")
     heard = Whisper(model_folder(recogniser), device=device, threads=threads)

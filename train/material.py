@@ -15,9 +15,10 @@ from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.labels import LabelSet
 from train.corpora.choose import CorpusConfig, read_corpus
-from train.corpora.dialogues import Corpus
+from train.corpora.dialogues import Corpus, groups_of, without_groups
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.ravdess import read_ravdess
+from train.corpora.splits import Plan, folds, validation_split
 from train.dialogues_in_tensors import Reading, TensorDialogue, class_counts, prior_offset, to_tensors
 from train.extract import extract
 from train.extractors import Features, has, open_extractor
@@ -41,6 +42,15 @@ class Data:
     from `train` where it is null."""
     test: dict[str, Any] | None = None
     """The part that passes are chosen on under `select_on: test`, as what differs from `train`."""
+    without: CorpusConfig | None = None
+    """Dialogues of the episodes (sessions, actors) of this part are left out of training: EmoryNLP and MELD are both
+    Friends, so whoever evaluates on one trains without its episodes in the other."""
+    plan: Plan | None = None
+    """Train on the training part of one fold of this plan over `train` (train/corpora/splits.py), for `eval --plan`."""
+    fold: str | None = None
+    """Which fold of `plan`."""
+    plan_seed: int = 0
+    """Seed of the plans random and holdout."""
     ravdess: Path | None = None
     """Folder of RAVDESS clips: voices for lines that have none."""
     fer2013: Path | None = None
@@ -49,6 +59,8 @@ class Data:
     """Folder of the feature store; what it lacks is extracted first."""
     validation_share: float = 0.1
     """Share of the training lines, in whole dialogues, and of the stills, that is held out for validation."""
+    apart: Literal["dialogues", "speakers"] = "dialogues"
+    """What validation does not share with training: dialogues, or speakers too (of IEMOCAP a whole session)."""
     split_seed: int = 0
     """Seed of those splits, whatever the run's own: the text adapter's, which must not have read what is held out."""
     validation_actors: tuple[int, ...] = (17, 18)
@@ -64,13 +76,30 @@ class Data:
     unlabelled: Literal["context", "drop"] = "context"
     """Utterances without a label of the set stay as context, uncounted, or are dropped (the papers)."""
 
+    def __post_init__(self) -> None:
+        if (self.plan is None) != (self.fold is None):
+            raise UsageError("data.plan and data.fold go together: give both, or neither.")
+
+    def _training(self) -> Corpus:
+        corpus = read_corpus(self.train)
+        if self.plan is not None:
+            found = {fold.name: fold for fold in folds(corpus, self.plan, seed=self.plan_seed)}
+            if self.fold not in found:
+                raise UsageError(f"Plan {self.plan} has no fold {self.fold!r}: choose from {', '.join(found)}.")
+            corpus = found[self.fold].train
+        if self.without is not None:
+            corpus = without_groups(corpus, groups_of(read_corpus(self.without)))
+        return corpus
+
     def parts(self, select_on: Literal["validation", "test"]) -> tuple[Corpus, Corpus]:
         """The dialogues to train on and those to choose passes on, no dialogue in both. Raises UsageError."""
-        corpus = read_corpus(self.train)
+        corpus = self._training()
         chosen = self.validation if select_on == "validation" else self.test
         if chosen is None:
             if select_on == "test":
                 raise UsageError("select_on is test, but data.test names no part: set it, such as {split: test}.")
+            if self.apart == "speakers":
+                return validation_split(corpus, self.validation_share, self.split_seed)
             return corpus.split(self.validation_share, self.split_seed)
         try:
             other = read_corpus(replace(self.train, **chosen))

@@ -14,8 +14,9 @@ from miniature_iemocap import write_iemocap, write_voices
 from safetensors.torch import load_file
 
 from core_models.checkpoint import load
-from core_models.errors import CheckpointError
+from core_models.errors import CheckpointError, UsageError
 from core_models.features.spec import MODALITIES
+from realtime.models import load_models
 from train.__main__ import configuration, main
 from train.fit import FitConfig, fit
 
@@ -173,7 +174,28 @@ def test_checkpoint_of_imported_features_is_refused_live(miniature: Miniature, t
     places = [f"--data.train.root={root}", f"--features.imported.voice={voices}", f"--runs={tmp_path}"]
     config = ["--config", str(CONFIGS / "sdt_iemocap_gemaps.yaml"), "--seeds=[]", "--epochs=1", "--steps=1", *TINY]
     assert main(["fit", *config, *places, f"--data.store={miniature.store}", f"--export={tmp_path / 'out'}"]) == 0
-    checkpoint = load(tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"gemaps47 .*no live run"):
+        load_models(str(tmp_path / "out"))
     live = load("default").sidecar.features
     with pytest.raises(CheckpointError, match=r"gemaps47 .* whisper-base"):
-        checkpoint.require({"voice": live["voice"]})
+        load(tmp_path / "out").require({"voice": live["voice"]})
+
+
+def test_training_leaves_out_the_evaluated_episodes(miniature: Miniature, tmp_path: Path) -> None:
+    """`data.without` drops dialogues of the episodes of another corpus; nothing left to train on is a sentence."""
+    data = words_alone(miniature, tmp_path, "--data.without.corpus=ravdess", f"--data.without.root={miniature.ravdess}")
+    assert sum(len(part.dialogues) for part in data.data.parts("validation")) == 24
+    same = ("--data.without.corpus=meld", f"--data.without.root={miniature.meld}", "--data.without.split=dev")
+    with pytest.raises(UsageError, match="data.train"):
+        fit(words_alone(miniature, tmp_path, *same))
+
+
+def test_fold_trains_on_the_others(miniature: Miniature, tmp_path: Path) -> None:
+    """One fold of a plan leaves its group out, and validation may keep speakers apart."""
+    root = write_iemocap(tmp_path / "iemocap")
+    places = ["fit", "--data.train.corpus=iemocap", f"--data.train.root={root}"]
+    _, config = configuration([*places, "--data.plan=loso", "--data.fold=2", "--data.apart=speakers"])
+    training, validation = config.data.parts("validation")
+    groups = [{dialogue.group for dialogue in part.dialogues} for part in (training, validation)]
+    assert groups[0] | groups[1] == {"1", "3", "4"}
+    assert not groups[0] & groups[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from core_models.features.spec import MODALITIES
 from core_models.labels import MELD7
 from train.corpora.dialogues import Corpus, Dialogue, Line
-from train.dialogues_in_tensors import TensorDialogue, class_counts, collate, prior_offset, to_tensors
+from train.dialogues_in_tensors import Reading, TensorDialogue, class_counts, collate, prior_offset, to_tensors
 from train.material import by_actor, pair_for_validation
 from train.mixture import Bank, Mixture, MixtureOptions, patterns
 from train.objectives.sdt import IGNORED
@@ -219,3 +219,65 @@ def test_mismatch_takes_labels_at_random() -> None:
     bank = Bank("voice", voices, found, 1.0)
     drawn = [bank.attach(dialogue, np.random.default_rng(seed)).features["voice"][:, 0] for seed in range(20)]
     assert set(torch.cat(drawn).tolist()) == set(range(7))
+
+
+def test_long_dialogues_are_cut_anew_in_each_pass() -> None:
+    """With `crop`, no dialogue is longer, every utterance is seen once a pass, and pieces begin elsewhere each time."""
+    made = mixture(MixtureOptions(crop=4, concatenate=0, clips=0))
+    first, second = dialogues_of(made, 0), dialogues_of(made, 1)
+    assert max(map(len, first)) == 4
+    assert class_counts(first, 7).tolist() == class_counts(made.dialogues, 7).tolist()
+    assert sum(map(len, first)) == sum(map(len, made.dialogues))
+    cuts = [sorted((d.id, len(d)) for d in epoch) for epoch in (first, second)]
+    assert cuts[0] != cuts[1]
+
+
+def test_corpus_ids_are_left_alone_in_training() -> None:
+    """Without slots to permute among, speakers stay who they are."""
+    made = mixture(MixtureOptions(concatenate=0, clips=0))
+    made.slots = 0
+    assert all(set(dialogue.speakers.tolist()) <= {0, 1} for dialogue in dialogues_of(made))
+
+
+def turns() -> Corpus:
+    """Three turns: the first ends last, the second has no label, and it is F who begins."""
+    lines = (
+        Line("a", "M", "words", "joy", start_ms=0, end_ms=9000),
+        Line("b", "F", "words", None, start_ms=1000, end_ms=2000),
+        Line("c", "M", "words", "anger", start_ms=3000, end_ms=4000),
+    )
+    return Corpus("x", MELD7, (Dialogue("x", lines),))
+
+
+def read(reading: Reading) -> TensorDialogue:
+    features = {"text": {name: np.full(2, ord(name), np.float32) for name in "abc"}}
+    (dialogue,) = to_tensors(turns(), features, {"text": 2}, 9, reading)
+    return dialogue
+
+
+def test_turns_stand_by_their_end_or_as_the_corpus_has_them() -> None:
+    """By end, a long turn comes after those that it overlaps; in the corpus's order it stays first."""
+    for order, expected in (("end", "bca"), ("corpus", "abc")):
+        told = read(Reading(order=order)).features["text"][:, 0]
+        assert "".join(chr(int(code)) for code in told) == expected
+
+
+def test_unlabelled_turns_are_context_or_dropped() -> None:
+    """A turn without a label stays, uncounted, or is as if it had never been said."""
+    assert read(Reading()).labels.tolist() == [IGNORED, MELD7.index("anger"), MELD7.index("joy")]
+    assert read(Reading(unlabelled="drop")).labels.tolist() == [MELD7.index("anger"), MELD7.index("joy")]
+
+
+def test_speakers_are_slots_or_the_corpus_ids() -> None:
+    """By slot the first to end a turn is 0; by id it is whom the corpus names first, and strangers share the last."""
+    assert read(Reading()).speakers.tolist() == [0, 1, 1]
+    assert read(Reading(speakers="corpus", names=("F", "M"))).speakers.tolist() == [0, 1, 1]
+    assert read(Reading(speakers="corpus", names=("M", "F"))).speakers.tolist() == [1, 0, 0]
+    assert read(Reading(speakers="corpus", names=("F",))).speakers.tolist() == [0, 8, 8]
+
+
+def test_reading_is_that_of_the_record() -> None:
+    """What a checkpoint records is how it is evaluated; the first checkpoints were trained in the corpus's order."""
+    reading = Reading("corpus", "corpus", "drop", ("F", "M"))
+    assert Reading.of({"reading": asdict(reading)}) == reading
+    assert Reading.of({}).order == "corpus"
