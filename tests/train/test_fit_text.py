@@ -63,6 +63,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TextConfig:
         batch=8,
         checkpoint_every=2,
         device="cpu",
+        threads=1,
     )
 
 
