@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -10,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from realtime import events
-from realtime.judge import Summary
+
+if TYPE_CHECKING:  # it brings torch, which a replay has no need of
+    from realtime.judge import Summary
 
 _COLOURS = {
     "neutral": "white",

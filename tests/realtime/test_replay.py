@@ -17,7 +17,8 @@ from realtime import events
 from realtime.bench_page import conversation
 from realtime.journal import Journal, sessions
 from realtime.ledger import Ledger
-from realtime.replay import find, moment, play, read
+from realtime.recording import find, moment, read
+from realtime.replay import play
 
 SESSION = "01JREPAY000000000000000000"
 

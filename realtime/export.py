@@ -1,0 +1,100 @@
+"""`python -m realtime.export SESSION`: a recorded session in the formats of other programs.
+
+Corrections and names that people gave are applied. What is exported holds words, so files are readable by their owner
+only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+from rich.console import Console
+
+from core_models.errors import DiskError, Exit, TrackerError
+from realtime import events
+from realtime.exports.conversation import Conversation, gather
+from realtime.exports.elan import eaf
+from realtime.exports.emotionml import emotionml
+from realtime.exports.report import html
+from realtime.exports.subtitles import webvtt
+from realtime.exports.tables import as_csv, jsonl, parquet
+from realtime.recording import find, read
+
+Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet"]
+
+_WRITERS: dict[str, Callable[[Conversation], bytes]] = {
+    "jsonl": jsonl,
+    "csv": as_csv,
+    "webvtt": webvtt,
+    "eaf": eaf,
+    "html": html,
+    "emotionml": emotionml,
+    "parquet": parquet,
+}
+assert set(_WRITERS) == set(get_args(Format))
+
+
+@dataclass(frozen=True)
+class Export:
+    """Options of an export."""
+
+    session: str
+    """A session's id, the path of a journal, or `latest`."""
+    format: Format = "html"
+    """jsonl, csv and parquet: an utterance a row; webvtt: subtitles; eaf: ELAN; html: a report with pictures."""
+    output: Path = Path("-")
+    """File to write; `-` is standard output."""
+    journal: Path | None = None
+    """Folder of the journals; the user's state folder if not given."""
+
+
+def load(path: Path) -> Conversation:
+    """The conversation of a journal; DiskError where it cannot be read or does not begin as one."""
+    told = read(path)
+    created = next(told, None)
+    if not isinstance(created, events.SessionCreated):
+        raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
+    return gather(created, told)
+
+
+def export(conversation: Conversation, to: Format) -> bytes:
+    """The conversation in one of the formats."""
+    return _WRITERS[to](conversation)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export one session and return the exit code."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="python -m realtime.export", description=__doc__)
+    parser.add_class_arguments(Export, as_positional=True)
+    try:
+        given = parser.instantiate(parser.parse_args(arguments))
+        options = Export(**{name: given[name] for name in Export.__dataclass_fields__})
+        content = export(load(find(options.session, options.journal)), options.format)
+        if str(options.output) == "-":
+            sys.stdout.buffer.write(content)
+        else:
+            _write(options.output, content)
+        return Exit.OK
+    except TrackerError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
+        return error.exit_code
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written ({error.strerror}): give a file in a folder of yours.") from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
