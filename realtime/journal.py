@@ -148,6 +148,11 @@ class Journal:
                 written = os.write(self._descriptor, data)
                 if written < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if self.clean:
+                    # Its epoch goes on. Were this lost to a power failure, the file would look closed once more,
+                    # and numbers that clients have seen would be given again.
+                    os.fsync(self._descriptor)
+                    self.clean = False
             except OSError:
                 self._release()
                 raise

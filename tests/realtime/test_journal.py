@@ -255,3 +255,19 @@ def test_a_disk_that_fails_to_keep_is_told_to_the_next_writer(
     journal.append([record(2)])
     journal.close()
     assert Journal.reopen(journal.path).epochs == [(EPOCH, 1, 2)]
+
+
+def test_a_closed_journal_that_goes_on_is_on_the_disk_as_open_before_anybody_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first event after a clean end is forced to the disk at once: a power failure cannot bring that end back."""
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append([record(1), closing(2)])
+    journal.close()
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    again = Journal.reopen(journal.path)
+    again.append([record(3)])
+    assert sizes == [journal.path.stat().st_size]
+    assert not again.clean
+    again.close()

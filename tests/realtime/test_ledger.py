@@ -214,3 +214,27 @@ def test_a_full_disk_costs_no_event(small_disk: Path) -> None:
     assert announced == [False, True, False, True]
     epochs = Journal.reopen(journal.path).epochs
     assert [first for _, first, _ in epochs] == [1, 1, 1, 1, 1]
+
+
+def test_a_read_only_disk_costs_no_event(small_disk: Path) -> None:
+    """While the journal's disk is read-only the feed goes on and warns; when it can be written again the journal gets
+    all of it."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    journal = Journal(small_disk / "sessions" / "a.jsonl")
+    feed = Feed("s", history=journal, port=0)
+    feed.start()
+    ledger = Ledger("s", journal=journal, feed=feed, retry_s=0)
+    with Subscriber(feed.url) as client:
+        for n in range(5):
+            ledger.append(said(n))
+        warning, *rest = client.wait_for(6)
+        assert isinstance(warning, events.StreamDegraded)
+        assert "Read-only" in warning.detail
+        assert [event.code for event in rest if isinstance(event, events.Error)] == ["0", "1", "2", "3", "4"]
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        ledger.append(closed())
+        feed.stop()
+        got = client.finish()
+    ledger.close()
+    assert got == written(journal.path)
+    assert [type(event).__name__ for event in got[-2:]] == ["StreamDegraded", "SessionClosed"]
