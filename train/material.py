@@ -89,6 +89,8 @@ class Data:
             corpus = found[self.fold].train
         if self.without is not None:
             corpus = without_groups(corpus, groups_of(read_corpus(self.without)))
+        if not corpus.dialogues:
+            raise UsageError("data.train holds no dialogue outside data.without and the fold: choose a larger part.")
         return corpus
 
     def parts(self, select_on: Literal["validation", "test"]) -> tuple[Corpus, Corpus]:

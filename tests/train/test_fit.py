@@ -194,7 +194,7 @@ def test_fold_trains_on_the_others(miniature: Miniature, tmp_path: Path) -> None
     """One fold of a plan leaves its group out, and validation may keep speakers apart."""
     root = write_iemocap(tmp_path / "iemocap")
     places = ["fit", "--data.train.corpus=iemocap", f"--data.train.root={root}"]
-    _, config = configuration([*places, "--data.plan=loso", "--data.fold=2", "--data.apart=speakers"])
+    _, config = configuration([*places, "--data.plan=loso", "--data.fold=without 2", "--data.apart=speakers"])
     training, validation = config.data.parts("validation")
     groups = [{dialogue.group for dialogue in part.dialogues} for part in (training, validation)]
     assert groups[0] | groups[1] == {"1", "3", "4"}
