@@ -31,14 +31,18 @@ IEMOCAP6 = LabelSet("iemocap6", ("happy", "sad", "neutral", "angry", "excited", 
 IEMOCAP4 = LabelSet("iemocap4", ("happy", "sad", "neutral", "angry"))
 EMORYNLP7 = LabelSet("emorynlp7", ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared"))
 EMODB7 = LabelSet("emodb7", ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral"))
+MCED5 = LabelSet("mced5", ("neutral", "joy", "surprise", "sadness", "anger"))
 RAVDESS8 = LabelSet("ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"))
 
-LABEL_SETS: Mapping[str, LabelSet] = {s.name: s for s in (MELD7, IEMOCAP6, IEMOCAP4, EMORYNLP7, EMODB7, RAVDESS8)}
+LABEL_SETS: Mapping[str, LabelSet] = {
+    s.name: s for s in (MELD7, IEMOCAP6, IEMOCAP4, EMORYNLP7, EMODB7, RAVDESS8, MCED5)
+}
 
 # The seven are the common ground. Joy covers happiness and excitement alike; frustration, peace, power and
 # boredom have no twin there.
 _TO_SEVEN: Mapping[str, Mapping[str, str]] = {
     "meld7": {label: label for label in MELD7.labels},
+    "mced5": {label: label for label in MCED5.labels},
     "iemocap6": {"happy": "joy", "excited": "joy", "sad": "sadness", "neutral": "neutral", "angry": "anger"},
     "iemocap4": {"happy": "joy", "sad": "sadness", "neutral": "neutral", "angry": "anger"},
     "emorynlp7": {"joyful": "joy", "mad": "anger", "neutral": "neutral", "sad": "sadness", "scared": "fear"},
@@ -63,6 +67,7 @@ _TO_SEVEN: Mapping[str, Mapping[str, str]] = {
 }
 _FROM_SEVEN: Mapping[str, Mapping[str, str]] = {
     "meld7": {label: label for label in MELD7.labels},
+    "mced5": {label: label for label in MCED5.labels},
     "iemocap6": {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"},
     "iemocap4": {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"},
     "emorynlp7": {"neutral": "neutral", "joy": "joyful", "sadness": "sad", "anger": "mad", "fear": "scared"},
