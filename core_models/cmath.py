@@ -243,7 +243,7 @@ class CMATH(DialogueModel[CMATHOutput]):
         there = valid[..., None]
         gates = there.float() / there.sum(dim=0).clamp(min=1)  # the shares where nothing is mixed
         share, layers = gates, []
-        for layer, past in zip(self._layers(), state.layers, strict=False):
+        for layer, past in zip(self._layers(), state.layers, strict=self.config.cma):
             h, mixed, past = layer(h, valid, past, state.position)  # eq. 9-14
             gates = (mixed.mean(dim=-1, keepdim=True) * share[:, None]).sum(dim=0) * there
             layers.append(past)
