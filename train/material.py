@@ -178,6 +178,14 @@ def gather(
     `slots` and `window` are the model's. A modality that no corpus has is missing throughout.
     """
     dialogues = data.parts(select_on)
+    reading = Reading(
+        data.order,
+        data.speakers,
+        data.unlabelled,
+        tuple(sorted({line.speaker for line in dialogues[0].lines()})) if data.speakers == "corpus" else (),
+    )
+    # Before extraction: a text encoder may read the lines before.
+    dialogues = (_arranged(dialogues[0], reading), _arranged(dialogues[1], reading))
     name = dialogues[0].name
     corpora = {name: dialogues, **_clips(data, features)}
     for clips in corpora.values():
@@ -197,12 +205,6 @@ def gather(
             missed = {n: count + lost.get(n, 0) for n, count in missed.items()}
     if not specs:
         raise UsageError(f"No modality of {name} is left to train on: name a feature for one that it has.")
-    reading = Reading(
-        data.order,
-        data.speakers,
-        data.unlabelled,
-        tuple(sorted({line.speaker for line in dialogues[0].lines()})) if data.speakers == "corpus" else (),
-    )
     dimensions = {m: spec.dimension for m, spec in specs.items()}
     parts = {
         n: tuple(to_tensors(part, vectors, dimensions, slots, reading) for part in pair) for n, pair in corpora.items()
@@ -278,6 +280,10 @@ def _count(parts: Sequence[Sequence[TensorDialogue]], missed: int) -> dict[str, 
     each = {f"with {m}": int(torch.cat(present)[:, i].sum()) for i, m in enumerate(MODALITIES)}
     several = {what: count for what, count in each.items() if count} if sum(map(bool, each.values())) > 1 else {}
     return {"training lines": training, "validation lines": validation, **several, "not found or broken": missed}
+
+
+def _arranged(corpus: Corpus, reading: Reading) -> Corpus:
+    return replace(corpus, dialogues=tuple(reading.arrange(dialogue) for dialogue in corpus.dialogues))
 
 
 def by_actor(corpus: Corpus, validation: Sequence[int], test: Sequence[int]) -> tuple[Corpus, Corpus]:
