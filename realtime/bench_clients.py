@@ -32,12 +32,13 @@ def allow_many_files() -> None:
 
 
 class Reader:
-    """One client: `read` gives the text frames that have come, None when the connection has ended."""
+    """One client: `read` gives the text frames that have come, None when the connection has ended with `code`."""
 
     def __init__(self, port: int, query: str = "", *, group: int = 0) -> None:
         self.group = group
         self.seen = ("", 0)
         self.opened = False
+        self.code: int | None = None
         self._got = bytearray()
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.sendall(_REQUEST.format(query=query).encode())
@@ -75,6 +76,10 @@ class Reader:
                 break
             if got[at] == 0x81:
                 frames.append(bytes(got[begin : begin + size]))
+            elif got[at] == 0x89:
+                self.socket.sendall(bytes([0x8A, 0x80 | size]) + bytes(4) + got[begin : begin + size])
+            elif got[at] == 0x88:
+                self.code = int.from_bytes(got[begin : begin + 2], "big")
             at = begin + size
         del got[:at]
         return frames
@@ -157,10 +162,11 @@ def resume(count: int, port: int, total: int) -> None:
                 continue
             lines = reader.read()
             if lines is None:
-                wrong["cut by the server"] += 1
+                wrong[f"closed with {reader.code}"] += 1
                 selector.unregister(reader.socket)
+                reader.socket.close()
                 live.discard(reader)
-                done += 1
+                connect([reader.seen])
                 continue
             for line in lines:
                 _follow(reader, line, wrong)

@@ -229,7 +229,7 @@ def _resumption(count: int, total: int) -> dict[str, Any]:
         "missing": outcome["wrong"].get("missing", 0),
         "twice": outcome["wrong"].get("twice", 0),
         "gaps": outcome["wrong"].get("gap", 0),
-        "cut_by_server": outcome["wrong"].get("cut by the server", 0),
+        "closed": {reason: count for reason, count in outcome["wrong"].items() if reason.startswith("closed")},
         "last_cut_to_all_caught_up_s": max(outcome["seconds"], default=float("nan")),
     }
 

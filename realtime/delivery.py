@@ -231,11 +231,15 @@ class Delivery:
         )
 
     async def _send(self, client: Client, line: bytes) -> None:
-        if client.connection.transport.is_closing():
-            await client.connection.wait_closed()  # then `send` says so
+        connection, transport = client.connection, client.connection.transport
+        if transport.is_closing():
+            await connection.wait_closed()  # then `send` says so
+        elif connection.protocol.state is State.OPEN and not transport.get_write_buffer_size():
+            transport.write(_frame(line))
+            return
         try:
             async with asyncio.timeout(self._send_timeout_s) as client.deadline:
-                await client.connection.send(line, text=True)
+                await connection.send(line, text=True)
         finally:
             client.deadline = None
 

@@ -12,7 +12,7 @@ def test_the_feed_is_measured_and_keeps_its_word() -> None:
     assert fan_out["never_reading"] == 1
     assert 0 < fan_out["feed_p50_ms"] <= fan_out["feed_p99_ms"]
     resumed = found["resumed"]
-    assert [resumed[name] for name in ("missing", "twice", "gaps", "cut_by_server")] == [0, 0, 0, 0]
+    assert [resumed[name] for name in ("missing", "twice", "gaps", "closed")] == [0, 0, 0, {}]
     killed = found["killed"]
     assert killed["lives"] == killed["epochs"] == 3
     assert killed["events_seen"] > 0
