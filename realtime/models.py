@@ -11,9 +11,10 @@ from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS, Checkpoint, load
 from core_models.errors import CheckpointError
 from core_models.features.face import FaceFeature
+from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
 from core_models.features.spec import FeatureSpec
 from core_models.features.text import TextFeature
-from core_models.features.voice import VoiceFeature
+from core_models.features.voice import Voice, VoiceFeature
 from core_models.features.whisper import Whisper
 from realtime.transcribe import Transcriber
 
@@ -29,7 +30,7 @@ class Models:
 
     checkpoint: Checkpoint
     whisper: Whisper
-    voice: VoiceFeature | None
+    voice: Voice | None
     text: TextFeature | None
     face: FaceFeature | None
 
@@ -72,7 +73,7 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
     models = Models(
         checkpoint=dialogue,
         whisper=heard,
-        voice=VoiceFeature(heard) if voice_spec else None,
+        voice=_voice(voice_spec, heard, threads) if voice_spec else None,
         text=_text(text_spec, threads) if text_spec else None,
         face=FaceFeature(model_folder("face-landmarker") / "face_landmarker.task") if face_spec else None,
     )
@@ -85,6 +86,13 @@ def torch_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
+    student = spec.settings.get("student")
+    if student is None:
+        return VoiceFeature(whisper)
+    return MCEDVoice(find_student(str(student)), frames_spec(whisper), threads=threads)
 
 
 def _text(spec: FeatureSpec, threads: int) -> TextFeature:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core_models.features.face import FaceFeature
 from core_models.features.text import TextFeature
-from core_models.features.voice import VoiceFeature
+from core_models.features.voice import Voice
 from realtime.faces import FaceTrack
 from realtime.transcribe import Transcriber, Transcript
 from realtime.utterances import Utterance
@@ -48,7 +48,7 @@ class Perceiver:
     """
 
     transcriber: Transcriber
-    voice: VoiceFeature | None
+    voice: Voice | None
     text: TextFeature | None
     face: FaceFeature | None
     face_share: float = field(default=0.2)

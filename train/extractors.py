@@ -15,12 +15,14 @@ from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS
 from core_models.errors import MediaError, UsageError
 from core_models.features.face import FaceFeature
+from core_models.features.mced_voice import MCEDVoice, find_student, student_folder
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
 from train.corpora.dialogues import Line, Turn
 from train.corpora.fer2013 import still, still_bytes
+from train.frames import DESCRIPTORS, open_frames
 from train.media import frames_of, samples_of
 from train.store import digest, digest_of_file
 
@@ -41,7 +43,8 @@ class Features:
     adapter: str | None = None
     """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
     voice: str | None = "whisper-base"
-    """Whisper, whose encoder states are the voice."""
+    """Whisper, whose encoder states are the voice; or an MCED student that hears them: a name under
+    core_models/weights, or a folder."""
     face: str | None = "face-landmarker"
     """MediaPipe's face landmarker."""
     imported: dict[str, Path] = field(default_factory=dict)
@@ -102,17 +105,32 @@ class VoiceExtractor:
         return VoiceExtractor, self._made
 
     def key(self, turn: Turn) -> str | None:
-        line = turn.line
-        if line.audio is None:
-            return None
-        try:
-            start, end = line.audio_span or (None, None)
-            return digest_of_file("voice", line.audio, f"{start}-{end}")
-        except OSError:
-            raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
+        return sound_key(turn.line)
 
     def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
         return [self._feature(self._whisper.encode(sound(turn.line))) for turn in turns]
+
+
+class MCEDExtractor:
+    """The sound of a line, as an MCED student hears it."""
+
+    batch = 1
+
+    def __init__(self, name_or_path: str | Path, threads: int) -> None:
+        self._made = name_or_path, threads
+        student = find_student(name_or_path)
+        self._frames = open_frames(str(student.sidecar.frames.settings.get("whisper", DESCRIPTORS)), threads)
+        self._student = MCEDVoice(student, self._frames.spec, threads=threads)
+        self.spec = self._student.spec
+
+    def __reduce__(self) -> Reduced:
+        return MCEDExtractor, self._made
+
+    def key(self, turn: Turn) -> str | None:
+        return sound_key(turn.line)
+
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        return [self._student.of_frames(self._frames(sound(turn.line))) for turn in turns]
 
 
 class FaceExtractor:
@@ -158,6 +176,17 @@ def has(line: Line, modality: str) -> bool:
     }[modality]
 
 
+def sound_key(line: Line) -> str | None:
+    """Digest of the line's sound; None where it has none. Raises MediaError for a file that cannot be read."""
+    if line.audio is None:
+        return None
+    try:
+        start, end = line.audio_span or (None, None)
+        return digest_of_file("voice", line.audio, f"{start}-{end}")
+    except OSError:
+        raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
+
+
 def sound(line: Line) -> NDArray[np.float32]:
     """The line's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
     assert line.audio is not None
@@ -186,6 +215,8 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
     `adapter` is a folder, or a name under core_models/weights, for text alone. Raises WeightsError,
     UsageError.
     """
+    if modality == "voice" and student_folder(model) is not None:
+        return MCEDExtractor(model, threads)
     folder = Path(model) if Path(model).is_dir() else model_folder(model)
     if modality == "text":
         return TextExtractor(folder, adapter_folder(adapter), threads)
@@ -201,6 +232,8 @@ def extractor_of(spec: FeatureSpec) -> Extractor:
     if spec.modality == "text":
         adapter = str(spec.settings["adapter"])
         return open_extractor("text", str(spec.settings["base"]), None if adapter == "none" else adapter)
+    if "student" in spec.settings:
+        return MCEDExtractor(str(spec.settings["student"]), threads=2)
     return open_extractor(spec.modality, str(spec.settings.get("whisper", spec.name)))
 
 

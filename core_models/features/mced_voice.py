@@ -20,40 +20,43 @@ VERSION = 1
 class MCEDVoice:
     """The student's utterance representation, the maximum over time of its last layer: float32 [width].
 
-    `student` was trained on the frames of `whisper`; CheckpointError names both where it was not. The spec's digest
-    is over the tensors of the two.
+    `frames` is what the student will hear; CheckpointError names both where it was trained on others. The spec's
+    digest is over the tensors of the student and of the network behind its frames.
     """
 
     spec: FeatureSpec
 
-    def __init__(self, whisper: Whisper, student: LoadedStudent, *, threads: int = 1) -> None:
-        trained, at_hand = student.sidecar.frames, frames_spec(whisper)
-        if trained != at_hand:
+    def __init__(self, student: LoadedStudent, frames: FeatureSpec, *, threads: int = 1) -> None:
+        trained = student.sidecar.frames
+        if trained != frames:
             raise CheckpointError(
                 f"Student {student.name} was trained on [{trained.describe()}], but the frames at hand are "
-                f"[{at_hand.describe()}]; choose the recogniser it was trained on, or another student."
+                f"[{frames.describe()}]; choose what it was trained on, or another student."
             )
         self._model = student.model
         self._threads = threads
-        both = {"whisper": whisper.digest, "student": student.digest}
+        both = {"frames": frames.digest, "student": student.digest}
         self.spec = FeatureSpec(
             modality="voice",
             name=f"mced-{student.name}",
             version=VERSION,
             dimension=student.model.config.width,
-            digest=tensors_digest((n, np.frombuffer(bytes.fromhex(d), np.uint8)) for n, d in both.items()),
-            settings={**at_hand.settings, "student": student.name, "pooling": "max"},
+            digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+            settings={**frames.settings, "frames": frames.name, "student": student.name, "pooling": "max"},
         )
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
-        """The vector of one utterance, float32 [dimension]."""
+        """The vector of one utterance, float32 [dimension], from the pass that its words come from."""
+        return self.of_frames(encoded.frames)
+
+    def of_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vector of an utterance whose frames are float32 [T, inputs]."""
         # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with torch.inference_mode():
-            frames = torch.from_numpy(np.array(encoded.frames, dtype=np.float32))[None]
-            output = self._model(frames, torch.tensor([frames.shape[1]]))
-        vector: NDArray[np.float32] = output.utterance[0].numpy()
+            clip = torch.from_numpy(np.array(frames, dtype=np.float32))[None]
+            vector: NDArray[np.float32] = self._model(clip, torch.tensor([len(frames)])).utterance[0].numpy()
         return vector
 
 
@@ -69,16 +72,19 @@ def frames_spec(whisper: Whisper) -> FeatureSpec:
     )
 
 
+def student_folder(name_or_path: str | Path) -> Path | None:
+    """The folder of the student of that name under core_models/weights, or the one given; None where it holds none."""
+    for folder in (WEIGHTS / name_or_path, Path(name_or_path)):
+        if (folder / TENSORS).is_file():
+            return folder
+    return None
+
+
 def find_student(name_or_path: str | Path) -> LoadedStudent:
     """The student of that name under core_models/weights, or in that folder. Raises CheckpointError."""
-    for folder in (WEIGHTS / name_or_path, Path(name_or_path)):
-        if is_student(folder):
-            return load_student(folder)
-    raise CheckpointError(
-        f"There is no MCED student {str(name_or_path)!r}: put its folder under {WEIGHTS}, or use another checkpoint."
-    )
-
-
-def is_student(folder: Path) -> bool:
-    """Whether `folder` is one that `save_student` wrote."""
-    return (folder / TENSORS).is_file()
+    folder = student_folder(name_or_path)
+    if folder is None:
+        raise CheckpointError(
+            f"There is no MCED student {str(name_or_path)!r}: put its folder under {WEIGHTS}, or choose another."
+        )
+    return load_student(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,15 @@ from core_models.features.spec import FeatureSpec
 from core_models.features.whisper import CONTEXT_MIN, MARGIN, Encoded, Whisper
 
 VERSION = 1
+
+
+class Voice(Protocol):
+    """How an utterance sounds, as one vector."""
+
+    spec: FeatureSpec
+
+    def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
+        """The vector of one utterance, float32 [dimension]."""
 
 
 class VoiceFeature:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from core_models.errors import CheckpointError, UsageError
-from core_models.features.mced_voice import MCEDVoice, frames_spec, is_student
+from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec, student_folder
 from core_models.features.spec import FeatureSpec
 from core_models.features.whisper import Whisper
 from core_models.mced import SoftAlign, Student, StudentConfig
@@ -200,7 +200,7 @@ def test_voice_is_the_pooled_last_layer(
     whisper_tiny: Whisper, on_tiny: Path, librivox: list[tuple[str, NDArray[np.float32]]]
 ) -> None:
     """The vector of a real utterance is the student's utterance representation over the transcript's own states."""
-    voice = MCEDVoice(whisper_tiny, load_student(on_tiny))
+    voice = MCEDVoice(load_student(on_tiny), frames_spec(whisper_tiny))
     encoded = whisper_tiny.encode(librivox[0][1][:32_000])
     vector = voice(encoded)
     assert (vector.shape, vector.dtype) == ((voice.spec.dimension,), np.float32)
@@ -212,19 +212,21 @@ def test_voice_is_the_pooled_last_layer(
 @pytest.mark.weights
 def test_spec_names_both_networks(whisper_tiny: Whisper, on_tiny: Path, tmp_path: Path) -> None:
     """Another student is another feature, though it may have the same name; one of other frames is refused."""
-    spec = MCEDVoice(whisper_tiny, load_student(on_tiny)).spec
+    spec = MCEDVoice(find_student(on_tiny), frames_spec(whisper_tiny)).spec
     assert (spec.name, spec.settings["whisper"]) == ("mced-tiny-student", "whisper-tiny.en")
-    assert is_student(on_tiny)
+    assert student_folder(tmp_path) is None
+    with pytest.raises(CheckpointError, match="no MCED student 'nowhere'"):
+        find_student("nowhere")
     loaded = load_student(on_tiny)
     other = student(loaded.model.config, seed=1)
     save_student(tmp_path / "b" / "tiny-student", other, loaded.sidecar)
-    second = MCEDVoice(whisper_tiny, load_student(tmp_path / "b" / "tiny-student")).spec
+    second = MCEDVoice(load_student(tmp_path / "b" / "tiny-student"), frames_spec(whisper_tiny)).spec
     assert (second.name, second.settings) == (spec.name, spec.settings)
     assert second.digest != spec.digest
     foreign = msgspec.structs.replace(loaded.sidecar.frames, digest="f" * 64)
     save_student(tmp_path / "foreign", other, msgspec.structs.replace(loaded.sidecar, frames=foreign))
     with pytest.raises(CheckpointError, match="was trained on .*ffffffff.* at hand"):
-        MCEDVoice(whisper_tiny, load_student(tmp_path / "foreign"))
+        MCEDVoice(load_student(tmp_path / "foreign"), frames_spec(whisper_tiny))
 
 
 def test_strides_keep_clips_apart() -> None:
