@@ -302,3 +302,9 @@ def sweep(folder: Path, days: float) -> list[str]:
                 path.unlink()
                 swept.append(session)
     return swept
+
+
+if __name__ == "__main__":
+    from realtime.shelf import main
+
+    raise SystemExit(main())
