@@ -1,4 +1,4 @@
-"""`python -m realtime.bench latency | step | memory | feed | page`: the numbers that README quotes, measured now."""
+"""`python -m realtime.bench latency | perception | step | memory | text | feed | page`: numbers, taken now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,22 +26,21 @@ from rich.console import Console
 from rich.table import Table
 
 from core_models.checkpoint import Checkpoint, Sidecar, load, sidecar_config
-from core_models.errors import MediaError, TrackerError
+from core_models.errors import TrackerError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.sdt import SDT, SDTConfig
 from realtime.bench_feed import feed
+from realtime.bench_latency import latency, speech, spread
 from realtime.bench_page import page
+from realtime.bench_text import text
 from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
-from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
 from realtime.tracker import Tracker
 from realtime.utterances import Utterance
 
-_CLIP_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 
-
-def latency(
+def perception(
     clips: list[Path],
     checkpoint: str = "default",
     threads: int = 2,
@@ -62,10 +61,10 @@ def latency(
     models = load_models(checkpoint, device=device, threads=threads)
     perceiver = Perceiver(models.transcriber("en"), models.voice, models.text, models.face)
     tracker = Tracker(models.checkpoint)
-    speech = _speech(clips, limit)
+    drawn = speech(clips, limit)
     ours: list[dict[str, float]] = []
     padded: list[float] = []
-    for number, (_, samples) in enumerate([*speech[:2], *speech]):
+    for number, (_, samples) in enumerate([*drawn[:2], *drawn]):
         utterance = _utterance(samples)
         begun = time.perf_counter()
         perception = perceiver(utterance, None)
@@ -85,15 +84,15 @@ def latency(
         if number >= 2:
             ours.append(parts)
             padded.append(through_transcribe)
-    seconds = [len(samples) / SAMPLE_RATE for _, samples in speech]
+    seconds = [len(samples) / SAMPLE_RATE for _, samples in drawn]
     return {
-        "benchmark": "latency",
+        "benchmark": "perception",
         "checkpoint": models.checkpoint.name,
         "whisper": models.whisper.name,
         "threads": threads,
-        "clips": len(speech),
-        "clip_seconds": _spread(seconds),
-        **{part: _spread([p[part] for p in ours]) for part in ("asr", "features", "fusion")},
+        "clips": len(drawn),
+        "clip_seconds": spread(seconds),
+        **{part: spread([p[part] for p in ours]) for part in ("asr", "features", "fusion")},
         "p50_ms": float(np.percentile([p["total"] for p in ours], 50)),
         "p95_ms": float(np.percentile([p["total"] for p in ours], 95)),
         "discarded": int(sum(p["discarded"] for p in ours)),
@@ -168,7 +167,7 @@ def step(
         "device": str(where),
         "threads": threads,
         "dialogues": 1 if alone else 1 + len(MODALITIES),
-        "step_ms": {str(length): _spread(times) for length, times in steps.items()},
+        "step_ms": {str(length): spread(times) for length, times in steps.items()},
         "longest_over_shortest": median[max(median)] / median[min(median)],
         f"recompute_{recompute}_ms": statistics.median(whole),
         "recompute_over_step": statistics.median(whole) / statistics.median(beside),
@@ -248,31 +247,6 @@ def _padded(models: Models, tracker: Tracker, samples: NDArray[np.float32]) -> N
         tracker.step("speaker", {"text": models.text([words])[0]})
 
 
-def _speech(places: list[Path], limit: int) -> list[tuple[Path, NDArray[np.float32]]]:
-    files = [
-        f
-        for place in places
-        for f in (sorted(place.rglob("*")) if place.is_dir() else [place])
-        if f.suffix.lower() in _CLIP_SUFFIXES
-    ]
-    found = [(f, samples) for f, samples in _readable(files) if 1 <= len(samples) / SAMPLE_RATE <= 10]
-    if not found:
-        raise MediaError(f"No clip of 1 to 10 s in {', '.join(map(str, places))}: give folders of recorded speech.")
-    drawn = []
-    for seconds in np.linspace(1, 10, min(limit, len(found))):
-        nearest = min(range(len(found)), key=lambda i: abs(len(found[i][1]) / SAMPLE_RATE - seconds))
-        drawn.append(found.pop(nearest))
-    return drawn
-
-
-def _readable(files: list[Path]) -> Iterator[tuple[Path, NDArray[np.float32]]]:
-    for file in files:
-        try:
-            yield file, read_audio(file)
-        except MediaError:
-            continue
-
-
 def _utterance(samples: NDArray[np.float32]) -> Utterance:
     end_ms = len(samples) * 1000 // SAMPLE_RATE
     return Utterance("clip", 0, end_ms, end_ms + 400, samples, 0, False)
@@ -284,11 +258,6 @@ def _timed(work: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return (time.perf_counter() - begun) * 1000
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    low, p50, p95, high = np.percentile(values, [0, 50, 95, 100])
-    return {"min": float(low), "p50": float(p50), "p95": float(p95), "max": float(high)}
 
 
 def _machine() -> dict[str, Any]:
@@ -309,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = _machine()
     try:
         result = auto_cli(
-            [latency, step, memory, feed, page],
+            [latency, perception, step, memory, text, feed, page],
             args=[g for g in given if g != "--json"],
             as_positional=False,
             prog="python -m realtime.bench",
