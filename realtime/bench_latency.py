@@ -199,6 +199,9 @@ def figures(told: list[tuple[float, events.Logged]], turns: list[Turn]) -> dict[
     looks = [(at, e) for at, e in told if isinstance(e, events.EmotionProvisional)]
     found: dict[str, list[float]] = {"final_ms": [], "first_ms": [], "false_ms": [], "missed_ms": []}
     for number, turn in enumerate(turns):
+        first = [at for at, e in looks if turn.start_ms - 500 < e.start_ms < turn.start_ms + 500]
+        if first and turn.end_ms - turn.start_ms > 1200:
+            found["first_ms"].append(min(first) - turn.start_ms)
         middle = (turn.start_ms + turn.end_ms) / 2
         holding = [(at, e) for at, e in finals if e.start_ms < turn.end_ms and e.end_ms > middle]
         if not holding:
@@ -212,9 +215,6 @@ def figures(told: list[tuple[float, events.Logged]], turns: list[Turn]) -> dict[
         found["false_ms"] += [
             e.end_ms for _, e in finals if turn.start_ms + 200 < e.end_ms < turn.end_ms - 200
         ]
-        first = [at for at, e in looks if turn.start_ms - 500 < e.start_ms < turn.start_ms + 500]
-        if first and turn.end_ms - turn.start_ms > 1200:
-            found["first_ms"].append(min(first) - turn.start_ms)
     return found
 
 
