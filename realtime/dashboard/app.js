@@ -82,7 +82,8 @@ function showConnection(detail) {
   const sources = [...call.sources.values()];
   const replay = sources.find((source) => source.kind === "replay");
   const closed = call.closed !== null;
-  const ended = closed || (sources.length > 0 && sources.every(({ status }) => SILENT.has(status)));
+  const speaking = [...call.speakers.values()].some((speaker) => speaker.open.size > 0);
+  const ended = closed || (sources.length > 0 && !speaking && sources.every(({ status }) => SILENT.has(status)));
   const words = {
     connecting: "Connecting",
     open: replay ? (ended ? "Replay, at its end" : "Replay") : ended ? "Ended, still served" : "Live",

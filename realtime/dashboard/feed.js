@@ -120,7 +120,7 @@ export class Feed {
     this.#options.onState?.(state, detail);
   }
 
-  /** Every message in order, until `close`. */
+  /** Every message in order, until `close`; begin to iterate at once, since what came before is gone. */
   async *[Symbol.asyncIterator]() {
     const waiting = [];
     let wake = () => {};

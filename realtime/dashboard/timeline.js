@@ -266,7 +266,7 @@ export class Timeline {
     const names = speakers.map((speaker) => speaker.name).join("\n");
     if (names === this.#namesShown) return;
     this.#namesShown = names;
-    this.#names.replaceChildren(...speakers.map((speaker) => make("span", {}, initials(speaker), speaker.name)));
+    this.#names.replaceChildren(...speakers.map((speaker) => make("span", {}, make("b", {}, initials(speaker), speaker.name))));
   }
 }
 

@@ -122,6 +122,31 @@ def test_a_page_that_was_cut_off_resumes_without_loss(serve: Any, open_page: Any
     assert tab.page.locator("article[data-state=note]").count() == 0, "nothing was missing, so nothing says so"
 
 
+def test_five_lines_of_javascript_follow_the_feed(serve: Any, open_page: Any) -> None:
+    """The client module gives every event in order to a `for await` loop and answers a command."""
+    served, script = serve(), told(5)
+    served.say(script)
+    tab = open_page(served.url + "icon.svg")
+    got = tab.page.evaluate(
+        """async ([url, count]) => {
+          const { Feed } = await import(`${url}feed.js`);
+          const seen = [];
+          for await (const event of new Feed(url.replace("http", "ws"), { from: 0 })) {
+            if (seen.push(event.seq) === count) break;
+          }
+          const opened = Promise.withResolvers();
+          const onState = (state) => state === "open" && opened.resolve();
+          const live = new Feed(url.replace("http", "ws"), { onState });
+          await opened.promise;
+          const answer = live.command({ type: "moment.mark", note: "here" });
+          for await (const event of live) return [...seen, event.type, (await answer).ok];
+        }""",
+        [served.url, len(script)],
+    )
+    assert got[: len(script)] == list(range(1, len(script) + 1))
+    assert got[len(script) :] == ["moment.marked", True]
+
+
 def test_another_session_on_the_same_port_begins_a_fresh_page(serve: Any, open_page: Any) -> None:
     """A page that outlives its session and meets another one shows that one alone."""
     first = serve()
