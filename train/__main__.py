@@ -1,4 +1,4 @@
-"""`python -m train extract | fit | eval | table | card | text | bench`: options are a dataclass's fields, configs YAML.
+"""`python -m train extract | fit | eval | table | card | text | mced | bench`: options are fields, configs YAML.
 
 Exit codes are those of core_models/errors.py.
 """
@@ -26,6 +26,7 @@ from train.card import CardConfig, write_card
 from train.evaluate import EvalConfig, evaluate
 from train.extract import ExtractConfig, extract_corpus
 from train.fit import FitConfig, fit
+from train.mced import MCEDConfig, fit_mced
 from train.report import tell
 from train.systems import DECIDED_BY_DATA, system
 from train.table import TableConfig, write_table
@@ -52,6 +53,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "table": (TableConfig, write_table, "Make one table of many results."),
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
+    "mced": (MCEDConfig, fit_mced, "Teach a voice from words: MCED's teacher, distillation and fine-tuning."),
     "bench": (ThroughputConfig, bench, "Time the training of paper-size SDT."),
 }
 
@@ -128,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, config = configuration(sys.argv[1:] if arguments is None else arguments)
         COMMANDS[name][1](config)
     except TrackerError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         Console(stderr=True).print(

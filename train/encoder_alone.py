@@ -1,9 +1,10 @@
-"""A text encoder's own classifier behind the face of a dialogue model, so that what the dialogue adds is seen."""
+"""An encoder's own classifier behind the face of a dialogue model, so that what the dialogue adds is seen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from core_models.checkpoint import Checkpoint, Sidecar, load, locate
 from core_models.dialogue import DialogueOutput
 from core_models.errors import CheckpointError
+from core_models.features.mced_voice import find_student, student_folder
 from core_models.features.spec import MODALITIES, tensors_digest
 from core_models.features.text import load_adapter
 from core_models.labels import LABEL_SETS
@@ -29,39 +31,58 @@ class EncoderAloneConfig:
 
 
 class EncoderAlone(nn.Module):
-    """The linear classifier with which a sentence encoder was taught emotion (train/text.py)."""
+    """The classifier with which an encoder was taught emotion: a sentence encoder's (train/text.py) or that of an
+    MCED student (train/mced.py)."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, modality: str, width: int, classes: int, classifier: nn.Module) -> None:
         super().__init__()
-        classes, width = weight.shape
-        self.config = EncoderAloneConfig({"text": width}, classes)
-        self.classifier = nn.Linear(width, classes)
-        self.classifier.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+        self.config = EncoderAloneConfig({modality: width}, classes)
+        self.modality = modality
+        self.classifier = classifier
 
     def forward(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, padding: Tensor | None = None
     ) -> DialogueOutput:
-        """As every dialogue model's: features["text"] is [B, N, d]; nothing but it is looked at."""
-        logits = self.classifier(features["text"])
-        text = torch.tensor([m == "text" for m in MODALITIES])
-        return DialogueOutput(logits, (present & text).float(), logits.new_zeros(*speakers.shape, 0, logits.shape[-1]))
+        """As every dialogue model's: features of its modality are [B, N, d]; nothing but they are looked at."""
+        logits = self.classifier(features[self.modality])
+        own = torch.tensor([m == self.modality for m in MODALITIES])
+        return DialogueOutput(logits, (present & own).float(), logits.new_zeros(*speakers.shape, 0, logits.shape[-1]))
 
 
 def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name or in that folder; a text adapter counts as one, by its own classifier.
+    """The checkpoint of that name or in that folder; a text adapter and an MCED student count as one each, by their
+    own classifiers.
 
     Raises CheckpointError, WeightsError.
     """
     folder = locate(name)
-    if not (folder / "adapter.safetensors").exists():
-        return load(name)
+    if (folder / "adapter.safetensors").exists():
+        return _adapter(folder)
+    return _student(folder) if student_folder(folder) is not None else load(name)
+
+
+def _student(folder: Path) -> Checkpoint:
+    student = find_student(folder)
+    spec = open_extractor("voice", str(folder)).spec
+    classes = student.model.config.classes
+    model = EncoderAlone("voice", spec.dimension, classes, student.model.classifier)
+    record, labels = student.sidecar.record, student.sidecar.labels
+    sidecar = Sidecar(model="mced", config={}, labels=labels, features={"voice": spec}, window=1, record=record)
+    return Checkpoint(student.name, model.eval().requires_grad_(False), sidecar, student.digest)  # type: ignore[arg-type]
+
+
+def _adapter(folder: Path) -> Checkpoint:
     adapter, tensors = load_adapter(folder)
     try:
-        model = EncoderAlone(tensors["classifier.weight"], tensors["classifier.bias"])
+        weight, bias = tensors["classifier.weight"].float(), tensors["classifier.bias"].float()
     except KeyError:
         raise CheckpointError(f"Adapter {folder.name} holds no classifier: train it again.") from None
-    if model.config.classes != len(LABEL_SETS[adapter.labels]):
+    classes, width = weight.shape
+    if classes != len(LABEL_SETS[adapter.labels]):
         raise CheckpointError(f"Adapter {folder.name} has not as many classes as {adapter.labels}: train it again.")
+    linear = nn.Linear(width, classes)
+    linear.load_state_dict({"weight": weight, "bias": bias})
+    model = EncoderAlone("text", width, classes, linear)
     spec = open_extractor("text", adapter.base, str(folder)).spec
     digest = tensors_digest((key, tensors[key].numpy()) for key in tensors)
     sidecar = Sidecar(

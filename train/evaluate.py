@@ -105,6 +105,8 @@ class Measured:
     def context(self) -> str:
         """How much of the dialogue an utterance saw."""
         config = self.checkpoint.model.config
+        if self.checkpoint.sidecar.model == "mced":
+            return "its own sound"
         if self.checkpoint.sidecar.model == "text":
             tokens = self.checkpoint.sidecar.features["text"].settings.get("context", 0)
             return f"its own words and {tokens} tokens before" if tokens else "its own words"
@@ -266,6 +268,8 @@ def vectors_of(
         spec = checkpoint.sidecar.features[modality]
         if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies
             extractor = open_extractor("text", str(spec.settings["base"]), str(folder))
+        elif checkpoint.sidecar.model == "mced":
+            extractor = open_extractor("voice", str(folder))
         else:
             extractor = extractor_of(spec)
         checkpoint.require({modality: extractor.spec})

@@ -16,7 +16,7 @@ from core_models.assets import model_folder
 from core_models.errors import UsageError
 from core_models.features.spec import tensors_digest
 from core_models.features.text import MAX_TOKENS, AdapterSidecar, load_adapter, load_encoder
-from core_models.labels import EMORYNLP7, MELD7
+from core_models.labels import EMORYNLP7, LABEL_SETS, MELD7
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, groups_of, relabel, without_groups
 from train.text_lines import Lines, draw, labelled
@@ -59,7 +59,9 @@ class TextConfig:
     run: Path
     """Folder of the unfinished one: a killed run goes on from here."""
     base: str = "minilm-l6"
-    """Name of the sentence encoder in configs/models.yaml."""
+    """Name of the sentence encoder in configs/models.yaml, or its folder."""
+    labels: str | None = None
+    """Read every corpus in this label set, lines without a twin in it left out; each in its own where it is null."""
     start: Path | None = None
     """An adapter to go on from: of the same base, rank, alpha and layers, whatever context it was taught."""
     layers: int | None = None
@@ -100,6 +102,8 @@ class TextConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("There are no stages to train: give the config at least one.")
+        if self.labels is not None and self.labels not in LABEL_SETS:
+            raise UsageError(f"There is no label set {self.labels!r}: choose from {', '.join(LABEL_SETS)}.")
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values; where corpora and outputs lie does not."""
@@ -128,7 +132,7 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
         draw(labelled(corpus, spoken), stage.lines, config.seed)
         for corpus, stage in zip(corpora, config.stages, strict=True)
     ]
-    encoder = load_encoder(model_folder(config.base))
+    encoder = load_encoder(Path(config.base) if Path(config.base).is_dir() else model_folder(config.base))
     digest = encoder.digest
     run = TextRun(config, encoder, list({lines.labels.name: lines.labels for lines in drawn}.values()), console)
     validation = labelled(held_out, spoken)
@@ -195,11 +199,9 @@ def _disturbed(config: TextConfig, stage: int, lines: Lines) -> Callable[[int], 
 def _read(config: TextConfig, corpus: Any, split: str | None, subset: str | None) -> Corpus:
     if corpus not in config.data:
         raise UsageError(f"The stages want {corpus}: set data.{corpus} to its folder.")
-    return read_corpus(
-        CorpusConfig(
-            corpus=corpus, root=config.data[corpus], split=split if subset is None else None, subset=subset, order="end"
-        )
-    )
+    split = split if subset is None else None
+    found = read_corpus(CorpusConfig(corpus=corpus, root=config.data[corpus], split=split, subset=subset, order="end"))
+    return found if config.labels is None else relabel(found, LABEL_SETS[config.labels])[0]
 
 
 def _read_dev(config: TextConfig) -> Corpus:
