@@ -18,7 +18,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -364,4 +364,7 @@ def _hold(console: Console) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    with suppress(OSError):  # whoever read it may have gone
+        sys.stdout.flush()
+    os._exit(code)  # everything is closed; taking native libraries down takes seconds and changes nothing
