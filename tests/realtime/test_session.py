@@ -15,7 +15,7 @@ from core_models.features.whisper import Encoded
 from realtime import events
 from realtime.perceive import Perception
 from realtime.session import Session
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus, VideoFrame
 from realtime.tracker import Judgement
 from realtime.transcribe import Transcript
 from realtime.utterances import Endpointing, Utterance
@@ -277,3 +277,45 @@ def test_what_nobody_asked_for_is_not_listened_to() -> None:
     running._sources = (Tape(THREE, "a"), Tape(THREE, "b"))
     running.run()
     assert {e.speaker for e in finals(told)} == {"a"}
+
+
+@pytest.mark.parametrize(("words", "waited"), [("I went and", 800), ("I went.", 300), ("I went", 400)])
+@pytest.mark.parametrize("slow", [0.0, 0.05])
+def test_the_hangover_follows_what_was_heard_ahead_of_time(words: str, waited: int, slow: float) -> None:
+    """With a recording it does so however long the words took, so the same recording gives the same utterances."""
+
+    class Speaking(Scripted):
+        def hear(self, samples: NDArray[np.float32]) -> Transcript:
+            return replace(super().hear(samples), text=words)
+
+    perceiver = Speaking([slow] * 20)
+    running, _ = session(Tape(THREE), perceiver=perceiver)
+    running._endpointing = Endpointing(adaptive=True)
+    running.run()
+    assert [u.decided_ms - u.end_ms for u in perceiver.heard] == [waited] * 3
+
+
+def test_a_modality_that_comes_or_goes_is_said_once() -> None:
+    """`modality.status` tells a change of a speaker's modality, and nothing while it stays as it is."""
+    statuses = iter(["ok", "absent", "absent", "ok"])
+
+    class Blinking(Scripted):
+        def perceive(self, utterance: Utterance, transcript: Transcript, faces: object) -> Perception:
+            seen = super().perceive(utterance, transcript, faces)
+            return replace(seen, status={"text": "ok", "face": next(statuses), "voice": "unused"})
+
+    running, told = session(Tape(np.concatenate([THREE, voiced(1.0), silence(1.0)])), perceiver=Blinking())
+    running.run()
+    said = [(e.modality, e.status, e.speaker) for e in told if isinstance(e, events.ModalityStatus)]
+    assert said == [("face", "absent", "tape"), ("face", "ok", "tape")]
+
+
+def test_pictures_are_shed_while_the_machine_is_behind() -> None:
+    """A frame that comes meanwhile reaches no landmarker and is counted."""
+    running, _ = session(Tape(THREE))
+    running._perceiver.face = object()  # type: ignore[assignment]
+    running._camera_speaker = "tape"
+    running.overload.observe(5_000)
+    running.video(VideoFrame("camera", 0, np.zeros((8, 8, 3), np.uint8)))
+    assert running._faces is None
+    assert running.overload.total["video_frames"] == 1
