@@ -261,7 +261,7 @@ def _kills(count: int) -> dict[str, Any]:
             url = ear.recv()
             last = events.decode(seen[-1]) if seen else None
             query = f"?from={last.seq}&epoch={last.epoch}" if isinstance(last, events.EmotionFinal) else "?from=0"
-            end = time.monotonic() + chance.uniform(0.005, 0.1)
+            end = time.monotonic() + chance.uniform(0.005, 0.2)
             with contextlib.suppress(ConnectionClosed, OSError), connect(url + query, compression=None) as client:
                 killer = threading.Timer(max(0.0, end - time.monotonic()), life.kill)
                 killer.start()
