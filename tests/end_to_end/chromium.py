@@ -33,9 +33,11 @@ class Tab:
         self.page.set_default_timeout(60_000)
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.sockets: list[str] = []
         self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("websocket", lambda socket: self.sockets.append(socket.url))
         self.page.goto(url)
 
     def close(self) -> None:
