@@ -21,18 +21,20 @@ from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.features.spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
 from core_models.sdt import SDT, SDTConfig
+from core_models.tdfnet import TDFNet, TDFNetConfig
 
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 TENSORS = "model.safetensors"
 SIDECAR = "sidecar.json"
 
-Config = SDTConfig | CMATHConfig
-Model = SDT | CMATH
+Config = SDTConfig | CMATHConfig | TDFNetConfig
+Model = SDT | CMATH | TDFNet
 
 MODELS: Mapping[str, tuple[type[Config], type[Model]]] = {
     "sdt": (SDTConfig, SDT),
     "cmath": (CMATHConfig, CMATH),
+    "tdfnet": (TDFNetConfig, TDFNet),
 }
 """`Sidecar.model` -> its configuration and its network."""
 

@@ -12,8 +12,10 @@ from core_models.checkpoint import WEIGHTS, Checkpoint, load
 from core_models.errors import CheckpointError
 from core_models.features.face import FaceFeature
 from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
+from core_models.features.sequences import TokenStates, VoiceSequence
+from core_models.features.speaker import SpeakerVector
 from core_models.features.spec import FeatureSpec
-from core_models.features.text import TextFeature
+from core_models.features.text import Text, TextFeature
 from core_models.features.voice import Voice, VoiceFeature
 from core_models.features.whisper import Whisper
 from realtime.transcribe import Transcriber
@@ -31,7 +33,7 @@ class Models:
     checkpoint: Checkpoint
     whisper: Whisper
     voice: Voice | None
-    text: TextFeature | None
+    text: Text | None
     face: FaceFeature | None
 
     @property
@@ -61,11 +63,11 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
     """
     dialogue = load(checkpoint, device=torch_device(device))
     specs = dialogue.sidecar.features
-    for spec in specs.values():
-        if spec.settings.get("imported"):
+    for modality, spec in specs.items():
+        if spec.settings.get("imported") or (modality == "voice" and "whisper" not in spec.settings):
             raise CheckpointError(
-                f"Checkpoint {dialogue.name} was trained on imported features [{spec.describe()}], which no live run "
-                "can compute; use `python -m train eval` for it, or another checkpoint."
+                f"Checkpoint {dialogue.name} was trained on features [{spec.describe()}] that no live run computes; "
+                "use `python -m train` for it, or another checkpoint."
             )
     voice_spec, text_spec, face_spec = (specs.get(m) for m in ("voice", "text", "face"))
     recogniser = str(voice_spec.settings["whisper"]) if voice_spec else (whisper or "whisper-base")
@@ -89,13 +91,17 @@ def torch_device(device: str) -> str:
 
 
 def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
+    speaker = spec.settings.get("speaker")
+    if speaker is not None:
+        known = None if speaker == "none" else SpeakerVector(model_folder(str(speaker)), threads=threads)
+        return VoiceSequence(whisper, known)
     student = spec.settings.get("student")
     if student is None:
         return VoiceFeature(whisper)
     return MCEDVoice(find_student(str(student)), frames_spec(whisper), threads=threads)
 
 
-def _text(spec: FeatureSpec, threads: int) -> TextFeature:
+def _text(spec: FeatureSpec, threads: int) -> Text:
     adapter = str(spec.settings["adapter"])
     folder: Path | None = WEIGHTS / adapter if adapter != "none" else None
     if folder is not None and not folder.is_dir():
@@ -103,4 +109,8 @@ def _text(spec: FeatureSpec, threads: int) -> TextFeature:
             f"The checkpoint was trained on the text adapter {adapter!r}, which is not under {WEIGHTS}: "
             "put it there, or use another checkpoint."
         )
-    return TextFeature(model_folder(str(spec.settings["base"])), adapter=folder, threads=threads)
+    base = model_folder(str(spec.settings["base"]))
+    if spec.settings["pooling"] == "none":
+        most = int(spec.settings["max_tokens"])
+        return TokenStates(base, adapter=folder, max_tokens=most, threads=threads)
+    return TextFeature(base, adapter=folder, threads=threads)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.features.face import FaceFeature
-from core_models.features.text import TextFeature
+from core_models.features.text import Text
 from core_models.features.voice import Voice
 from realtime.faces import FaceTrack
 from realtime.transcribe import Transcriber, Transcript
@@ -24,9 +24,9 @@ from realtime.utterances import Utterance
 class Perception:
     """What was perceived of one utterance.
 
-    `features` holds a float32 vector for each modality that is there; `status` says of every modality
-    whether it is `ok` or why it is missing. `discarded` is (code, sentence) where the sound was not speech
-    after all; such an utterance must not reach the dialogue model. Times are wall-clock milliseconds.
+    `features` holds a float32 vector, or a sequence of them, for each modality that is there; `status` says of
+    every modality whether it is `ok` or why it is missing. `discarded` is (code, sentence) where the sound was not
+    speech after all; such an utterance must not reach the dialogue model. Times are wall-clock milliseconds.
     """
 
     text: str | None
@@ -49,7 +49,7 @@ class Perceiver:
 
     transcriber: Transcriber
     voice: Voice | None
-    text: TextFeature | None
+    text: Text | None
     face: FaceFeature | None
     face_share: float = field(default=0.2)
 

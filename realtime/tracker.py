@@ -43,7 +43,7 @@ class Tracker:
         self._model = checkpoint.model.eval()
         self._device = next(checkpoint.model.parameters()).device
         self._temperature = checkpoint.sidecar.temperature
-        self._dimensions = {m: s.dimension for m, s in checkpoint.sidecar.features.items()}
+        self._modalities = frozenset(checkpoint.sidecar.features)
         self._state = self._model.initial_state(1 + len(MODALITIES))
         self._slots: dict[str, int] = {}
         self._emotions: dict[str, str] = {}
@@ -55,7 +55,7 @@ class Tracker:
         judgement, self._state = self._judge(speaker, slot, features)
         self._emotions[speaker] = judgement.emotion
         self._told.append(slot)
-        del self._told[: -self._state.held]
+        del self._told[: len(self._told) - self._state.held]
         return judgement
 
     def peek(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
@@ -72,16 +72,13 @@ class Tracker:
     def _judge(
         self, speaker: str, slot: int, features: Mapping[str, NDArray[np.float32]]
     ) -> tuple[Judgement, DialogueState]:
-        here = [m for m in MODALITIES if m in features and m in self._dimensions]
+        here = [m for m in MODALITIES if m in features and m in self._modalities]
         if not here:
             raise ValueError("an utterance without any modality takes no step")
         rows = 1 + len(MODALITIES)
-        inputs = {
-            m: torch.from_numpy(features[m] if m in here else np.zeros(width, np.float32))
-            .to(self._device)
-            .expand(rows, -1)
-            for m, width in self._dimensions.items()
-        }
+        # One vector, or a sequence of them (TDFNet); what is left out is missing.
+        given = {m: torch.from_numpy(features[m]).to(self._device) for m in here}
+        inputs = {m: x.expand(rows, *x.shape) for m, x in given.items()}
         there = torch.tensor([m in here for m in MODALITIES])
         present = torch.cat([there[None], torch.diag(there)]).to(self._device)
         output, state = self._model.step(

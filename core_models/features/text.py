@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -113,6 +113,16 @@ class Encoder:
             if len(before) >= context:
                 break
         return before[-context:]
+
+
+class Text(Protocol):
+    """What words become: a vector, or one for each of their tokens."""
+
+    spec: FeatureSpec
+    languages: frozenset[str]
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
+        """float32 [dimension] or [T, dimension] for each text."""
 
 
 class TextFeature:

@@ -52,12 +52,13 @@ class Encoded:
     """One encoder pass over one utterance.
 
     `frames` is float32 [T, d], 50 a second, the padding cropped; `seconds` is the audio's length;
-    `states` is the encoder output continued by quiet, for the decoder alone.
+    `states` is the encoder output continued by quiet, for the decoder alone; `samples` are what was heard.
     """
 
     frames: NDArray[np.float32]
     seconds: float
     states: Any = field(repr=False, compare=False)
+    samples: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Whisper:
         context = min(_WINDOW, max(CONTEXT_MIN, frames + MARGIN))
         _, array = self._encode(mel, context)
         length = (frames + 1) // 2
-        return Encoded(array[:length], len(audio) / SAMPLE_RATE, self._continued(array[: length + _KEPT]))
+        return Encoded(array[:length], len(audio) / SAMPLE_RATE, self._continued(array[: length + _KEPT]), audio)
 
     def _continued(self, states: NDArray[np.float32]) -> Any:
         """`states` [t, d] followed by those that almost nothing has from position t on.
