@@ -16,6 +16,7 @@ export class Feed {
   #timer = null;
   #closed = false;
   #place = null;
+  #behind = false;
   #commands = 0;
   #answers = new Map(); // id of a command -> what waits for its answer
 
@@ -92,6 +93,7 @@ export class Feed {
     const socket = (this.#socket = new WebSocket(this.#address(), this.#protocols()));
     socket.onopen = () => {
       this.#pause = FIRST_PAUSE_MS;
+      this.#behind = false;
       this.#tell("open");
     };
     socket.onmessage = ({ data }) => {
@@ -101,7 +103,11 @@ export class Feed {
         this.#answers.delete(event.id);
         return;
       }
-      if (event.seq) this.#place = { seq: event.seq, epoch: event.epoch };
+      // Too slow: the feed tells how things stand and hangs up. This client resumes where it was instead, so nothing is
+      // missing, and neither the gap nor the snapshot is passed on.
+      if (event.type === "stream.gap" && event.reason === "too_slow") this.#behind = true;
+      if (this.#behind) return;
+      if (event.seq && event.type !== "snapshot") this.#place = { seq: event.seq, epoch: event.epoch };
       this.#options.onEvent?.(event);
     };
     socket.onclose = ({ code, reason }) => {

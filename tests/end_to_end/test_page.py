@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.sync import server
+from websockets.sync.server import ServerConnection
 
 from realtime import events
 from realtime.bench_page import conversation
 from realtime.feed import Feed
 from realtime.journal import Journal
 from realtime.ledger import Ledger
-from realtime.pages import address
+from realtime.pages import address, page
 
 SESSION = "01JPAGE0000000000000000000"
 
@@ -147,6 +152,48 @@ def test_five_lines_of_javascript_follow_the_feed(serve: Any, open_page: Any) ->
     )
     assert got[: len(script)] == list(range(1, len(script) + 1))
     assert got[len(script) :] == ["moment.marked", True]
+
+
+def test_the_client_that_was_too_slow_resumes_where_it_was(open_page: Any) -> None:
+    """Told that it was too slow, with a snapshot from far ahead, the client asks for what came after its last event."""
+    asked: list[str] = []
+
+    def speak(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked.append(connection.request.path)
+        if len(asked) == 1:
+            connection.send('{"type":"error","seq":7,"epoch":"e"}')
+            connection.send('{"type":"stream.gap","from":7,"to":51,"from_epoch":"e","epoch":"e","reason":"too_slow"}')
+            connection.send('{"type":"snapshot","seq":50,"epoch":"e"}')
+            connection.close(1013)
+        else:
+            connection.send('{"type":"error","seq":8,"epoch":"e"}')
+            connection.recv()
+
+    def files(connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        found = page(request.path)
+        assert found is not None
+        headers = Headers([*found.headers, ("Content-Length", str(len(found.body))), ("Connection", "close")])
+        return Response(200, "OK", headers, found.body)
+
+    with server.serve(speak, "127.0.0.1", 0, process_request=files) as feed:
+        threading.Thread(target=feed.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{feed.socket.getsockname()[1]}/"
+        tab = open_page(f"{url}icon.svg")
+        seen = tab.page.evaluate(
+            """async (url) => {
+              const { Feed } = await import(`${url}feed.js`);
+              const seen = [];
+              const feed = new Feed(url.replace("http", "ws"), { from: 0 });
+              for await (const event of feed) if (seen.push(event.seq) === 2) return seen;
+            }""",
+            url,
+        )
+        feed.shutdown()
+    assert seen == [7, 8]
+    assert asked[1] == "/?from=7&epoch=e"
 
 
 def test_another_session_on_the_same_port_begins_a_fresh_page(serve: Any, open_page: Any) -> None:
