@@ -1,6 +1,6 @@
-"""`python -m train extract | fit | eval | table | card | text | mced | bench`: options are fields, configs YAML.
+"""`python -m train extract | fit | eval | table | card | text | mced | tdfnet | bench`.
 
-Exit codes are those of core_models/errors.py.
+Options are a dataclass's fields, configs YAML. Exit codes are those of core_models/errors.py.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from train.mced import MCEDConfig, fit_mced
 from train.report import tell
 from train.systems import DECIDED_BY_DATA, system
 from train.table import TableConfig, write_table
+from train.tdfnet import TDFNetTraining, fit_tdfnet
 from train.text import TextConfig, fit_text
 from train.throughput import ThroughputConfig, bench
 
@@ -46,6 +47,10 @@ def _text(config: TextConfig) -> None:
     fit_text(config)
 
 
+def _tdfnet(config: TDFNetTraining) -> None:
+    fit_tdfnet(config)
+
+
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
     "fit": (FitConfig, _fit, "Train a dialogue model."),
@@ -54,6 +59,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
     "mced": (MCEDConfig, fit_mced, "Teach a voice from words: MCED's teacher, distillation and fine-tuning."),
+    "tdfnet": (TDFNetTraining, _tdfnet, "Train and test TDFNet on folds of a corpus."),
     "bench": (ThroughputConfig, bench, "Time the training of paper-size SDT."),
 }
 

@@ -20,6 +20,8 @@ from safetensors.numpy import save_file
 from core_models.assets import model_folder
 from core_models.errors import DiskError
 from core_models.features.descriptors import Descriptors
+from core_models.features.fbank import Spectrogram
+from core_models.features.hubert import Hubert, is_hubert
 from core_models.features.mced_voice import frames_spec
 from core_models.features.spec import FeatureSpec
 from core_models.features.whisper import Whisper
@@ -27,6 +29,10 @@ from train.store import spec_digest
 
 DESCRIPTORS = "descriptors"
 """Name of openSMILE's low-level descriptors among the frames."""
+SPECTROGRAM = "spectrogram"
+"""Name of log mel filter banks among the frames."""
+LEARNT = {"whisper", "hubert", "base"}
+"""Settings by which a network's states are known."""
 SHARD = 64
 """Clips a shard: what a kill may cost."""
 
@@ -56,23 +62,30 @@ class WhisperFrames:
 
 
 def open_frames(name: str, threads: int) -> Frames:
-    """`descriptors`, or a Whisper's name in configs/models.yaml, or its folder. Raises UsageError, WeightsError."""
+    """`descriptors`, `spectrogram`, a Whisper's name in configs/models.yaml, or a folder of Whisper or HuBERT.
+
+    Raises UsageError, WeightsError.
+    """
     if name == DESCRIPTORS:
         return Descriptors()
+    if name == SPECTROGRAM:
+        return Spectrogram()
+    if is_hubert(Path(name)):
+        return Hubert(Path(name), threads=threads)
     return WhisperFrames(Path(name) if Path(name).is_dir() else model_folder(name), threads)
 
 
 class FrameStore:
     """Frames of one spec by the digest of their clip; read from disk when asked for, so memory stays flat.
 
-    Whisper's are kept in float16, descriptors, which run into the millions, in float32.
+    What a network made is kept in float16, descriptors, which run into the millions, in float32.
     """
 
     def __init__(self, root: Path, spec: FeatureSpec) -> None:
         """Open, or begin, the store of `spec` under `root`; shards that cannot be read are done without. DiskError."""
         self.spec = spec
         self.folder = root / f"frames-{spec.name}-{spec_digest(spec)[:12]}"
-        self._dtype = np.float16 if "whisper" in spec.settings else np.float32
+        self._dtype = np.float16 if LEARNT & set(spec.settings) else np.float32
         self._places: dict[str, tuple[Path, int, int]] = {}
         self._open: dict[Path, Any] = {}
         self._pending: dict[str, NDArray[Any]] = {}

@@ -31,6 +31,8 @@ class Schedule:
     """Highest learning rate of AdamW, from which it falls to zero in a straight line (paper: 1e-4)."""
     warm_up: float = 0.05
     """Share of all steps in which it rises first (the paper names none; 0 leaves it out)."""
+    falls: bool = True
+    """False: it stays where it has risen to (TDFNet)."""
     batch: int = 32
     """Clips or sentences a step."""
     decay: float = 0.01
@@ -144,7 +146,7 @@ class StageRun:
 
     def _patience_is_over(self) -> bool:
         patience = self.schedule.patience
-        return patience is not None and self.place.epoch - self.place.best_epoch > patience
+        return patience is not None and self.place.epoch - self.place.best_epoch >= patience
 
     def _epoch(self, batches: list[list[int]], collate: Callable[[list[int]], Any], title: str) -> dict[str, float]:
         place, schedule = self.place, self.schedule
@@ -184,7 +186,7 @@ class StageRun:
         warm_up = self.schedule.warm_up
         rising = (done + 1e-9) / warm_up if warm_up else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr * min(rising, (1 - done) / (1 - warm_up))
+            group["lr"] = self.schedule.lr * min(rising, (1 - done) / (1 - warm_up) if self.schedule.falls else 1.0)
 
     def _trained(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu() for name, value in self.bare.named_parameters()}

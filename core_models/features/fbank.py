@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from core_models.features.spec import FeatureSpec, tensors_digest
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160
@@ -31,6 +35,28 @@ def fbank(samples: Tensor) -> Tensor:
     power = torch.fft.rfft(frames, _FFT).abs().square()  # [T, _FFT / 2 + 1]
     banks: Tensor = (power @ _triangles()).clamp(min=_FLOOR).log()
     return banks
+
+
+class Spectrogram:
+    """Samples to log mel filter banks: frames for which nothing was learnt (TDFNet's Table V, w/o ME)."""
+
+    rate = SAMPLE_RATE // HOP
+    """Frames a second."""
+
+    def __init__(self) -> None:
+        self.spec = FeatureSpec(
+            modality="voice",
+            name="spectrogram",
+            version=1,
+            dimension=BANKS,
+            digest=tensors_digest(()),  # no network stands behind them
+            settings={"window": WINDOW, "hop": HOP},
+        )
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [T, BANKS] of mono samples at 16 kHz, WINDOW or more."""
+        banks: NDArray[np.float32] = fbank(torch.from_numpy(np.array(samples, dtype=np.float32))).numpy()
+        return banks
 
 
 @lru_cache(maxsize=1)

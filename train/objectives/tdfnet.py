@@ -1,0 +1,56 @@
+"""What TDFNet is trained for, and the rows of its Table V; the paper is named in core_models/tdfnet.py.
+
+Named choice: the paper speaks of a loss without saying which. It is the cross entropy of the softmax that stands for
+P of eq. 11, all utterances alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from core_models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TDFNetObjective:
+    """Settings of the loss; calling it gives that of a batch."""
+
+    smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise UsageError(f"objective.smoothing is {self.smoothing}: expected a share below 1.")
+
+    def __call__(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """The mean over the batch; logits [B, C], truth int64 [B]."""
+        return F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a row of Table V leaves out."""
+
+    without: str | None = None
+    """The modality that is left out."""
+    frames: str | None = None
+    """What takes the place of the learnt frames."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of TDFNetConfig that are changed."""
+
+
+TABLE_V: Mapping[str, Ablation] = {
+    "TDFNet": Ablation(),
+    "AUDIO PATH": Ablation(without="text"),
+    "TEXT PATH": Ablation(without="voice"),
+    "w/o DST": Ablation(model={"blocks": 0}),
+    "w/o MT": Ablation(model={"mutual": False}),
+    "w/o ME": Ablation(frames="spectrogram"),
+}
+"""Row of Table V -> what is left out. The audio path keeps the speaker's vector, which is heard too; without ME the
+frames are a spectrogram, as in section IV-D, and words and speaker stay as they are."""
