@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from core_models.errors import TrackerError
+from core_models.features.text import REACH, Said
 from realtime import events, telling
 from realtime.order import CommitOrder
 from realtime.overload import Overload
@@ -96,6 +97,7 @@ class Judge:
         self._opted_out: set[str] = set()
         self._errands: deque[Callable[[], None]] = deque()
         self._shifts = Shifts()
+        self._said: deque[tuple[str, str]] = deque(maxlen=REACH)  # (speaker, words)
         self._status: dict[tuple[str, str], str] = {}
 
     # -- from the segmenting thread
@@ -242,6 +244,11 @@ class Judge:
     def _forget(self, speaker: str) -> None:
         self._tracker.forget(speaker)
         self._shifts.forget(speaker)
+        self._said = deque(((one, words) for one, words in self._said if one != speaker), maxlen=REACH)
+
+    def _past(self, speaker: str) -> list[Said]:
+        """What was said before, as `speaker` remembers it."""
+        return [Said(one == speaker, words) for one, words in self._said]
 
     def _hear(self, stretch: Stretch) -> None:
         try:
@@ -259,7 +266,9 @@ class Judge:
         words = self._provisional.words and self._words_ms <= _WORDS_SHARE * self._provisional.every_ms
         begun = time.perf_counter()
         try:
-            perception, tokens = self._perceiver.glimpse(utterance, told.agreed, stretch.faces, words=words)
+            perception, tokens = self._perceiver.glimpse(
+                utterance, told.agreed, stretch.faces, self._past(stretch.speaker), words=words
+            )
         except TrackerError:
             return  # what is wrong will be said of the utterance itself
         spent_ms = (time.perf_counter() - begun) * 1000
@@ -283,7 +292,9 @@ class Judge:
             if stretch.failure is not None:
                 raise TrackerError(stretch.failure)
             assert stretch.transcript is not None
-            perception = self._perceiver.perceive(stretch.utterance, stretch.transcript, stretch.faces)
+            perception = self._perceiver.perceive(
+                stretch.utterance, stretch.transcript, stretch.faces, self._past(stretch.speaker)
+            )
         except TrackerError as error:
             self._tell(events.Error(code="perception", message=str(error), fatal=False))
             self._give_up(stretch, "failed", str(error))
@@ -301,6 +312,8 @@ class Judge:
             self._give_up(stretch, "opted_out", OPTED_OUT)
             return
         self._tell_statuses(stretch.speaker, perception.status)
+        if perception.text and "text" in perception.features:
+            self._said.append((stretch.speaker, perception.text))
         revision = self._open.pop(stretch.utterance_id, _Open()).revision + 1
         self._tell(
             telling.final(stretch, revision, perception, judgement, committed=committed, fusion_ms=fusion_ms)

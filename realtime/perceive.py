@@ -7,13 +7,14 @@ dialogue's order, since the text feature may look at what was said before.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core_models.features.face import FaceFeature
-from core_models.features.text import Text
+from core_models.features.text import Said, Text
 from core_models.features.voice import Voice
 from realtime.faces import FaceTrack
 from realtime.transcribe import Transcriber, Transcript
@@ -64,20 +65,34 @@ class Perceiver:
         """One encoder pass and the words of an utterance, or of what may become one."""
         return self.transcriber(samples)
 
-    def perceive(self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None) -> Perception:
-        """The features of the dialogue's next utterance."""
+    def perceive(
+        self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None, past: Sequence[Said] = ()
+    ) -> Perception:
+        """The features of the dialogue's next utterance; `past` is what was said before, oldest first."""
         self.transcriber.settle(transcript)
-        return self._features(utterance, transcript, faces, wait=True)
+        return self._features(utterance, transcript, faces, past, wait=True)
 
     def glimpse(
-        self, utterance: Utterance, agreed: tuple[int, ...], faces: FaceTrack | None, *, words: bool
+        self,
+        utterance: Utterance,
+        agreed: tuple[int, ...],
+        faces: FaceTrack | None,
+        past: Sequence[Said] = (),
+        *,
+        words: bool,
     ) -> tuple[Perception, tuple[int, ...]]:
         """What there is of an utterance that goes on, and the tokens heard; it leaves no trace."""
         transcript = self.transcriber.partial(utterance.samples, agreed, words=words)
-        return self._features(utterance, transcript, faces, wait=False), transcript.tokens
+        return self._features(utterance, transcript, faces, past, wait=False), transcript.tokens
 
     def _features(
-        self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None, *, wait: bool
+        self,
+        utterance: Utterance,
+        transcript: Transcript,
+        faces: FaceTrack | None,
+        past: Sequence[Said],
+        *,
+        wait: bool,
     ) -> Perception:
         started = time.perf_counter()
         if transcript.discarded is not None:
@@ -87,7 +102,7 @@ class Perceiver:
         if self.text is not None:
             status["text"] = transcript.status
             if transcript.status == "ok":
-                features["text"] = self.text([transcript.text])[0]
+                features["text"] = self.text([transcript.text], [past])[0]
         if self.voice is not None:
             status["voice"] = "ok"
             features["voice"] = self.voice(transcript.encoded)

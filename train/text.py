@@ -15,15 +15,13 @@ from safetensors.torch import save_file
 from core_models.assets import model_folder
 from core_models.errors import UsageError
 from core_models.features.spec import tensors_digest
-from core_models.features.text import MAX_TOKENS, AdapterSidecar, load_adapter, load_encoder
+from core_models.features.text import MAX_TOKENS, REACH, AdapterSidecar, load_adapter, load_encoder
 from core_models.labels import EMORYNLP7, LABEL_SETS, MELD7
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, groups_of, relabel, without_groups
 from train.text_lines import Lines, draw, labelled
 from train.text_run import TextRun
 from train.word_errors import WordErrors, vocabulary
-
-REACH = 24  # turns before a line that are looked at to fill its context
 
 
 @dataclass(frozen=True)

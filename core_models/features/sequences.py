@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core_models.features.mced_voice import frames_spec
 from core_models.features.speaker import SpeakerVector
 from core_models.features.spec import FeatureSpec, tensors_digest
-from core_models.features.text import MAX_TOKENS, apply_adapter, load_encoder, pad
+from core_models.features.text import MAX_TOKENS, Said, apply_adapter, load_encoder, pad
 from core_models.features.whisper import Encoded, Whisper
 
 VERSION = 1
@@ -51,8 +51,10 @@ class TokenStates:
             },
         )
 
-    def __call__(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-        """float32 [T, dimension] of each text; it does not depend on its neighbours beyond rounding."""
+    def __call__(
+        self, texts: Sequence[str], pasts: Sequence[Sequence[Said]] = ()
+    ) -> list[NDArray[np.float32]]:
+        """float32 [T, dimension] of each text, whatever was said before it and whatever its neighbours are."""
         # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)

@@ -28,6 +28,8 @@ from core_models.features.spec import FeatureSpec, tensors_digest
 
 VERSION = 1
 MAX_TOKENS = 64
+REACH = 24
+"""Turns of the past that are read at most, however short they are."""
 BATCH = 32
 
 # Corpora are printed with typographic marks, recognisers write plain ones; the tokenizers tell them apart.
@@ -107,7 +109,7 @@ class Encoder:
 
     def _past(self, past: Sequence[Said], context: int) -> list[int]:
         before: list[int] = []
-        for turn in reversed(past):
+        for turn in reversed(past[-REACH:]):
             marked = f"{'me' if turn.own else 'you'}: {plain(turn.text)}"
             before = self.tokenizer.encode(marked).ids[1:-1] + before
             if len(before) >= context:
@@ -121,8 +123,10 @@ class Text(Protocol):
     spec: FeatureSpec
     languages: frozenset[str]
 
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
-        """float32 [dimension] or [T, dimension] for each text."""
+    def __call__(
+        self, texts: Sequence[str], pasts: Sequence[Sequence[Said]] = ()
+    ) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
+        """float32 [dimension] or [T, dimension] for each text, after what was said before it."""
 
 
 class TextFeature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError, MicrophoneError
+from core_models.features.text import Said
 from core_models.features.whisper import Encoded
 from realtime import events
 from realtime.perceive import Perception
@@ -72,6 +74,7 @@ class Scripted:
 
     def __init__(self, delays: list[float] | None = None, fails: bool = False) -> None:
         self.heard: list[Utterance] = []
+        self.pasts: list[list[Said]] = []
         self._delays = iter(delays or [])
         self._fails = fails
 
@@ -81,8 +84,11 @@ class Scripted:
         time.sleep(next(self._delays, 0.0))
         return Transcript("words", "en", "ok", NOTHING, False)
 
-    def perceive(self, utterance: Utterance, transcript: Transcript, faces: object) -> Perception:
+    def perceive(
+        self, utterance: Utterance, transcript: Transcript, faces: object, past: Sequence[Said] = ()
+    ) -> Perception:
         self.heard.append(utterance)
+        self.pasts.append(list(past))
         return Perception(transcript.text, "en", {"text": np.zeros(1, np.float32)}, {"text": "ok"})
 
 
@@ -212,6 +218,17 @@ def test_two_sources_join_one_dialogue() -> None:
     assert sorted(e.speaker for e in finals(told)) == ["a"] * 3 + ["b"] * 3
 
 
+def test_words_are_read_after_what_was_said_before_them() -> None:
+    """The text feature gets the past in commit order, each turn as the one who speaks remembers it."""
+    perceiver = Scripted()
+    running, told = session(Tape(THREE, "a"), Tape(np.concatenate([silence(0.4), THREE]), "b"), perceiver=perceiver)
+    running.run()
+    order = [e.speaker for e in finals(told)]
+    for index, past in enumerate(perceiver.pasts):
+        assert past == [Said(speaker == order[index], "words") for speaker in order[:index]]
+    assert len(perceiver.pasts) == 6
+
+
 class Lockstep(Tape):
     """Two voices of one recording, of which one is delivered `late` chunks behind the other."""
 
@@ -300,7 +317,9 @@ def test_a_modality_that_comes_or_goes_is_said_once() -> None:
     statuses = iter(["ok", "absent", "absent", "ok"])
 
     class Blinking(Scripted):
-        def perceive(self, utterance: Utterance, transcript: Transcript, faces: object) -> Perception:
+        def perceive(
+            self, utterance: Utterance, transcript: Transcript, faces: object, past: Sequence[Said] = ()
+        ) -> Perception:
             seen = super().perceive(utterance, transcript, faces)
             return replace(seen, status={"text": "ok", "face": next(statuses), "voice": "unused"})
 
