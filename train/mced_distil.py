@@ -124,7 +124,7 @@ def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
     objective = config.losses()
     frames = open_frames(config.frames, schedule.threads)
     store = FrameStore(config.store, frames.spec)
-    teacher = Teacher(config.teacher, device="cpu")
+    teacher = Teacher(config.teacher)
     torch.manual_seed(schedule.seed)
     shape = student_config(config.student, inputs=frames.spec.dimension, classes=len(MCED5))
     pairs = objective.pairs(teacher.layers, shape.layers)
@@ -134,6 +134,7 @@ def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
     model = Distillation(student, objective, pairs, teacher.dimension)
     settings = fingerprint(config) | {"teacher": teacher.digest, "frames": frames.spec.digest, "counts": counts}
     run = StageRun(config.run, schedule, settings, model, console)
+    teacher.to(run.fabric.device)
     layers = [pair.teacher for pair in pairs]
 
     def lesson(clips: Clips, rows: Sequence[int]) -> Lesson:

@@ -71,7 +71,7 @@ def fit_teacher(config: TeacherConfig, console: Console) -> None:
 class Teacher:
     """M_T with its weights fixed. Raises UsageError, WeightsError, CheckpointError where it cannot be had."""
 
-    def __init__(self, chosen: TextTeacher, labels: LabelSet = MCED5, device: str | torch.device = "cpu") -> None:
+    def __init__(self, chosen: TextTeacher, labels: LabelSet = MCED5) -> None:
         folder = adapter_folder(chosen.adapter)
         assert folder is not None
         sidecar, tensors = load_adapter(folder)
@@ -89,10 +89,15 @@ class Teacher:
         self.dimension = encoder.dimension
         settings: Any = encoder.network.config
         self.layers = int(settings.num_hidden_layers)
-        self._encoder, self._sidecar, self._device = encoder, sidecar, torch.device(device)
-        self._network: nn.Module = encoder.network.requires_grad_(False).to(device)
-        self._weight = head[rows].float().to(device)
-        self._bias = tensors["classifier.bias"][rows].float().to(device)
+        self._encoder, self._sidecar, self._device = encoder, sidecar, torch.device("cpu")
+        self._network: nn.Module = encoder.network.requires_grad_(False)
+        self._weight, self._bias = head[rows].float(), tensors["classifier.bias"][rows].float()
+
+    def to(self, device: torch.device) -> None:
+        """Move to where the student learns."""
+        self._device = device
+        self._network.to(device)
+        self._weight, self._bias = self._weight.to(device), self._bias.to(device)
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str], layers: Sequence[int] = ()) -> Taught:
