@@ -172,7 +172,7 @@ def test_checkpoint_of_imported_features_is_refused_live(miniature: Miniature, t
     root = write_iemocap(tmp_path / "iemocap")
     voices = write_voices(tmp_path / "gemaps47.npz", root)
     places = [f"--data.train.root={root}", f"--features.imported.voice={voices}", f"--runs={tmp_path}"]
-    config = ["--config", str(CONFIGS / "sdt_iemocap_gemaps.yaml"), "--seeds=[]", "--epochs=1", "--steps=1", *TINY]
+    config = ["--config", str(CONFIGS / "sdt_iemocap.yaml"), "--seeds=[]", "--epochs=1", "--steps=1", *TINY]
     assert main(["fit", *config, *places, f"--data.store={miniature.store}", f"--export={tmp_path / 'out'}"]) == 0
     with pytest.raises(CheckpointError, match=r"gemaps47 .*no live run"):
         load_models(str(tmp_path / "out"))
