@@ -13,8 +13,8 @@ from core_models.errors import CheckpointError
 from core_models.features.face import FaceFeature
 from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
 from core_models.features.sequences import TokenStates, VoiceSequence
-from core_models.features.speaker import SpeakerVector
 from core_models.features.spec import FeatureSpec
+from core_models.features.tdfnet_voice import TDFNetVoice
 from core_models.features.text import Text, TextFeature
 from core_models.features.voice import Voice, VoiceFeature
 from core_models.features.whisper import Whisper
@@ -91,10 +91,10 @@ def torch_device(device: str) -> str:
 
 
 def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
-    speaker = spec.settings.get("speaker")
-    if speaker is not None:
-        known = None if speaker == "none" else SpeakerVector(model_folder(str(speaker)), threads=threads)
-        return VoiceSequence(whisper, known)
+    if "speaker" in spec.settings:
+        heard = VoiceSequence.of(spec.settings, whisper, threads)
+        tdfnet = spec.settings.get("tdfnet")
+        return heard if tdfnet is None else TDFNetVoice(load(str(tdfnet)), heard, threads=threads)
     student = spec.settings.get("student")
     if student is None:
         return VoiceFeature(whisper)

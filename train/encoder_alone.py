@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core_models.checkpoint import Checkpoint, Sidecar, load, locate
 from core_models.dialogue import DialogueOutput
-from core_models.errors import CheckpointError
+from core_models.errors import CheckpointError, UsageError
 from core_models.features.mced_voice import find_student, student_folder
 from core_models.features.spec import MODALITIES, tensors_digest
 from core_models.features.text import load_adapter
@@ -58,7 +58,12 @@ def open_checkpoint(name: str) -> Checkpoint:
     folder = locate(name)
     if (folder / "adapter.safetensors").exists():
         return _adapter(folder)
-    return _student(folder) if student_folder(folder) is not None else load(name)
+    if student_folder(folder) is not None:
+        return _student(folder)
+    found = load(name)
+    if found.sidecar.model == "tdfnet":
+        raise UsageError(f"{found.name} is a TDFNet, which reads sequences: `python -m train tdfnet` scores its folds.")
+    return found
 
 
 def _student(folder: Path) -> Checkpoint:

@@ -12,11 +12,13 @@ import soxr
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.checkpoint import WEIGHTS
+from core_models.checkpoint import WEIGHTS, load
 from core_models.errors import MediaError, UsageError
 from core_models.features.face import FaceFeature
 from core_models.features.mced_voice import MCEDVoice, find_student, student_folder
+from core_models.features.sequences import VoiceSequence
 from core_models.features.spec import MODALITIES, FeatureSpec
+from core_models.features.tdfnet_voice import TDFNetVoice, tdfnet_folder
 from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
@@ -43,8 +45,8 @@ class Features:
     adapter: str | None = None
     """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
     voice: str | None = "whisper-base"
-    """Whisper, whose encoder states are the voice; or an MCED student that hears them: a name under
-    core_models/weights, or a folder."""
+    """Whisper, whose encoder states are the voice; or an MCED student or a TDFNet that hears them: a
+    name under core_models/weights, or a folder."""
     face: str | None = "face-landmarker"
     """MediaPipe's face landmarker."""
     imported: dict[str, Path] = field(default_factory=dict)
@@ -133,6 +135,31 @@ class MCEDExtractor:
         return [self._student.of_frames(self._frames(sound(turn.line))) for turn in turns]
 
 
+class TDFNetExtractor:
+    """The sound of a line, as a TDFNet hears it."""
+
+    batch = 1
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._made = folder, threads
+        checkpoint = load(folder)
+        settings = checkpoint.sidecar.features["voice"].settings if "voice" in checkpoint.sidecar.features else {}
+        if "whisper" not in settings:
+            raise UsageError(f"{folder} does not hear encoder states of Whisper: name a TDFNet that does.")
+        self._whisper = Whisper(model_folder(str(settings["whisper"])), threads=threads)
+        self._voice = TDFNetVoice(checkpoint, VoiceSequence.of(settings, self._whisper, threads), threads=threads)
+        self.spec = self._voice.spec
+
+    def __reduce__(self) -> Reduced:
+        return TDFNetExtractor, self._made
+
+    def key(self, turn: Turn) -> str | None:
+        return sound_key(turn.line)
+
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        return [self._voice(self._whisper.encode(sound(turn.line))) for turn in turns]
+
+
 class FaceExtractor:
     """The picture of a line: one still, or frames of its film, pooled as the live run pools them."""
 
@@ -217,6 +244,8 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
     """
     if modality == "voice" and student_folder(model) is not None:
         return MCEDExtractor(model, threads)
+    if modality == "voice" and (tdfnet := tdfnet_folder(model)) is not None:
+        return TDFNetExtractor(tdfnet, threads)
     folder = Path(model) if Path(model).is_dir() else model_folder(model)
     if modality == "text":
         return TextExtractor(folder, adapter_folder(adapter), threads)
@@ -234,6 +263,8 @@ def extractor_of(spec: FeatureSpec) -> Extractor:
         return open_extractor("text", str(spec.settings["base"]), None if adapter == "none" else adapter)
     if "student" in spec.settings:
         return MCEDExtractor(str(spec.settings["student"]), threads=2)
+    if "tdfnet" in spec.settings:
+        return open_extractor("voice", str(spec.settings["tdfnet"]))
     return open_extractor(spec.modality, str(spec.settings.get("whisper", spec.name)))
 
 

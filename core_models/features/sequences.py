@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core_models.assets import model_folder
 from core_models.features.mced_voice import frames_spec
 from core_models.features.speaker import SpeakerVector
 from core_models.features.spec import FeatureSpec, tensors_digest
@@ -71,6 +72,12 @@ class VoiceSequence:
     def __init__(self, whisper: Whisper, speaker: SpeakerVector | None) -> None:
         self._speaker = speaker
         self.spec = voice_sequence_spec(frames_spec(whisper), None if speaker is None else speaker.spec)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object], whisper: Whisper, threads: int = 1) -> VoiceSequence:
+        """With the speaker's vector that the settings of a spec name. Raises WeightsError."""
+        name = str(settings["speaker"])
+        return cls(whisper, None if name == "none" else SpeakerVector(model_folder(name), threads=threads))
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
         """float32 [T, dimension], 50 a second, from the pass that the words come from."""
