@@ -29,7 +29,7 @@ import torch
 from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
-from core_models.errors import DiskError, Exit, TrackerError, UsageError
+from core_models.errors import DiskError, Exit, MicrophoneError, TrackerError, UsageError
 from core_models.labels import LABEL_SETS
 from realtime import events
 from realtime.feed import Feed
@@ -46,6 +46,7 @@ from realtime.sources.devices import device_table
 from realtime.sources.file import FileSource
 from realtime.sources.media import SessionClock, Source
 from realtime.sources.microphone import MicrophoneSource
+from realtime.sources.system_sound import system_sound
 from realtime.terminal import Terminal, show_summary
 from realtime.tracker import Tracker
 from realtime.utterances import Endpointing
@@ -68,9 +69,11 @@ class Listen:
     channels: Literal["mix", "split"] = "mix"
     """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
     speakers: tuple[str, ...] = ()
-    """Names of the speakers: one a channel with `split`, else at most one."""
+    """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's."""
     microphone: str | None = None
     """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
+    system_sound: str = "auto"
+    """What this computer plays, as the other side: `auto` where it can be heard, `off`, or a part of a name."""
     analyse: Literal["local", "remote", "both"] = "both"
     """Whose side to analyse: `local` is the microphone, or the first channel of a recording; the rest is `remote`."""
     camera: str | None = "0"
@@ -160,7 +163,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     clock = SessionClock()
-    sources, speakers = _sources(options, clock)
+    sources, speakers = _sources(options, clock, console)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
     if camera_speaker not in speakers.values():
         raise UsageError(
@@ -214,16 +217,22 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     return session.failure.exit_code if session.failure else Exit.OK
 
 
-def _sources(options: Listen, clock: SessionClock) -> tuple[list[Source], dict[str, str]]:
+def _sources(options: Listen, clock: SessionClock, console: Console) -> tuple[list[Source], dict[str, str]]:
     """The sources, and who speaks in each source that hears."""
     if options.file is None:
-        if len(options.speakers) > 1:
-            raise UsageError("A microphone hears one speaker: give one name with --speakers, or a --file.")
-        name = options.speakers[0] if options.speakers else "local"
         sources: list[Source] = [MicrophoneSource(options.microphone, clock=clock)]
+        if (other := _other_side(options, clock, console)) is not None:
+            sources.append(other)
+        if len(options.speakers) > len(sources):
+            raise UsageError(
+                f"{len(sources)} sources of sound cannot be {len(options.speakers)} speakers: name one with --speakers "
+                "for the microphone and one for the system's sound."
+            )
+        sides = [*options.speakers, *("local", "remote")[len(options.speakers) :]]
+        speakers = {source.name: side for source, side in zip(sources, sides, strict=False)}
         if options.camera is not None and options.video_fps > 0:
             sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
-        return sources, {sources[0].name: name}
+        return sources, speakers
     file = FileSource(
         options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
     )
@@ -235,6 +244,19 @@ def _sources(options: Listen, clock: SessionClock) -> tuple[list[Source], dict[s
             f"names {len(names)}: name one speaker a channel."
         )
     return [file], dict(zip(voices, names, strict=True))
+
+
+def _other_side(options: Listen, clock: SessionClock, console: Console) -> Source | None:
+    """What this computer plays, where it can be heard or was asked for."""
+    if options.system_sound == "off":
+        return None
+    try:
+        return system_sound(options.system_sound, clock=clock)
+    except MicrophoneError as error:
+        if options.system_sound != "auto" or options.analyse == "remote":
+            raise
+        console.print(f"One side is followed. {error}", style="dim", markup=False, soft_wrap=True)
+        return None
 
 
 def _analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ class Session:
         self._judge = Judge(
             perceiver, tracker, self._tell, self.overload, live=not lossless, provisional=self._provisional
         )
-        self._audio: queue.Queue[AudioChunk | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)
+        self._audio: queue.Queue[AudioChunk | str | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)  # str: a voice is lost
         self._segmenters: dict[str, Segmenter] = {}
         self._open: dict[str, str] = {}  # utterance by source
         self._looks: dict[str, int] = {}  # at the open utterance, by source
@@ -110,9 +110,14 @@ class Session:
                 )
             )
         finally:  # the session ends with its sources, even where their end cannot be told
-            if status.status in ("ended", "lost", "absent"):
+            if status.returns:
+                if status.source in self._speakers:
+                    self._audio.put(status.source)
+            elif status.status in ("ended", "lost", "absent"):
                 self._running.discard(status.source)
                 if not self._running & {s.name for s in self._sources if s.hears}:
+                    if self._reason == "ended" and not self._over.is_set():
+                        self._reason = status.status
                     self._over.set()
 
     # -- life
@@ -170,7 +175,7 @@ class Session:
 
     @property
     def reason(self) -> str:
-        """Why the session ended: `ended` (the sources did), `interrupted`, `terminated` or `failed`."""
+        """Why the session ended: `ended` or `lost` (as its last source), `interrupted`, `terminated` or `failed`."""
         return "failed" if self.failure else self._reason
 
     @property
@@ -185,6 +190,9 @@ class Session:
 
     def _segment(self) -> None:
         while (chunk := self._audio.get()) is not None:
+            if isinstance(chunk, str):
+                self._finish(chunk)
+                continue
             source = chunk.source
             if self._speakers[source] in self._opted_out:
                 self._hush(source)
@@ -195,7 +203,13 @@ class Session:
                 for piece in _pieces(chunk):
                     self._feed(segmenter, piece)
             self._judge.heard(source, (chunk.start + len(chunk.samples)) * 1000 // SAMPLE_RATE)
-        for segmenter in self._segmenters.values():
+        for source in list(self._segmenters):
+            self._finish(source)
+
+    def _finish(self, source: str) -> None:
+        """Nothing more comes from a source, at least for now: what it was saying has ended."""
+        segmenter = self._segmenters.get(source)
+        if segmenter is not None:
             for found in segmenter.flush():
                 self._follow(segmenter, found)
 

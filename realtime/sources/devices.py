@@ -1,4 +1,4 @@
-"""Which microphones and cameras there are."""
+"""Which microphones, outputs and cameras there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core_models.errors import MicrophoneError
-from realtime.sources.microphone import find_microphone, microphones, portaudio
+from realtime.sources.portaudio import find_microphone, microphones, portaudio
+from realtime.sources.system_sound import system_sound
 
 _PROBED = 4  # cameras that are opened in turn on systems that do not list them
 _VIDEO4LINUX = Path("/sys/class/video4linux")
@@ -19,10 +20,13 @@ _VIDEO4LINUX = Path("/sys/class/video4linux")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A `microphone` or `camera`; its number or name chooses it, `default` is used where none is chosen."""
+    """A `microphone`, `system` (what this computer plays) or `camera`; its number or name chooses it.
+
+    `default` is used where none is chosen. `number` is None where only a name chooses.
+    """
 
     kind: str
-    number: int
+    number: int | None
     name: str
     default: bool
 
@@ -37,6 +41,11 @@ def list_devices() -> tuple[list[Device], list[str]]:
         devices += [Device("microphone", d["index"], d["name"], d["index"] == default) for d in microphones(sound)]
     except MicrophoneError as error:
         missing.append(str(error))
+    try:
+        heard = system_sound("auto", clock=lambda: 0)
+        devices.append(Device(heard.kind, None, heard.detail, True))
+    except MicrophoneError as error:
+        missing.append(str(error))
     cameras = _listed_cameras() if sys.platform == "linux" else _probed_cameras()
     devices += [Device("camera", number, name, number == 0) for number, name in cameras]
     if not cameras:
@@ -49,7 +58,8 @@ def device_table() -> RenderableType:
     devices, missing = list_devices()
     table = Table("", "number", "name", "")
     for device in devices:
-        table.add_row(device.kind, str(device.number), Text(device.name), "default" if device.default else "")
+        number = "" if device.number is None else str(device.number)
+        table.add_row(device.kind, number, Text(device.name), "will be used" if device.default else "")
     return Group(*([table] if devices else []), *(Text(sentence) for sentence in missing))
 
 

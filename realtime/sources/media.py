@@ -38,12 +38,16 @@ class VideoFrame:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """Something happened to a source: `opened`, `overflow`, `ended`, `lost` or `absent`, and why in a sentence."""
+    """Something happened to a source: `opened`, `overflow`, `ended`, `lost` or `absent`, and why in a sentence.
+
+    `returns`: it is `lost` or `absent` for now, and tried again; else that was its last word.
+    """
 
     source: str
     kind: str
     status: str
     detail: str = ""
+    returns: bool = False
 
 
 class SessionClock:
