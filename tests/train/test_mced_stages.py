@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+import tiny_encoder
 import torch
 from miniature_mced import PHRASES, Pieces, write_pieces
 from rich.console import Console
 from safetensors.torch import load_file
 
+from core_models.assets import model_folder
 from core_models.errors import UsageError
 from core_models.features.mced_voice import MCEDVoice
 from core_models.features.text import TextFeature, load_adapter, load_encoder
@@ -157,6 +160,31 @@ def test_tokens_are_masked_as_bert_masks_them(pieces: Pieces) -> None:
     assert float((read[asked] == model.mask).float().mean()) == pytest.approx(0.8, abs=0.05)
     kept = float((read[asked] == ids[asked]).float().mean())
     assert kept == pytest.approx(0.1 + 0.1 / model.words.num_embeddings, abs=0.04)
+
+
+def test_mpnet_can_be_read_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masked language modelling reaches every weight of an MPNet, too; without a mask token it is refused."""
+    with pytest.raises(UsageError, match="no .MASK. or <mask>"):
+        MaskedLanguage(load_encoder(tiny_encoder.tiny_encoder(tmp_path / "maskless", kind="mpnet")))
+    monkeypatch.setattr(tiny_encoder, "WORDS", [*tiny_encoder.WORDS, "<mask>"])
+    torch.manual_seed(0)
+    model = MaskedLanguage(load_encoder(tiny_encoder.tiny_encoder(tmp_path / "mpnet", kind="mpnet")))
+    loss = model((torch.randint(4, 20, (8, 24)), torch.ones(8, 24, dtype=torch.long)))["loss"]
+    loss.backward()
+    assert float(loss.detach()) > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.weights
+def test_the_paper_s_configs_fit_together() -> None:
+    """The teacher that mced_teacher.yaml trains has the layers that mced_distil_paper.yaml distils from."""
+    _, first = configuration(["mced", f"--config={CONFIGS / 'mced_teacher.yaml'}", "--teacher.text.data.meld=x"])
+    _, second = configuration(["mced", f"--config={CONFIGS / 'mced_distil_paper.yaml'}"])
+    settings = json.loads((model_folder(first.teacher.language.base) / "config.json").read_text())
+    layers = second.distil.losses().pairs(settings["num_hidden_layers"], student=6)
+    assert [pair.teacher for pair in layers] == [6, 8, 10, 12]
+    assert second.distil.teacher.encoder == str(first.teacher.language.out)
+    assert second.distil.teacher.adapter == first.teacher.text.out.name
 
 
 def test_teacher_is_the_text_feature_under_its_classifier(taught: Path) -> None:
