@@ -68,6 +68,8 @@ class TextConfig:
     """Rank of the change to every linear layer."""
     alpha: float = 64.0
     """Its scale is alpha / rank."""
+    written_rank: int | None = None
+    """Rank to which the finished change is cut, and in which it is scored and written; `rank` where it is null."""
     dropout: float = 0.1
     """Of the adapter's inputs and of the classifier's."""
     batch: int = 32
@@ -100,13 +102,15 @@ class TextConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UsageError("There are no stages to train: give the config at least one.")
+        if self.written_rank is not None and not 0 < self.written_rank <= self.rank:
+            raise UsageError(f"written_rank is {self.written_rank}: expected 1 to {self.rank}, the rank.")
         if self.labels is not None and self.labels not in LABEL_SETS:
             raise UsageError(f"There is no label set {self.labels!r}: choose from {', '.join(LABEL_SETS)}.")
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values; where corpora and outputs lie does not."""
         settings = dataclasses.asdict(self)
-        for name in ("data", "out", "run", "checkpoint_every", "device", "threads"):
+        for name in ("data", "out", "run", "checkpoint_every", "device", "threads", "written_rank"):
             del settings[name]
         settings["start"] = None if self.start is None else adapter_digest(self.start)
         plain: dict[str, Any] = msgspec.to_builtins(settings)
@@ -135,7 +139,9 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
     run = TextRun(config, encoder, list({lines.labels.name: lines.labels for lines in drawn}.values()), console)
     validation = labelled(held_out, spoken)
     run.fit([_disturbed(config, stage, lines) for stage, lines in enumerate(drawn)], validation)
-    labels = validation.labels
+    labels, rank = validation.labels, config.written_rank or config.rank
+    if rank < config.rank:
+        run.model.cut(rank)
     record: dict[str, Any] = {
         "config": config.fingerprint(),
         "lines": {stage.corpus: len(lines) for stage, lines in zip(config.stages, drawn, strict=True)},
@@ -151,8 +157,8 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
     sidecar = AdapterSidecar(
         base=config.base,
         base_digest=digest,
-        rank=config.rank,
-        alpha=config.alpha,
+        rank=rank,
+        alpha=config.alpha * rank / config.rank,
         targets=run.model.targets,
         labels=labels.name,
         context=config.context,
@@ -160,7 +166,7 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
         record=record,
     )
     config.out.mkdir(parents=True, exist_ok=True)
-    save_file(run.model.adapter(labels.name), config.out / "adapter.safetensors")
+    save_file(run.model.adapter(labels.name, rank), config.out / "adapter.safetensors")
     (config.out / "sidecar.json").write_bytes(msgspec.json.format(msgspec.json.encode(sidecar), indent=1))
     console.print(told, highlight=False)
     return record

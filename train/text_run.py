@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from core_models.errors import TrackerError, UsageError
 from core_models.features.text import Encoder, Row, load_adapter
 from core_models.labels import LabelSet
+from train.low_rank import cut
 from train.scores import score
 from train.text_lines import Lines, bucketed, class_weights
 
@@ -71,14 +72,26 @@ class EmotionClassifier(nn.Module):
         for name, value in self.trained().items():
             value.copy_(tensors[name])
 
-    def adapter(self, labels: str) -> dict[str, Tensor]:
-        """What an adapter file holds, float16: the factors, and the classifier of that label set as `classifier`."""
+    def cut(self, rank: int) -> None:
+        """Cuts every change to `rank` (see train/low_rank.py)."""
+        tensors = self.trained()
+        for target in self.targets:
+            down, up = f"{target}.lora_A", f"{target}.lora_B"
+            tensors[down], tensors[up] = cut(tensors[down], tensors[up], rank)
+        self.restore(tensors)
+
+    def adapter(self, labels: str, rank: int) -> dict[str, Tensor]:
+        """What an adapter file holds, float16: the first `rank` rows and columns of the factors, and the classifier of
+        that label set as `classifier`."""
         head = f"classifiers.{labels}."
-        return {
-            name.replace(head, "classifier."): value.cpu().half().contiguous()
+        held = {
+            name.replace(head, "classifier."): value
             for name, value in self.trained().items()
             if name.startswith(head) or not name.startswith("classifiers.")
         }
+        held |= {name: value[:rank] for name, value in held.items() if name.endswith(".lora_A")}
+        held |= {name: value[:, :rank] for name, value in held.items() if name.endswith(".lora_B")}
+        return {name: value.cpu().half().contiguous() for name, value in held.items()}
 
 
 def top_layers(linear: Sequence[str], layers: int | None) -> list[str]:

@@ -16,8 +16,9 @@ from tiny_encoder import tiny_encoder
 
 import train.text
 from core_models.errors import UsageError
-from core_models.features.text import Said, TextFeature, load_encoder
+from core_models.features.text import Said, TextFeature, load_adapter, load_encoder
 from core_models.labels import MELD7
+from train.low_rank import cut
 from train.text import Stage, TextConfig, fit_text
 from train.text_lines import Lines, TextLine, bucketed, class_weights, draw
 from train.text_run import EmotionClassifier, TextRun, top_layers
@@ -176,6 +177,22 @@ def test_only_the_top_layers_change_where_told(config: TextConfig, tmp_path: Pat
     assert all("layer.1." in name for name in names)
     every = ["encoder.layer.0.a", "encoder.layer.1.a", "b"]
     assert top_layers(every, None) == every
+
+
+def test_a_change_is_cut_to_its_largest_directions(config: TextConfig, tmp_path: Path) -> None:
+    """The cut factors are the best of their rank, and a run writes and scores them as they are."""
+    torch.manual_seed(0)
+    down, up = torch.randn(6, 9), torch.randn(7, 6)
+    exact, rough = cut(down, up, 6), cut(down, up, 2)
+    torch.testing.assert_close(exact[1] @ exact[0], up @ down, rtol=1e-4, atol=1e-4)
+    values = torch.linalg.svdvals(up @ down)
+    assert float(torch.dist(rough[1] @ rough[0], up @ down)) == pytest.approx(float(values[2:].norm()), rel=1e-4)
+    assert not rough[0][2:].any()
+    fit_text(dataclasses.replace(config, written_rank=1))
+    tensors, sidecar = load_file(config.out / "adapter.safetensors"), load_adapter(config.out)[0]
+    assert {len(value) for name, value in tensors.items() if name.endswith("lora_A")} == {1} == {sidecar.rank}
+    assert sidecar.alpha == config.alpha / config.rank
+    assert np.isfinite(TextFeature(tmp_path / "tiny", adapter=config.out)(TEXTS)).all()
 
 
 def test_word_errors_have_the_rate_that_they_are_given() -> None:
