@@ -195,6 +195,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             lossless=options.file is not None,
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
+            far_ends={"microphone": "system"} if any(s.name == "system" for s in sources) else None,
         )
         ledger.watch(session.follow)
         if feed is not None:

@@ -12,6 +12,7 @@ from core_models.errors import TrackerError
 from realtime import events
 from realtime.faces import FaceTrack
 from realtime.judge import OPTED_OUT, Judge, Summary
+from realtime.leak import LEAKED, FarEnd
 from realtime.overload import Overload
 from realtime.perceive import Perceiver
 from realtime.provisional import Provisional
@@ -35,7 +36,8 @@ class Session:
     dialogue in commit order however long each took (contract 6). Queues are bounded and wait rather than shed:
     final utterances are never lost (contract 7). `speakers` names who is heard in a source (by source name);
     what other sources deliver is not listened to. `camera_speaker` is whose face the camera sees. `lossless`
-    sources are recordings, which wait; `speculate`: transcribe in the pause, before it has lasted.
+    sources are recordings, which wait; `speculate`: transcribe in the pause, before it has lasted. `far_ends`
+    names for a source the one whose sound may leak into it; what did is discarded (realtime/leak.py).
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Session:
         lossless: bool,
         provisional: Provisional | None = None,
         speculate: bool = True,
+        far_ends: Mapping[str, str] | None = None,
     ) -> None:
         self.failure: TrackerError | None = None
         self._sources = sources
@@ -69,6 +72,8 @@ class Session:
         )
         self._audio: queue.Queue[AudioChunk | str | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)  # str: a voice is lost
         self._segmenters: dict[str, Segmenter] = {}
+        self._far_ends = {near: far for near, far in (far_ends or {}).items() if near in self._speakers}
+        self._far = {far: FarEnd() for far in self._far_ends.values()}
         self._open: dict[str, str] = {}  # utterance by source
         self._looks: dict[str, int] = {}  # at the open utterance, by source
         self._announced: dict[str, events.SpeechStarted] = {}  # and neither judged nor discarded
@@ -83,7 +88,7 @@ class Session:
 
     def audio(self, chunk: AudioChunk) -> None:
         """Queue sound for segmentation; waits while the queue is full."""
-        if chunk.source in self._speakers:
+        if chunk.source in self._speakers or chunk.source in self._far:
             self._audio.put(chunk)
 
     def video(self, frame: VideoFrame) -> None:
@@ -194,6 +199,10 @@ class Session:
                 self._finish(chunk)
                 continue
             source = chunk.source
+            if source in self._far:
+                self._far[source].hear(chunk)
+                if source not in self._speakers:
+                    continue
             if self._speakers[source] in self._opted_out:
                 self._hush(source)
             else:
@@ -247,6 +256,9 @@ class Session:
                     self._judge.pause(self._stretch(source, segmenter.so_far()))
             case Resumed():
                 self._judge.resume(source)
+            case Utterance() if (far := self._far_ends.get(source)) and self._far[far].share(found) > LEAKED:
+                leak = Rejected(source, found.start_ms, found.end_ms, found.decided_ms, "leak")
+                self._judge.drop(self._open.pop(source), leak, f"It is what {far} plays, heard by {source} too.")
             case Utterance():
                 self._judge.decide(self._stretch(source, found))
                 del self._open[source]

@@ -69,7 +69,7 @@ def alignment(expected: NDArray[np.float32], heard: NDArray[np.float32]) -> tupl
     size = 1 << (len(expected) + len(heard)).bit_length()
     spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(expected, size))
     lag = int(np.argmax(np.fft.irfft(spectrum, size)))
-    lag = lag - size if lag > size // 2 else lag
+    lag = lag - size if lag >= len(heard) else lag
     there = heard[max(lag, 0) : max(lag, 0) + len(expected)]
     wanted = expected[max(-lag, 0) : max(-lag, 0) + len(there)]
     there = there[: len(wanted)]

@@ -287,6 +287,52 @@ def test_what_a_failing_pipeline_leaves_behind_is_discarded() -> None:
     assert (summary.utterances, summary.discarded) == (1, len(announced) - 1)
 
 
+def test_the_far_end_in_the_microphone_is_not_counted_twice() -> None:
+    """What leaks from one side into the other is discarded with its reason, before it enters the dialogue."""
+    told: list[events.Logged] = []
+    far = np.concatenate([silence(0.5), voiced(1.5), silence(1.5)])
+    own = np.random.default_rng(0).standard_normal(len(far)).astype(np.float32) * 0.001
+    near = np.concatenate([0.2 * np.roll(far, 1_600) + own, silence(0.5), 0.3 * voiced(1.0)[::-1], silence(1.0)])
+    far = np.concatenate([far, silence(2.5)])
+    Session(
+        [Lockstep({"system": far, "microphone": near}, 1)],
+        Scripted(),  # type: ignore[arg-type]
+        Steady(),  # type: ignore[arg-type]
+        told.append,
+        endpointing=Endpointing(),
+        speakers={"microphone": "local", "system": "remote"},
+        camera_speaker=None,
+        lossless=True,
+        far_ends={"microphone": "system"},
+    ).run()
+    assert [e.speaker for e in finals(told)] == ["remote", "local"]
+    (gone,) = [e for e in told if isinstance(e, events.UtteranceDiscarded)]
+    assert (gone.source, gone.reason) == ("microphone", "leak")
+
+
+class Flaky(Tape):
+    """A microphone that is unplugged in the middle of its samples, comes back a second later, and goes for good."""
+
+    def _play(self, sink: Sink) -> None:
+        half = len(self._samples) // 2
+        for start, samples in ((0, self._samples[:half]), (half + SAMPLE_RATE, self._samples[half:])):
+            sink.audio(AudioChunk(self.name, start, samples))
+            if not start:
+                sink.status(SourceStatus(self.name, self.kind, "lost", returns=True))
+                sink.status(SourceStatus(self.name, self.kind, "opened"))
+        sink.status(SourceStatus(self.name, self.kind, "lost"))
+
+
+def test_a_source_that_is_lost_ends_its_utterance_and_not_the_session() -> None:
+    """The open utterance ends where the sound did, what comes later is another one, and the session's end is told."""
+    running, told = session(Flaky(np.concatenate([silence(0.5), voiced(3.0), silence(0.5)])))
+    running.run()
+    first, second = finals(told)
+    assert first.end_ms <= 2_000
+    assert second.start_ms >= 2_900
+    assert running.reason == "lost"
+
+
 def test_what_nobody_asked_for_is_not_listened_to() -> None:
     """A source that names no speaker is not segmented at all."""
     running, told = session(Tape(THREE, "a"))
