@@ -162,6 +162,19 @@ def test_the_speaker_reaches_o_as_it_is() -> None:
     assert made.projection["voice"].in_features == 6
 
 
+def test_mutual_sources_follow_the_other_modality() -> None:
+    """Eq. 7: C_AT changes with the words, C_TA with the sound; what is pooled of one modality alone does not."""
+    made = network()
+    features, lengths = together([3], [20])
+    widths = [s.width for s in made.sources]
+    before = torch.split(made(features, lengths).utterance, widths, dim=1)
+    for other, follows in (("text", {"CAT", "C"}), ("voice", {"CTA", "C"})):
+        changed = {m: x + 1 if m == other else x for m, x in features.items()}
+        after = torch.split(made(changed, lengths).utterance, widths, dim=1)
+        moved = {s.name for s, a, b in zip(made.sources, before, after, strict=True) if not torch.allclose(a, b)}
+        assert {s.name for s in made.sources if s.needs != other} & moved == follows
+
+
 @pytest.mark.parametrize("padding", [0.0, 1e4, float("nan")])
 def test_an_utterance_does_not_depend_on_its_batch(padding: float) -> None:
     """An utterance alone gives what it gives in a padded batch to 1e-5, whatever stands in the padding."""
