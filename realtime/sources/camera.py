@@ -10,6 +10,9 @@ from realtime.sources.media import Sink, SourceStatus, VideoFrame
 
 _MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
 _RETRY_S = 0.1
+_AGAIN_S, _AGAIN_MOST_S = 0.5, 10.0
+_DARK = 2.0
+"""Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered."""
 
 
 class CameraSource:
@@ -17,7 +20,8 @@ class CameraSource:
 
     `camera` is a number of `--list-devices`, or a path or URL that OpenCV opens (a recording is played at its own
     pace). `clock` gives the milliseconds since the session began; the microphone shares it. A camera that
-    is absent or goes away is told by its status; nothing is raised.
+    is absent, is covered or goes away is told by its status; nothing is raised. One that gave pictures and then
+    none is opened again as soon as that is possible.
     """
 
     kind = "camera"
@@ -49,6 +53,18 @@ class CameraSource:
         end = ("lost", f"Reading {self.detail} failed.")
         try:
             end = self._follow(sink)
+            wait_s = _AGAIN_S
+            while end[0] == "lost":
+                sink.status(SourceStatus(self.name, self.kind, *end, returns=True))
+                while True:
+                    if self._stop.wait(wait_s):
+                        end = ("ended", "The camera was closed.")
+                        return
+                    again = self._follow(sink)
+                    if again[0] != "absent":
+                        break
+                    wait_s = min(2 * wait_s, _AGAIN_MOST_S)
+                end, wait_s = again, _AGAIN_S
         finally:
             sink.status(SourceStatus(self.name, self.kind, *end))
 
@@ -76,6 +92,7 @@ class CameraSource:
         begun = self._clock()
         due = begun
         missed = 0
+        covered = False
         while not self._stop.is_set():
             if not capture.grab():
                 if recorded:
@@ -95,6 +112,10 @@ class CameraSource:
                 continue
             due = max(due + round(1000 / self._fps), now)
             taken, bgr = capture.retrieve()
+            if taken and (dark := max(bgr.mean(), bgr.std()) < _DARK) != covered:
+                covered = dark
+                told = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
+                sink.status(SourceStatus(self.name, self.kind, *told))
             if taken:
                 sink.video(VideoFrame(self.name, now, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
         return "ended", "The camera was closed."

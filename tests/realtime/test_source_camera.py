@@ -103,12 +103,20 @@ def stream() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_camera_that_goes_away_is_lost(stream: str) -> None:
-    """Pictures until then are delivered, then the status is `lost`, with a sentence."""
-    keeper = seen(CameraSource(stream, fps=1_000, clock=running_clock()))
-    assert keeper.frames
-    assert [s.status for s in keeper.said] == ["opened", "lost"]
-    assert "no more pictures" in keeper.said[-1].detail
+def test_a_camera_that_goes_away_is_lost_and_looked_through_again(stream: str) -> None:
+    """A covered lens is told; pictures until it goes away are delivered, then it is `lost`; it is opened again."""
+    source, keeper = CameraSource(stream, fps=1_000, clock=running_clock()), Keeper()
+    source.start(keeper)
+    keeper.until(lambda: len(keeper.said) >= 5)
+    source.stop()
+    told = keeper.said
+    # The first picture of each time is black.
+    assert [s.status for s in told[:5]] == ["opened", "covered", "opened", "lost", "opened"]
+    assert told[3].returns
+    assert "no more pictures" in told[3].detail
+    assert told[-1].status == "ended"
+    at = [frame.at_ms for frame in keeper.frames]
+    assert at == sorted(at)
 
 
 def test_stop_closes_the_camera(film: Path) -> None:
