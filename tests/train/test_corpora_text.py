@@ -72,9 +72,7 @@ def test_meld_apostrophes_survive_every_release(tmp_path: Path, mark: str, encod
         ((), HEADER, "has no rows"),
     ],
 )
-def test_malformed_meld_ends_in_one_sentence(
-    tmp_path: Path, rows: tuple[str, ...], header: str, sentence: str
-) -> None:
+def test_malformed_meld_ends_in_one_sentence(tmp_path: Path, rows: tuple[str, ...], header: str, sentence: str) -> None:
     """A file that is not MELD's names its line and what is wrong there."""
     with pytest.raises(UsageError, match=sentence) as refusal:
         read_meld(write_meld(tmp_path, *rows, header=header), "train")
