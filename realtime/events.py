@@ -233,6 +233,16 @@ class SpeakerRenamed(Event, frozen=True, kw_only=True, tag="speaker.renamed"):
     name: str
 
 
+class SpeakerMerged(Event, frozen=True, kw_only=True, tag="speaker.merged"):
+    """Two voices were found to be one person: what was said by `speaker` is to be shown as said by `into`.
+
+    Later utterances carry `into`; in the dialogue model the past stays as it was.
+    """
+
+    speaker: str
+    into: str
+
+
 class SpeakerOptedOut(Event, frozen=True, kw_only=True, tag="speaker.opted_out"):
     """From now on this speaker is not judged and not written down; with `opted_out` false, again."""
 
@@ -367,6 +377,7 @@ Logged = (
     | ModalityStatus
     | StreamDegraded
     | SpeakerRenamed
+    | SpeakerMerged
     | SpeakerOptedOut
     | EmotionCorrected
     | MomentMarked

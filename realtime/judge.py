@@ -25,6 +25,7 @@ from realtime.telling import Stretch
 from realtime.tracker import Tracker
 from realtime.transcribe import Transcript
 from realtime.utterances import Rejected, Utterance
+from realtime.voices import Voices
 
 OPTED_OUT = "This speaker does not want to be judged."
 _OUTSTANDING = 256
@@ -64,7 +65,8 @@ class _Open:
 class Judge:
     """One dialogue's perception and model, on one thread; every other method may be called from any thread.
 
-    `live`: what may be shed is shed while the machine is behind; a recording waits instead.
+    `live`: what may be shed is shed while the machine is behind; a recording waits instead. `voices` tells
+    whose an utterance is that comes without a speaker of its own.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Judge:
         *,
         live: bool,
         provisional: Provisional,
+        voices: Voices | None = None,
     ) -> None:
         self.summary = Summary()
         self._perceiver = perceiver
@@ -84,6 +87,7 @@ class Judge:
         self._overload = overload
         self._live = live
         self._provisional = provisional
+        self._voices = voices
         self._words_ms = 0.0
         self._changed = threading.Condition()
         self._over = False
@@ -252,6 +256,8 @@ class Judge:
 
     def _hear(self, stretch: Stretch) -> None:
         try:
+            if stretch.unknown and self._voices is not None and self._voices.vector is not None:
+                stretch.vector = self._voices.vector(stretch.utterance.samples)
             stretch.transcript = self._perceiver.hear(stretch.utterance.samples)
         except TrackerError as error:
             stretch.failure = str(error)
@@ -285,6 +291,7 @@ class Judge:
     def _commit(self, stretch: Stretch) -> None:
         """The next utterance of the dialogue."""
         committed = time.perf_counter()
+        self._recognise(stretch)
         if stretch.speaker in self._opted_out:
             self._give_up(stretch, "opted_out", OPTED_OUT)
             return
@@ -325,6 +332,16 @@ class Judge:
         self.summary.utterances += 1
         self.summary.latencies_ms.append((time.perf_counter() - stretch.at) * 1000)
         self.summary.emotions.setdefault(stretch.speaker, Counter())[judgement.emotion] += 1
+
+    def _recognise(self, stretch: Stretch) -> None:
+        if stretch.vector is None or self._voices is None:
+            return
+        seconds = (stretch.utterance.end_ms - stretch.utterance.start_ms) / 1000
+        stretch.speaker, merged = self._voices.assign(stretch.vector, seconds)
+        for gone, kept in merged:
+            self._tell(events.SpeakerMerged(speaker=gone, into=kept))
+            if gone in self._opted_out:
+                self._opted_out.add(kept)
 
     def _tell_statuses(self, speaker: str, statuses: Mapping[str, str]) -> None:
         for modality, status in statuses.items():

@@ -29,7 +29,7 @@ import torch
 from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
-from core_models.errors import DiskError, Exit, MicrophoneError, TrackerError, UsageError
+from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from core_models.labels import LABEL_SETS
 from realtime import events
 from realtime.feed import Feed
@@ -41,12 +41,9 @@ from realtime.pages import address
 from realtime.perceive import Perceiver
 from realtime.provisional import Provisional
 from realtime.session import Session
-from realtime.sources.camera import CameraSource
+from realtime.sides import analysed, sources_of, voices_of
 from realtime.sources.devices import device_table
-from realtime.sources.file import FileSource
 from realtime.sources.media import SessionClock, Source
-from realtime.sources.microphone import MicrophoneSource
-from realtime.sources.system_sound import system_sound
 from realtime.terminal import Terminal, show_summary
 from realtime.tracker import Tracker
 from realtime.utterances import Endpointing
@@ -68,8 +65,15 @@ class Listen:
     """Play the recording at the pace of real time, or as fast as it can be judged."""
     channels: Literal["mix", "split"] = "mix"
     """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
-    speakers: tuple[str, ...] = ()
-    """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's."""
+    speakers: Literal["auto"] | tuple[str, ...] = ()
+    """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's.
+
+    `auto` tells several people apart at one microphone, or in one channel, by their voices.
+    """
+    enrol: tuple[str, ...] = ()
+    """With `--speakers auto`, people to be known by name, as NAME=FILE: ten seconds of one voice are enough."""
+    voice_prints: Path | None = None
+    """With `--speakers auto`, keep voices in this file and know them again in the next call; else none are kept."""
     microphone: str | None = None
     """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
     system_sound: str = "auto"
@@ -163,18 +167,19 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     clock = SessionClock()
-    sources, speakers = _sources(options, clock, console)
+    sources, speakers = sources_of(options, clock, console)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
     if camera_speaker not in speakers.values():
         raise UsageError(
             f"The camera cannot see {camera_speaker!r}, who is none of the speakers "
             f"({', '.join(speakers.values())}): name one of them with --camera_speaker."
         )
-    speakers = _analysed(options, speakers)
+    speakers = analysed(options, speakers)
     if camera_speaker not in speakers.values():
         camera_speaker = None
         sources = [source for source in sources if source.hears]
     with console.status("Loading the models"):
+        voices = voices_of(options)
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)
         torch.set_num_threads(1)
         tracker = Tracker(models.checkpoint)
@@ -195,6 +200,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             lossless=options.file is not None,
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
+            voices=voices,
             far_ends={"microphone": "system"} if any(s.name == "system" for s in sources) else None,
         )
         ledger.watch(session.follow)
@@ -211,69 +217,13 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             ledger.append(events.Error(code="source", message=str(error), fatal=True))
             ledger.append(_closed("failed", session.summary))
             raise
+        if voices is not None and options.voice_prints is not None:
+            voices.save(options.voice_prints)
         show_summary(console, summary, tracker.labels)
         if options.hold and session.reason == "ended":
             _hold(console)
         ledger.append(_closed(session.reason, summary))
     return session.failure.exit_code if session.failure else Exit.OK
-
-
-def _sources(options: Listen, clock: SessionClock, console: Console) -> tuple[list[Source], dict[str, str]]:
-    """The sources, and who speaks in each source that hears."""
-    if options.file is None:
-        sources: list[Source] = [MicrophoneSource(options.microphone, clock=clock)]
-        if (other := _other_side(options, clock, console)) is not None:
-            sources.append(other)
-        if len(options.speakers) > len(sources):
-            raise UsageError(
-                f"{len(sources)} sources of sound cannot be {len(options.speakers)} speakers: name one with --speakers "
-                "for the microphone and one for the system's sound."
-            )
-        sides = [*options.speakers, *("local", "remote")[len(options.speakers) :]]
-        speakers = {source.name: side for source, side in zip(sources, sides, strict=False)}
-        if options.camera is not None and options.video_fps > 0:
-            sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
-        return sources, speakers
-    file = FileSource(
-        options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
-    )
-    voices = file.channels
-    names = options.speakers or tuple(f"speaker{n + 1}" for n in range(len(voices)))
-    if len(names) != len(voices):
-        raise UsageError(
-            f"{options.file} gives {len(voices)} channels with --channels {options.channels}, but --speakers "
-            f"names {len(names)}: name one speaker a channel."
-        )
-    return [file], dict(zip(voices, names, strict=True))
-
-
-def _other_side(options: Listen, clock: SessionClock, console: Console) -> Source | None:
-    """What this computer plays, where it can be heard or was asked for."""
-    if options.system_sound == "off":
-        return None
-    try:
-        return system_sound(options.system_sound, clock=clock)
-    except MicrophoneError as error:
-        if options.system_sound != "auto" or options.analyse == "remote":
-            raise
-        console.print(f"One side is followed. {error}", style="dim", markup=False, soft_wrap=True)
-        return None
-
-
-def _analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:
-    """The speakers of the sides that were asked for; the sound of the others is not even segmented."""
-    if options.analyse == "both":
-        return speakers
-    first, *rest = speakers
-    if options.file is not None and not rest:
-        raise UsageError(
-            f"One channel holds both sides, so --analyse {options.analyse} cannot tell them apart: "
-            "give a recording with a channel a side and --channels split, or --analyse both."
-        )
-    asked = [first] if options.analyse == "local" else rest
-    if not asked:
-        raise UsageError("Only the microphone is heard here, which is the local side: give --analyse local or both.")
-    return {source: speakers[source] for source in asked}
 
 
 def _ledger(options: Listen, console: Console, stack: ExitStack) -> tuple[Ledger, Feed | None]:

@@ -21,8 +21,12 @@ from realtime.telling import Stretch
 from realtime.tracker import Tracker
 from realtime.turn_end import turn_ended
 from realtime.utterances import Endpointing, Paused, Rejected, Resumed, Segment, Segmenter, SpeechStarted, Utterance
+from realtime.voices import Voices
 
 log = structlog.get_logger()
+
+ANYBODY = "anybody"
+"""Who speaks in a source with several people."""
 
 _QUEUED_AUDIO_CHUNKS = 3_000
 _PIECE = SAMPLE_RATE // 50
@@ -38,6 +42,7 @@ class Session:
     what other sources deliver is not listened to. `camera_speaker` is whose face the camera sees. `lossless`
     sources are recordings, which wait; `speculate`: transcribe in the pause, before it has lasted. `far_ends`
     names for a source the one whose sound may leak into it; what did is discarded (realtime/leak.py).
+    `voices` tells apart who speaks in a source that is named `ANYBODY`.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Session:
         provisional: Provisional | None = None,
         speculate: bool = True,
         far_ends: Mapping[str, str] | None = None,
+        voices: Voices | None = None,
     ) -> None:
         self.failure: TrackerError | None = None
         self._sources = sources
@@ -68,8 +74,15 @@ class Session:
         sees = perceiver.face is not None and camera_speaker is not None
         self.overload = Overload(["provisional", "video_frames"] if sees else ["provisional"])
         self._judge = Judge(
-            perceiver, tracker, self._tell, self.overload, live=not lossless, provisional=self._provisional
+            perceiver,
+            tracker,
+            self._tell,
+            self.overload,
+            live=not lossless,
+            provisional=self._provisional,
+            voices=voices,
         )
+        self._voices = voices
         self._audio: queue.Queue[AudioChunk | str | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)  # str: a voice is lost
         self._segmenters: dict[str, Segmenter] = {}
         self._far_ends = {near: far for near, far in (far_ends or {}).items() if near in self._speakers}
@@ -247,7 +260,7 @@ class Session:
                     events.SpeechStarted(
                         utterance_id=self._open[source],
                         source=source,
-                        speaker=self._speakers[source],
+                        speaker=self._speaker(source),
                         start_ms=found.start_ms,
                     )
                 )
@@ -267,9 +280,14 @@ class Session:
 
     def _stretch(self, source: str, utterance: Utterance | None) -> Stretch:
         assert utterance is not None
-        speaker = self._speakers[source]
-        faces = self._faces if speaker == self._camera_speaker else None
-        return Stretch(self._open[source], utterance, speaker, faces)
+        faces = self._faces if self._speakers[source] == self._camera_speaker else None
+        unknown = self._speakers[source] == ANYBODY
+        return Stretch(self._open[source], utterance, self._speaker(source), faces, unknown)
+
+    def _speaker(self, source: str) -> str:
+        """Who is heard there, or the best guess."""
+        named = self._speakers[source]
+        return self._voices.latest if self._voices is not None and named == ANYBODY else named
 
     def _hush(self, source: str) -> None:
         """Nobody listens to this source any more: what it was saying is dropped unheard."""

@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from realtime import events
 from realtime.faces import FaceTrack
 from realtime.perceive import Perception
@@ -20,17 +23,19 @@ class Stretch:
     """An utterance on its way, and what is known of it so far.
 
     Times are seconds of the monotonic clock: `at` its endpoint (or pause) was decided, `begun` and `heard`
-    bound its transcription, 0 before.
+    bound its transcription, 0 before. `unknown`: `speaker` is a guess, until its `vector` has been compared.
     """
 
     utterance_id: str
     utterance: Utterance
     speaker: str
     faces: FaceTrack | None
+    unknown: bool = False
     at: float = field(default_factory=time.perf_counter)
     begun: float = 0.0
     heard: float = 0.0
     transcript: Transcript | None = None
+    vector: NDArray[np.float32] | None = None
     failure: str | None = None
 
     def same_sound(self, other: Stretch) -> bool:

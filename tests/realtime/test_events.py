@@ -71,6 +71,7 @@ ONE_OF_EACH: list[events.Message] = [
     ),
     events.EmotionShift(**STAMP, utterance_id="u57", speaker="remote", at_ms=185910, from_="neutral", to="joy"),
     events.ModalityStatus(**STAMP, modality="face", status="absent", speaker="local", detail="The camera is off."),
+    events.SpeakerMerged(**STAMP, speaker="speaker3", into="speaker1"),
     events.SpeakerRenamed(**STAMP, speaker="remote", name="Ann"),
     events.SpeakerOptedOut(**STAMP, speaker="remote", opted_out=True),
     events.EmotionCorrected(**STAMP, utterance_id="u57", speaker="remote", from_="joy", to="surprise"),
