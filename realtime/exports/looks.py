@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from importlib import resources
+from pathlib import Path
 
 import msgspec
 
@@ -19,7 +19,7 @@ class Look(msgspec.Struct, frozen=True):
 
 @functools.cache
 def _looks() -> dict[str, Look | str]:
-    text = resources.files("realtime").joinpath("dashboard", "looks.js").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "dashboard" / "looks.js").read_text(encoding="utf-8")
     table = msgspec.json.decode(text.rpartition("export default ")[2], type=dict[str, dict[str, str | int]])
     return {
         label: str(given["as"]) if "as" in given else msgspec.convert(given, Look) for label, given in table.items()

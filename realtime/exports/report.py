@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from html import escape
-from importlib import resources
+from pathlib import Path
 
 from realtime.exports import pictures
 from realtime.exports.conversation import Conversation, Utterance
@@ -14,7 +14,7 @@ from realtime.exports.looks import look
 def html(conversation: Conversation) -> bytes:
     """The document: no script, nothing fetched, light and dark, fit to be printed."""
     created = conversation.created
-    style = resources.files("realtime").joinpath("exports", "report.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     colours = "".join(f".e-{label}{{--c:{look(label).colour}}}" for label in conversation.labels)
     title = f"Conversation of {created.created_at:%d %B %Y, %H:%M} UTC"
     return (
