@@ -1,0 +1,145 @@
+"""`python -m realtime.doctor`: what this computer has and can, on one screen, and what it should run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see realtime/listen.py; read before torch loads
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core_models.assets import model_folder
+from core_models.checkpoint import TENSORS, WEIGHTS, load
+from core_models.errors import TrackerError
+from core_models.features.face import FaceFeature
+from core_models.features.whisper import Whisper
+from realtime.models import load_models
+from realtime.sources.devices import device_table
+from realtime.sources.file import read_audio
+from realtime.sources.media import SAMPLE_RATE
+from realtime.tracker import Tracker
+
+RECOGNISERS = ("whisper-base", "whisper-tiny.en")
+"""The larger one first."""
+_CLIP_S = 5
+_ROUNDS = 3
+_BUDGET_MS = 600.0
+"""An utterance of five seconds should be judged within this, so that its result follows the pause that ends it."""
+_DEMO = Path(__file__).with_name("demo") / "conversation.ogg"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long something takes here, in ms, or why it cannot be done."""
+
+    what: str
+    ms: float | None
+    trouble: str = ""
+
+
+def main() -> int:
+    """Print the screen; 0 whatever is missing, since that is what it is asked for."""
+    console = Console(highlight=False)
+    console.print(device_table())
+    with console.status("Measuring"):
+        recognisers = {
+            name: _timing(f"{name}, {_CLIP_S} s of speech", partial(_recogniser, name)) for name in RECOGNISERS
+        }
+        steps = {name: _timing(f"{name}: words and a step", partial(_step, name)) for name in _checkpoints()}
+        face = _timing("face landmarker, a picture", _face)
+    table = Table("model", "this machine needs")
+    for timing in (*recognisers.values(), *steps.values(), face):
+        table.add_row(Text(timing.what), _told(timing))
+    console.print(table)
+    whole = {name: [step, recognisers[_hears(name)]] for name, step in steps.items()}
+    console.print(recommendation(whole, face), soft_wrap=True, markup=False)
+    return 0
+
+
+def recommendation(timings: dict[str, list[Timing]], face: Timing) -> str:
+    """What to run, in a sentence or two, after what was measured."""
+    runs = {n: sum(t.ms or 0.0 for t in all_) for n, all_ in timings.items() if all(t.ms is not None for t in all_)}
+    if not runs:
+        return "No model can be loaded: run `python -m core_models.assets fetch`, then this again."
+    fast = [name for name, ms in runs.items() if ms <= _BUDGET_MS]
+    chosen = fast[0] if fast else min(runs, key=runs.__getitem__)
+    said = f"Run `python -m realtime.listen --checkpoint {chosen}`: five seconds of speech take {runs[chosen]:.0f} ms."
+    if not fast:
+        said += " That is slow: results come late while others use this machine."
+    if face.ms is not None and face.ms > 60:
+        said += f" Faces are costly here ({face.ms:.0f} ms each): add `--video_fps 3`, or `--camera null`."
+    return said
+
+
+def _checkpoints() -> list[str]:
+    """The dialogue models that ship, the default first."""
+    there = [file.parent.name for file in WEIGHTS.glob(f"*/{TENSORS}")]
+    return sorted(there, key=lambda name: (name != "default", name))
+
+
+def _hears(checkpoint: str) -> str:
+    """The recogniser of a checkpoint."""
+    voice = load(checkpoint).sidecar.features.get("voice")
+    named = str(voice.settings.get("whisper")) if voice else ""
+    return named if named in RECOGNISERS else RECOGNISERS[0]
+
+
+def _recogniser(name: str) -> Callable[[], object]:
+    clip = read_audio(_DEMO)[SAMPLE_RATE : (1 + _CLIP_S) * SAMPLE_RATE]
+    whisper = Whisper(model_folder(name))
+    return lambda: whisper.decode(whisper.encode(clip), "en")
+
+
+def _step(name: str) -> Callable[[], object]:
+    torch.set_num_threads(1)
+    models = load_models(name)
+    tracker = Tracker(models.checkpoint)
+    features = {m: np.zeros(spec.dimension, np.float32) for m, spec in models.checkpoint.sidecar.features.items()}
+    if models.text is None:
+        return lambda: tracker.step("anna", features)
+    text = models.text
+
+    def judge() -> None:
+        tracker.step("anna", features | {"text": text(["I did not expect that at all, thank you so much."])[0]})
+
+    return judge
+
+
+def _face() -> Callable[[], object]:
+    face = FaceFeature(model_folder("face-landmarker") / "face_landmarker.task")
+    picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    return lambda: face.landmark(picture)
+
+
+def _timing(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
+    """The median of a few rounds, after one to warm up."""
+    try:
+        run = prepare()
+        run()
+        taken = []
+        for _ in range(_ROUNDS):
+            begun = time.perf_counter()
+            run()
+            taken.append((time.perf_counter() - begun) * 1000)
+    except TrackerError as error:
+        return Timing(what, None, str(error))
+    return Timing(what, float(np.median(taken)))
+
+
+def _told(timing: Timing) -> Text:
+    return Text(timing.trouble, "red") if timing.ms is None else Text(f"{timing.ms:.0f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
