@@ -18,8 +18,9 @@ from realtime import events
 from realtime.feed import Feed
 from realtime.journal import Journal
 from realtime.ledger import Ledger
-from realtime.listen import Listen, _analysed
+from realtime.listen import Listen
 from realtime.session import Session
+from realtime.sides import analysed
 from realtime.sources.media import AudioChunk, Sink, SourceStatus
 from realtime.utterances import Endpointing
 
@@ -151,15 +152,15 @@ def test_an_utterance_that_is_open_when_its_speaker_opts_out_is_discarded() -> N
 
 
 @pytest.mark.parametrize(("analyse", "who"), [("local", {"f.1": "a"}), ("remote", {"f.2": "b", "f.3": "c"})])
-def test_only_the_side_that_was_asked_for_is_analysed(analyse: str, who: dict[str, str]) -> None:
+def test_only_the_side_that_was_asked_for_isanalysed(analyse: str, who: dict[str, str]) -> None:
     """The first channel is the local side, the others are the remote one."""
     options = Listen(file=Path("call.wav"), channels="split", analyse=analyse)  # type: ignore[arg-type]
-    assert _analysed(options, {"f.1": "a", "f.2": "b", "f.3": "c"}) == who
+    assert analysed(options, {"f.1": "a", "f.2": "b", "f.3": "c"}) == who
 
 
 def test_sides_that_cannot_be_told_apart_are_refused() -> None:
     """A mix of both sides, and a microphone alone, have no remote side to choose."""
     with pytest.raises(UsageError, match="split"):
-        _analysed(Listen(file=Path("call.wav"), analyse="local"), {"f": "a"})
+        analysed(Listen(file=Path("call.wav"), analyse="local"), {"f": "a"})
     with pytest.raises(UsageError, match="microphone"):
-        _analysed(Listen(analyse="remote"), {"m": "local"})
+        analysed(Listen(analyse="remote"), {"m": "local"})
