@@ -3,7 +3,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable
-from importlib import resources
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +11,8 @@ from subscriber import Call
 
 from realtime.pages import address, page
 
-_FILES = sorted(file.name for file in resources.files("realtime").joinpath("dashboard").iterdir())
+DASHBOARD = Path(__file__).parents[2] / "realtime" / "dashboard"
+_FILES = sorted(file.name for file in DASHBOARD.iterdir())
 
 
 def _get(url: str, path: str, **headers: str) -> http.client.HTTPResponse:
@@ -39,7 +40,7 @@ def test_every_file_has_its_type_and_the_fence(call: Callable[..., Call], name: 
     assert "script-src 'self';" in policy
     assert "unsafe" not in policy
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert response.read() == resources.files("realtime").joinpath("dashboard", name).read_bytes()
+    assert response.read() == (DASHBOARD / name).read_bytes()
 
 
 def test_an_unchanged_file_is_not_sent_again(call: Callable[..., Call]) -> None:
@@ -75,7 +76,7 @@ def test_other_origins_may_import_the_client_and_nothing_else(call: Callable[...
 def test_the_dashboard_names_no_other_place() -> None:
     """No file of the dashboard refers to another host: there is nothing to fetch from anywhere."""
     for name in _FILES:
-        text = resources.files("realtime").joinpath("dashboard", name).read_text(encoding="utf-8")
+        text = (DASHBOARD / name).read_text(encoding="utf-8")
         places = set(re.findall(r"(?:https?|wss?)://([^/\"'`\s]+)", text))
         assert places <= {"www.w3.org", "127.0.0.1:8765"}, name
 
