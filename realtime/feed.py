@@ -281,8 +281,10 @@ class Feed:
             for task in tasks:
                 task.cancel()
         code, reason = INTERNAL_ERROR, "the feed failed"
+        finished = done.pop()
         try:
-            code, reason = done.pop().result()
+            # A timeout that runs out in the moment in which its message is sent cancels the next one (Python 3.11).
+            code, reason = (TRY_AGAIN_LATER, "too slow") if finished.cancelled() else finished.result()
         except ConnectionClosed:
             return
         except Exception:
