@@ -5,6 +5,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -91,6 +92,8 @@ def test_a_lagging_client_shows(call: Callable[..., Call]) -> None:
     """The lag of the client that is furthest behind stands in the metrics, and gaps and closings are counted."""
     it = call(queue_limit=20, patience_s=0.2)
     client = Subscriber(it.feed.url, reading=False)
+    while not it.feed._delivery.clients:
+        time.sleep(0.01)
     lag = 0.0
     while it.feed._delivery.clients:
         it.say(5, size=50_000)
