@@ -43,21 +43,10 @@ from torch.nn import functional as F
 
 from core_models.causal import EncoderLayer, Past, StackedLinear, sinusoids
 from core_models.dialogue import DialogueState
-from core_models.dialogue_model import DialogueModel, convolve
+from core_models.dialogue_model import DialogueModel, check_shape, convolve, speaker_embedding
 from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES
 
-_LEAST = {
-    "classes": 2,
-    "width": 1,
-    "heads": 1,
-    "feed_forward": 1,
-    "layers": 1,
-    "kernel": 1,
-    "speakers": 1,
-    "window": 1,
-    "rewind": 0,
-}
 _SMALL_SIGMA = -2.25  # softplus of it is 0.1
 
 
@@ -117,17 +106,7 @@ class CMATHConfig:
     """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
     def __post_init__(self) -> None:
-        if not set(self.dimensions) <= set(MODALITIES) or min(self.dimensions.values(), default=0) < 1:
-            raise UsageError(
-                f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
-                f"not {self.dimensions}; correct the model's configuration."
-            )
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}, at least {least} was expected; "
-                    "correct the model's configuration."
-                )
+        check_shape(self)
         if self.width % (2 * self.heads) or self.width < 4 * self.heads:
             raise UsageError(
                 f"width {self.width} is not an even multiple, at least fourfold, of {self.heads} heads; "
@@ -138,8 +117,6 @@ class CMATHConfig:
                 f"Two convolutions of kernel {self.kernel} reach back {2 * (self.kernel - 1)} utterances, a window of "
                 f"{self.window} holds {self.window - 1}; choose a smaller kernel or a longer window."
             )
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -197,6 +174,7 @@ class CMATH(DialogueModel[CMATHOutput]):
         super().__init__(config, config.kernel, depth=2 if config.reconstruction else 0)
         self.config = c = config
         m = len(c.modalities)
+        self.speakers = speaker_embedding(c)
         if c.reconstruction:
             self.down = nn.ModuleDict(
                 {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in c.modalities}
@@ -274,9 +252,9 @@ class CMATH(DialogueModel[CMATHOutput]):
         first = self._left // 2  # half of the reach belongs to each of the two convolutions
         compressed, reconstructed = [], {}
         for name, x in around.items():
-            down = convolve(x, _convolution(self.down, name))
+            down = convolve(x, self.down, name)
             compressed.append(down[:, first : first + count])
-            reconstructed[name] = convolve(down, _convolution(self.up, name))
+            reconstructed[name] = convolve(down, self.up, name)
         return torch.stack(compressed), reconstructed
 
     def _count_on(self, past: Past, count: int) -> Past:
@@ -284,9 +262,3 @@ class CMATH(DialogueModel[CMATHOutput]):
         held = min(past.valid.shape[-1] + count, self.config.window - 1 + self.config.rewind)
         nothing = past.keys.new_zeros(0, past.keys.shape[1], 1, held, 1)
         return Past(nothing, nothing, past.valid.new_zeros(0, past.valid.shape[1], held))
-
-
-def _convolution(convolutions: nn.ModuleDict, name: str) -> nn.Conv1d:
-    found = convolutions[name]
-    assert isinstance(found, nn.Conv1d)
-    return found

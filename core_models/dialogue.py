@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core_models.causal import Past
 from core_models.errors import CheckpointError, UsageError
@@ -68,13 +69,16 @@ class DialogueState:
         """
         gone = torch.tensor(forgotten, dtype=torch.bool, device=self.layers[0].valid.device)
         blank = gone[:, None]
+        # A kernel longer than the window still holds what nobody can name any more: it goes as soon as anything goes.
+        tail = max((x.shape[1] for x in self.inputs.values()), default=0)
+        reach = F.pad(gone, (max(0, tail - len(gone)), 0), value=any(forgotten))[:, None]
         return replace(
             self,
             layers=tuple(
                 Past(past.keys.masked_fill(blank, 0), past.values.masked_fill(blank, 0), past.valid & ~gone)
                 for past in self.layers
             ),
-            inputs={m: x.masked_fill(blank[len(blank) - x.shape[1] :], 0) for m, x in self.inputs.items()},
+            inputs={m: x.masked_fill(reach[len(reach) - x.shape[1] :], 0) for m, x in self.inputs.items()},
         )
 
     def to_tensors(self) -> dict[str, Tensor]:

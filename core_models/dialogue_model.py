@@ -17,6 +17,18 @@ from core_models.features.spec import MODALITIES
 EXTREME = 1e4
 """Standardised features are held within this, so that one broken vector leaves every loss finite."""
 
+_LEAST = {
+    "classes": 2,
+    "width": 1,
+    "heads": 1,
+    "feed_forward": 1,
+    "layers": 1,
+    "kernel": 1,
+    "speakers": 1,
+    "window": 1,
+    "rewind": 0,
+}
+
 Output = TypeVar("Output", bound=tuple[Any, ...])
 
 
@@ -37,32 +49,55 @@ class DialogueConfig(Protocol):
     def rewind(self) -> int: ...
     @property
     def causal(self) -> bool: ...
+    @property
+    def dropout(self) -> float: ...
+
+
+def check_shape(config: DialogueConfig) -> None:
+    """Raise UsageError where a number that every dialogue model has is out of its range."""
+    if not set(config.dimensions) <= set(MODALITIES) or min(config.dimensions.values(), default=0) < 1:
+        raise UsageError(
+            f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
+            f"not {config.dimensions}; correct the model's configuration."
+        )
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
+            raise UsageError(
+                f"{name} is {getattr(config, name)}, at least {least} was expected; correct the model's configuration."
+            )
+    if not 0 <= config.dropout < 1:
+        raise UsageError(f"dropout is {config.dropout}, a rate from 0 to below 1 was expected; change it.")
+
+
+def speaker_embedding(config: DialogueConfig) -> nn.Embedding:
+    """A vector [width] for each speaker slot, small: a speaker colours an utterance, not drowns it."""
+    slots = nn.Embedding(config.speakers, config.width)
+    nn.init.normal_(slots.weight, std=0.1)  # below the size of a standardised feature's projection
+    return slots
 
 
 class DialogueModel(nn.Module, Generic[Output]):
     """Standardised features, speaker slots and the state of a dialogue; a paper's network fills in the rest.
 
-    A subclass gives `_advance`, its network over N utterances after a state, and `_begin`, the pasts of its
-    layers (at least one) before the first. Below, M modalities are in use.
+    A subclass gives `speakers`, what tells one speaker from another; `_advance`, its network over N utterances
+    after a state; and `_begin`, the pasts of its layers (at least one) before the first. Below, M modalities are
+    in use.
     """
 
-    def __init__(self, config: DialogueConfig, kernel: int, depth: int) -> None:
-        """depth: convolutions of `kernel` utterances, one after the other, between features and attention.
+    speakers: nn.Embedding | None
 
-        They reach back no further than the window, as the configuration has made sure.
-        """
+    def __init__(self, config: DialogueConfig, kernel: int, depth: int) -> None:
+        """depth: convolutions of `kernel` utterances, one after the other, between features and attention."""
         super().__init__()
         self._frame = config
         self._columns = [MODALITIES.index(name) for name in config.modalities]
         before = kernel - 1 if config.causal else (kernel - 1) // 2
         self._left, self._right = depth * before, depth * (kernel - 1 - before)
-        self._tail = config.window - 1 + config.rewind if config.causal and self._left else 0
+        reach = max(config.window - 1, self._left)
+        self._tail = reach + config.rewind if config.causal and self._left else 0
         for name in config.modalities:
             self.register_buffer(f"{name}_mean", torch.zeros(config.dimensions[name]))
             self.register_buffer(f"{name}_deviation", torch.ones(config.dimensions[name]))
-        self.speakers = nn.Embedding(config.speakers, config.width)
-        # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
-        nn.init.normal_(self.speakers.weight, std=0.1)
 
     def _begin(self, batch: int) -> tuple[Past, ...]:
         raise TypeError(f"{type(self).__name__} must define _begin.")
@@ -84,7 +119,7 @@ class DialogueModel(nn.Module, Generic[Output]):
 
     def initial_state(self, batch: int) -> DialogueState:
         """The state of `batch` dialogues that have not begun."""
-        device = self.speakers.weight.device
+        device = next(self.parameters()).device
         return DialogueState(
             position=0,
             window=self._frame.window,
@@ -158,7 +193,9 @@ class DialogueModel(nn.Module, Generic[Output]):
         return around, tails
 
     def _slots(self, speakers: Tensor) -> Tensor:
-        """[B, N, width] embedding of each utterance's speaker; overflow shares the last slot."""
+        """[B, N, width] embedding of each utterance's speaker, zero without any; overflow shares the last slot."""
+        if self.speakers is None:
+            return torch.zeros(*speakers.shape, self._frame.width, device=speakers.device)
         found: Tensor = self.speakers(speakers.clamp(0, self._frame.speakers - 1))
         return found
 
@@ -169,8 +206,10 @@ class DialogueModel(nn.Module, Generic[Output]):
         return full.movedim(0, 2)
 
 
-def convolve(x: Tensor, convolution: nn.Conv1d) -> Tensor:
-    """[B, N + kernel - 1, d] -> [B, N, out]: a convolution over utterances as one matrix product."""
+def convolve(x: Tensor, convolutions: nn.ModuleDict, name: str) -> Tensor:
+    """[B, N + kernel - 1, d] -> [B, N, out]: the convolution of that name over utterances, as one matrix product."""
+    convolution = convolutions[name]
+    assert isinstance(convolution, nn.Conv1d)
     patches = x.unfold(1, convolution.kernel_size[0], 1).flatten(2)
     return F.linear(patches, convolution.weight.flatten(1))
 

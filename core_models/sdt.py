@@ -48,24 +48,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from core_models.causal import EncoderLayer, StackedLinear, sinusoids
+from core_models.causal import EncoderLayer, Past, StackedLinear, sinusoids
 from core_models.dialogue import DialogueOutput, DialogueState
+from core_models.dialogue_model import DialogueModel, check_shape, convolve, speaker_embedding
 from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES
-
-_LEAST = {
-    "classes": 2,
-    "width": 1,
-    "heads": 1,
-    "feed_forward": 1,
-    "layers": 1,
-    "kernel": 1,
-    "speakers": 1,
-    "window": 1,
-    "rewind": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -111,17 +99,7 @@ class SDTConfig:
     """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
     def __post_init__(self) -> None:
-        if not set(self.dimensions) <= set(MODALITIES) or min(self.dimensions.values(), default=0) < 1:
-            raise UsageError(
-                f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
-                f"not {self.dimensions}; correct the model's configuration."
-            )
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}, at least {least} was expected; "
-                    "correct the model's configuration."
-                )
+        check_shape(self)
         if self.width % (4 * self.heads):
             raise UsageError(
                 f"width {self.width} is not a multiple of 4 x {self.heads} heads; choose another width or "
@@ -132,8 +110,6 @@ class SDTConfig:
                 f"transformers is inter, but {self.modalities[0]} is the only modality: give another modality, or "
                 "choose all or intra."
             )
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -150,7 +126,7 @@ class SDTConfig:
         return [(m, n) for m in every for n in every if (m == n) in kinds]
 
 
-class SDT(nn.Module):
+class SDT(DialogueModel[DialogueOutput]):
     """The network. Below, M modalities are in use and P pairs (target m, source n): M * M unless some are left out."""
 
     target: Tensor
@@ -158,27 +134,17 @@ class SDT(nn.Module):
     intra: Tensor
 
     def __init__(self, config: SDTConfig) -> None:
-        super().__init__()
+        super().__init__(config, config.kernel, depth=1)
         self.config = c = config
-        modalities = c.modalities
-        m, p = len(modalities), len(c.pairs)
+        m, p = len(c.modalities), len(c.pairs)
         target, source = torch.tensor(c.pairs).unbind(dim=1)
         self.register_buffer("target", target, persistent=False)
         self.register_buffer("source", source, persistent=False)
         self.register_buffer("intra", (self.target == self.source)[:, None, None, None], persistent=False)
-        self._columns = [MODALITIES.index(name) for name in modalities]
-        self._tail = max(c.window, c.kernel) - 1 + c.rewind if c.kernel > 1 else 0
-
         self.convolutions = nn.ModuleDict(
-            {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in modalities}
+            {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in c.modalities}
         )
-        for name in modalities:
-            self.register_buffer(f"{name}_mean", torch.zeros(c.dimensions[name]))
-            self.register_buffer(f"{name}_deviation", torch.ones(c.dimensions[name]))
-        self.speakers = nn.Embedding(c.speakers, c.width) if c.speaker_embeddings else None
-        if self.speakers is not None:
-            # Below the size of a standardised feature's projection: a speaker colours an utterance, not drowns it.
-            nn.init.normal_(self.speakers.weight, std=0.1)
+        self.speakers = speaker_embedding(c) if c.speaker_embeddings else None
         self.encoder = nn.ModuleList(
             EncoderLayer(
                 p,
@@ -204,59 +170,8 @@ class SDT(nn.Module):
         self.students = None if alone else StackedLinear(m, c.width, c.classes)
         self.dropout = nn.Dropout(c.dropout)
 
-    def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise the features of `modality` by these float [d_m] from now on; a checkpoint keeps them.
-
-        Deviations are held above 0.001: a dimension that never moved in training stays harmless, and
-        float16 can store them.
-        """
-        self.get_buffer(f"{modality}_mean").copy_(mean)
-        self.get_buffer(f"{modality}_deviation").copy_(deviation.clamp(min=1e-3))
-
-    def initial_state(self, batch: int) -> DialogueState:
-        """The state of `batch` dialogues that have not begun."""
-        c, device = self.config, self.classifier.weight.device
-        return DialogueState(
-            position=0,
-            window=c.window,
-            layers=tuple(layer.attention.empty(batch) for layer in self._layers()),
-            inputs={m: torch.zeros(batch, 0, c.dimensions[m], device=device) for m in c.modalities},
-        )
-
-    def forward(
-        self,
-        features: Mapping[str, Tensor],
-        present: Tensor,
-        speakers: Tensor,
-        padding: Tensor | None = None,
-    ) -> DialogueOutput:
-        """The output for whole dialogues.
-
-        features: modality -> [B, N, d_m], whatever stands where it is missing; a modality that is left
-        out is missing throughout; present: bool [B, N, 3] in the order of MODALITIES; speakers: int64
-        [B, N] slots; padding: bool [B, N], True behind the end of a shorter dialogue.
-        """
-        if padding is not None:
-            present = present & ~padding[..., None]
-        return self._advance(features, present, speakers, self.initial_state(len(present)))[0]
-
-    def step(
-        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
-    ) -> tuple[DialogueOutput, DialogueState]:
-        """What `forward` gives for the next utterance of B dialogues, and the state after it.
-
-        features: modality -> [B, d_m]; present: bool [B, 3]; speakers: int64 [B]. The state that was given
-        stays valid. UsageError when the model is not causal.
-        """
-        if not self.config.causal:
-            raise UsageError(
-                "This model looks into the future (causal: false), so it cannot follow a live dialogue; "
-                "run it on whole dialogues, or use a causal checkpoint."
-            )
-        output, state = self._advance(
-            {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
-        )
-        return DialogueOutput(*(x[:, 0] for x in output)), state
+    def _begin(self, batch: int) -> tuple[Past, ...]:
+        return tuple(layer.attention.empty(batch) for layer in self._layers())
 
     def _layers(self) -> list[EncoderLayer]:
         return [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
@@ -264,10 +179,9 @@ class SDT(nn.Module):
     def _advance(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[DialogueOutput, DialogueState]:
-        """N utterances after `state`: the one path of `forward` (N = all) and `step` (N = 1)."""
-        given = torch.tensor([m in features for m in self.config.modalities], device=present.device)
-        valid = (present[..., self._columns] & given).permute(2, 0, 1)  # [M, B, N]
-        low, inputs = self._embed(features, valid, speakers, state)
+        valid = self._valid(features, present)
+        around, tails = self._standardised(features, valid, state)
+        low = self._embed(around, valid, speakers, state.position)
         heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
         x, known = low[self.target], heard[self.source]
         layers = []
@@ -275,43 +189,20 @@ class SDT(nn.Module):
             memory = torch.where(self.intra, x, low[self.source])
             x, past = layer(x, memory, known, past, state.position)
             layers.append(past)
-        output = self._fuse(x, valid)
-        after = DialogueState(state.position + speakers.shape[1], state.window, tuple(layers), inputs)
-        return output, after
+        after = DialogueState(state.position + speakers.shape[1], state.window, tuple(layers), tails)
+        return self._fuse(x, valid), after
 
-    def _embed(
-        self, features: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, state: DialogueState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """H of eq. 4 for all modalities, [M, B, N, d] (uni-cat: for all together, [1, B, N, d]), and the convolution's
-        tail after these utterances."""
-        c, device = self.config, valid.device
-        batch, count = speakers.shape
-        convolved, inputs = [], {}
-        for here, modality in zip(valid, c.modalities, strict=True):
-            mean, deviation = self.get_buffer(f"{modality}_mean"), self.get_buffer(f"{modality}_deviation")
-            raw = features.get(modality)
-            if raw is None:
-                x = torch.zeros(batch, count, c.dimensions[modality], device=device)
-            else:
-                # where, not a product: what stands at a missing entry may be NaN.
-                x = torch.where(here[..., None], (raw - mean) / deviation, 0.0)
-            x = torch.cat([state.inputs[modality], x], dim=1)
-            inputs[modality] = x[:, max(0, x.shape[1] - self._tail) :]
-            left = c.kernel - 1 if c.causal else (c.kernel - 1) // 2
-            x = F.pad(x, (0, 0, left, c.kernel - 1 - left))[:, -(count + c.kernel - 1) :]
-            patches = x.unfold(1, c.kernel, 1).flatten(2)  # [B, N, d_m * kernel]
-            weight = self.convolutions.get_submodule(modality).get_parameter("weight")
-            convolved.append(F.linear(patches, weight.flatten(1)))  # eq. 1
-        low = torch.stack(convolved)
+    def _embed(self, around: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, start: int) -> Tensor:
+        """H of eq. 4 for all modalities, [M, B, N, d] (uni-cat: for all together, [1, B, N, d])."""
+        low = torch.stack([convolve(x, self.convolutions, name) for name, x in around.items()])  # eq. 1
         if self.absent is not None:
             # The convolution of all features concatenated is the sum of the convolutions of each.
             low = (low + torch.where(valid[..., None], 0.0, self.absent)).sum(dim=0, keepdim=True)
-        shared = low.new_zeros(())
-        if self.speakers is not None:
-            shared = self.speakers(speakers.clamp(0, c.speakers - 1))  # eq. 3
-        if c.positions == "sinusoidal":
-            shared = shared + sinusoids(state.position, count, c.width).to(shared)  # eq. 2
-        return self.dropout(low + shared), inputs  # eq. 4
+        shared = self._slots(speakers)  # eq. 3
+        if self.config.positions == "sinusoidal":
+            shared = shared + sinusoids(start, speakers.shape[1], self.config.width).to(shared)  # eq. 2
+        embedded: Tensor = self.dropout(low + shared)  # eq. 4
+        return embedded
 
     def _fuse(self, x: Tensor, valid: Tensor) -> DialogueOutput:
         """Eq. 7-12 and 15 on H(n -> m), [P, B, N, d]."""
@@ -351,12 +242,6 @@ class SDT(nn.Module):
         scores: Tensor = self.multimodal_gate(enhanced)
         scores = scores.masked_fill(~there & there.any(dim=0), -torch.inf)
         return scores.softmax(dim=0) * there
-
-    def _spread(self, x: Tensor) -> Tensor:
-        """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
-        full = x.new_zeros(len(MODALITIES), *x.shape[1:])
-        full[self._columns] = x
-        return full.movedim(0, 2)
 
 
 def _shares(valid: Tensor) -> Tensor:
