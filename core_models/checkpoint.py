@@ -56,6 +56,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     """Utterances that an utterance sees, itself included; equals the configuration's."""
     temperature: dict[str, float] = {}
     """Modality pattern, such as "text+voice" -> the temperature that calibrates its logits."""
+    abstain: float = 0.0
+    """Confidence below which what the model says is uncertain, and a live run says so; 0 lets everything pass."""
     record: dict[str, Any] = {}
     """Training record."""
 
@@ -221,6 +223,8 @@ def _config(name: str, sidecar: Sidecar) -> Config:
         raise refuse(f"its features have dimensions {widths}, its configuration {config.dimensions}")
     if not all(0 < value < math.inf for value in sidecar.temperature.values()):
         raise refuse(f"its temperatures {sidecar.temperature} are not all positive")
+    if not 0 <= sidecar.abstain <= 1:
+        raise refuse(f"it abstains below {sidecar.abstain}, which is no confidence")
     return config
 
 

@@ -108,6 +108,8 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     Times are milliseconds of media time. `probabilities` sum to 1, `confidence` is that of `emotion`.
     `text` and `language` are absent where there were no words to hear. `disagreement` tells how far the
     modalities, each asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
+    `uncertain`: the confidence is below that from which the checkpoint is right often enough; then `emotion` is no
+    more than the likeliest guess, and no shift is told.
     """
 
     utterance_id: str
@@ -120,6 +122,7 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     emotion: str
     confidence: float
     probabilities: dict[str, float]
+    uncertain: bool = False
     modalities: dict[str, Modality]
     disagreement: float | None = None
     shift: Shift | None = None

@@ -99,6 +99,7 @@ class Judge:
         self._looks: dict[str, Stretch] = {}  # by source
         self._open: dict[str, _Open] = {}  # by utterance
         self._opted_out: set[str] = set()
+        self._merged: dict[str, list[str]] = {}  # who proved to be this speaker
         self._errands: deque[Callable[[], None]] = deque()
         self._shifts = Shifts()
         self._said: deque[tuple[str, str]] = deque(maxlen=REACH)  # (speaker, words)
@@ -246,9 +247,11 @@ class Judge:
         return stretch is not None and not stretch.heard
 
     def _forget(self, speaker: str) -> None:
-        self._tracker.forget(speaker)
-        self._shifts.forget(speaker)
-        self._said = deque(((one, words) for one, words in self._said if one != speaker), maxlen=REACH)
+        people = [speaker, *self._merged.get(speaker, ())]
+        for one in people:
+            self._tracker.forget(one)
+            self._shifts.forget(one)
+        self._said = deque(((one, words) for one, words in self._said if one not in people), maxlen=REACH)
 
     def _past(self, speaker: str) -> list[Said]:
         """What was said before, as `speaker` remembers it."""
@@ -325,7 +328,9 @@ class Judge:
         self._tell(
             telling.final(stretch, revision, perception, judgement, committed=committed, fusion_ms=fusion_ms)
         )
-        shift = self._shifts.update(stretch.speaker, stretch.utterance_id, judgement.probabilities)
+        shift = None
+        if not judgement.uncertain:  # what says nothing is no evidence either
+            shift = self._shifts.update(stretch.speaker, stretch.utterance_id, judgement.probabilities)
         if shift is not None:
             self._tell(telling.shifted(stretch, shift))
         self._done(stretch)
@@ -339,9 +344,16 @@ class Judge:
         seconds = (stretch.utterance.end_ms - stretch.utterance.start_ms) / 1000
         stretch.speaker, merged = self._voices.assign(stretch.vector, seconds)
         for gone, kept in merged:
-            self._tell(events.SpeakerMerged(speaker=gone, into=kept))
-            if gone in self._opted_out:
-                self._opted_out.add(kept)
+            self._merge(gone, kept)
+
+    def _merge(self, gone: str, kept: str) -> None:
+        self._merged.setdefault(kept, []).extend([gone, *self._merged.pop(gone, [])])
+        if (counts := self.summary.emotions.pop(gone, None)) is not None:
+            self.summary.emotions.setdefault(kept, Counter()).update(counts)
+        self._tell(events.SpeakerMerged(speaker=gone, into=kept))
+        if {gone, kept} & self._opted_out:  # who does not want to be judged does not as either of the two
+            self._tell(events.SpeakerOptedOut(speaker=kept, opted_out=True))
+            self.opt_out(kept, True)
 
     def _tell_statuses(self, speaker: str, statuses: Mapping[str, str]) -> None:
         for modality, status in statuses.items():

@@ -91,10 +91,11 @@ def final(
         emotion=judgement.emotion,
         confidence=judgement.probabilities[judgement.emotion],
         probabilities=judgement.probabilities,
+        uncertain=judgement.uncertain,
         modalities=_modalities(perception.status, judgement),
         disagreement=disagreement(list(judgement.opinions.values())),
         shift=events.Shift(from_=before, to=judgement.emotion)
-        if before is not None and before != judgement.emotion
+        if before is not None and before != judgement.emotion and not judgement.uncertain
         else None,
         latency_ms=events.Latency(
             endpoint=endpoint_ms,

@@ -19,8 +19,8 @@ from core_models.labels import LABEL_SETS
 class Judgement:
     """What the model says of one utterance: distributions over the checkpoint's labels, float32 [C].
 
-    `opinions` and `gates` hold an entry for each modality that was there. `before` is this speaker's
-    previous emotion, None at first.
+    `opinions` and `gates` hold an entry for each modality that was there. `uncertain`: the confidence is below that
+    which the checkpoint asks for. `before` is this speaker's previous emotion that was certain, None at first.
     """
 
     emotion: str
@@ -28,6 +28,7 @@ class Judgement:
     opinions: dict[str, dict[str, float]]
     gates: dict[str, float]
     before: str | None
+    uncertain: bool = False
 
 
 class Tracker:
@@ -43,6 +44,7 @@ class Tracker:
         self._model = checkpoint.model.eval()
         self._device = next(checkpoint.model.parameters()).device
         self._temperature = checkpoint.sidecar.temperature
+        self._abstain = checkpoint.sidecar.abstain
         self._modalities = frozenset(checkpoint.sidecar.features)
         self._state = self._model.initial_state(1 + len(MODALITIES))
         self._slots: dict[str, int] = {}
@@ -53,7 +55,8 @@ class Tracker:
         """Judge the next utterance; ValueError when no modality that the model knows is there."""
         slot = self._slots.setdefault(speaker, len(self._slots))
         judgement, self._state = self._judge(speaker, slot, features)
-        self._emotions[speaker] = judgement.emotion
+        if not judgement.uncertain:
+            self._emotions[speaker] = judgement.emotion
         self._told.append(slot)
         del self._told[: len(self._told) - self._state.held]
         return judgement
@@ -93,6 +96,7 @@ class Tracker:
             opinions={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
             gates={m: float(output.gates[0, MODALITIES.index(m)]) for m in here},
             before=self._emotions.get(speaker),
+            uncertain=fused[emotion] < self._abstain,
         )
         return judgement, state
 

@@ -13,10 +13,13 @@ import torch
 from core_models import checkpoint
 from core_models.errors import DiskError
 from train.curves import draw_losses
-from train.scores import Scores, fit_temperature, score
+from train.scores import Scores, abstain_below, fit_temperature, score
 
 if TYPE_CHECKING:
     from train.run import Run
+
+RIGHT = 2 / 3
+"""What a live run says without calling it uncertain should be right so often, on held-out dialogues as they were."""
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,16 +27,21 @@ _ROOT = Path(__file__).resolve().parents[1]
 def export(run: Run, folder: Path, ended: str = "finished") -> None:
     """Write the checkpoint of `run.network` with a temperature for each pattern of modalities, and its loss curve.
 
-    Temperatures are fitted on the held-out dialogues (`fit_temperature`), after the choice of the pass. `ended` says
+    Temperatures are fitted on the held-out dialogues (`fit_temperature`), after the choice of the pass; so is the
+    confidence below which a live run abstains, on the modalities that these dialogues themselves have. `ended` says
     what ended a run that did not finish. Raises DiskError.
     """
     temperature: dict[str, float] = {}
     scores: dict[str, Any] = {}
+    abstain = 0.0
     for pattern, dialogues in run.material.validation.items():
         logits, labels = run.predict(dialogues)
         if not pattern.endswith(" clips"):
             temperature[pattern] = round(fit_temperature(logits, labels), 4)
-        scores[pattern] = _short(score(logits / temperature.get(pattern, 1.0), labels, run.material.labels))
+        calibrated = logits / temperature.get(pattern, 1.0)
+        scores[pattern] = _short(score(calibrated, labels, run.material.labels))
+        if pattern == run.material.native:
+            abstain = round(abstain_below(calibrated, labels, RIGHT), 4)
     material, config, progressed = run.material, run.network.config, run.progressed
     part = run.config.select_on
     sidecar = checkpoint.Sidecar(
@@ -43,6 +51,7 @@ def export(run: Run, folder: Path, ended: str = "finished") -> None:
         features=material.specs,
         window=config.window,
         temperature=temperature,
+        abstain=abstain,
         record={
             "run": run.config.fingerprint(),
             "commit": _commit(),

@@ -129,6 +129,8 @@ class Material:
     """What there is of each corpus, for the record."""
     reading: Reading
     """How its dialogues are read."""
+    native: str
+    """The pattern that the dialogues have of their own, without clips put to their lines."""
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -225,7 +227,8 @@ def gather(
     for n in singles:
         validation[f"{CLIPS[n]} clips"] = [replace(d, offset=uniform) for d in parts[n][1]]
     counts = {n: _count(parts[n], missed[n]) for n in corpora}
-    return Material(dialogues[0].labels, specs, mixture, validation, counts, reading)
+    own = "+".join(m for m in specs if any(has(line, m) for line in dialogues[0].lines()) or m in features.imported)
+    return Material(dialogues[0].labels, specs, mixture, validation, counts, reading, own)
 
 
 def _clips(data: Data, features: Features) -> dict[str, tuple[Corpus, Corpus]]:

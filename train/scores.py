@@ -72,6 +72,22 @@ def score(logits: Tensor, truth: Tensor, labels: LabelSet) -> Scores:
     )
 
 
+def abstain_below(logits: Tensor, truth: Tensor, right: float) -> float:
+    """The least confidence from which on a share of at least `right` is right (selective classification, Geifman and
+    El-Yaniv, 2017), in [0, 1]; 0 where that holds of everything, 1 where it holds of nothing.
+
+    logits [n, C], already divided by their temperature; truth int64 [n].
+    """
+    confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
+    falling, order = confidence.sort(descending=True)
+    share = (predicted == truth)[order].double().cumsum(0) / torch.arange(1, len(truth) + 1)
+    enough = (share >= right).nonzero()
+    if not len(enough):
+        return 1.0
+    last = int(enough[-1])
+    return 0.0 if last == len(truth) - 1 else float(falling[last])
+
+
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     """The T > 0 that minimises the cross entropy of logits / T (Guo et al., 2017, section 4.2), by L-BFGS."""
     log_temperature = torch.zeros((), dtype=torch.double, requires_grad=True)

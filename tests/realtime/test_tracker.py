@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -152,3 +155,15 @@ def test_a_forgotten_speakers_emotion_is_forgotten() -> None:
     tracker.forget("a")
     tracker.forget("nobody")
     assert tracker.step("a", dialogue[1]).before is None
+
+
+def test_a_guess_below_the_checkpoints_threshold_is_uncertain() -> None:
+    """Confidence below `abstain` is uncertain, and such an emotion is nobody's emotion before."""
+    loaded, dialogue = checkpoint(), drawn(3, [set(MODALITIES)] * 3)
+    confidence = max(Tracker(loaded).step("a", dialogue[0]).probabilities.values())
+    for abstain, uncertain in ((confidence - 1e-6, False), (confidence + 1e-6, True)):
+        sidecar = msgspec.structs.replace(loaded.sidecar, abstain=abstain)
+        tracker = Tracker(replace(loaded, sidecar=sidecar))
+        first = tracker.step("a", dialogue[0])
+        assert first.uncertain is uncertain
+        assert tracker.step("a", dialogue[1]).before == (None if uncertain else first.emotion)

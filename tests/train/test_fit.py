@@ -75,6 +75,7 @@ def test_shipped_config_runs_as_its_header_says(
     modalities = [m for m in MODALITIES if m in checkpoint.sidecar.features]
     every = {"+".join(p) for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)}
     assert set(checkpoint.sidecar.temperature) == every
+    assert 0 < checkpoint.sidecar.abstain <= 1
     assert ("on test" in checkpoint.sidecar.record["selection"]) == on_test
     assert sum(checkpoint.sidecar.record["prior"]) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "out" / "record" / "loss.png").stat().st_size > 1000

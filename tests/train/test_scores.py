@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from core_models.labels import MELD7
-from train.scores import fit_temperature, score
+from train.scores import abstain_below, fit_temperature, score
 
 
 @given(
@@ -82,3 +82,18 @@ def test_temperature_takes_out_overconfidence(heat: float) -> None:
     logits = 2 * torch.randn(20_000, 7)
     truth = torch.distributions.Categorical(logits=logits).sample()
     assert fit_temperature(heat * logits, truth) == pytest.approx(heat, rel=0.05)
+
+
+@given(truth=st.lists(st.integers(0, 2), min_size=1, max_size=60), skill=st.floats(0, 3), seed=st.integers(0, 99))
+def test_what_is_told_is_right_as_often_as_was_asked(truth: list[int], skill: float, seed: int) -> None:
+    """From the threshold on the share of right ones is what was asked for, and a lower one would not keep it."""
+    labels = torch.tensor(truth)
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(truth), 3, generator=generator) + skill * torch.nn.functional.one_hot(labels, 3)
+    threshold = abstain_below(logits, labels, 2 / 3)
+    confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
+    right = predicted == labels
+    if threshold < 1:
+        assert right[confidence >= threshold].double().mean() >= 2 / 3
+    for lower in confidence[confidence < threshold].tolist():
+        assert right[confidence >= lower].double().mean() < 2 / 3
