@@ -44,7 +44,8 @@ class TrendPoint(msgspec.Struct, frozen=True, kw_only=True):
 class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A speaker in a `snapshot`: how often heard, and the latest utterances, oldest first.
 
-    `emotion` and `confidence` are those of the latest; they are absent before the first.
+    `emotion` and `confidence` are those of the latest; they are absent before the first. `merged` names those who
+    proved to be this speaker (`speaker.merged`): what they said is this speaker's, and counted here.
     """
 
     speaker: str
@@ -54,6 +55,7 @@ class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     emotion: str | None = None
     confidence: float | None = None
     trend: tuple[TrendPoint, ...] = ()
+    merged: tuple[str, ...] = ()
 
 
 class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

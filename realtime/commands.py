@@ -75,6 +75,8 @@ class Known(Protocol):
 
     def knows(self, speaker: str) -> bool: ...
 
+    def whose(self, speaker: str) -> str: ...
+
     def judged(self, utterance_id: str) -> tuple[str, str] | None: ...
 
 
@@ -99,9 +101,9 @@ def event_of(command: Command, known: Known) -> events.Logged:
         raise Refused("unknown_speaker", f"nobody here is the speaker {command.speaker!r}")
     match command:
         case RenameSpeaker(speaker=speaker, name=name):
-            return events.SpeakerRenamed(speaker=speaker, name=name)
+            return events.SpeakerRenamed(speaker=known.whose(speaker), name=name)
         case OptOutSpeaker(speaker=speaker, opted_out=opted_out):
-            return events.SpeakerOptedOut(speaker=speaker, opted_out=opted_out)
+            return events.SpeakerOptedOut(speaker=known.whose(speaker), opted_out=opted_out)
         case CorrectEmotion(utterance_id=utterance_id, emotion=emotion):
             judged = known.judged(utterance_id)
             if judged is None:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -244,6 +244,14 @@ class Journal:
             file.seek(bounds[0])
             lines = file.read(bounds[-1] - bounds[0]).split(b"\n")[:-1]
         return [Record(epoch, seq + offset, line) for offset, line in enumerate(lines)]
+
+    def all(self) -> Iterator[Record]:
+        """Every record that stands in it now, oldest first; OSError as from `read`."""
+        for epoch, _, last in self.epochs:
+            after = 0
+            while after < last and (records := self.read(epoch, after)):
+                yield from records
+                after = records[-1].seq
 
     def close(self) -> None:
         """Force what was written to the disk and close the file; idempotent."""

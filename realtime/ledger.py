@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 import msgspec
@@ -68,6 +68,11 @@ class Ledger:
         self._lost = 0
         self._over = False
         self._silent: set[str] = set()  # who opted out
+        self._merged: dict[str, str] = {}  # speakers who proved to be another
+        for record in journal.all() if journal is not None else ():
+            told = events.decode(record.line) if b'"speaker.merged"' in record.line else None
+            if isinstance(told, events.SpeakerMerged):
+                self._merged[told.speaker] = told.into
         if feed is not None:
             feed.take_commands(self._obey)
 
@@ -100,6 +105,8 @@ class Ledger:
                 (self._silent.add if event.opted_out else self._silent.discard)(event.speaker)
                 if event.opted_out:
                     self._redact(event.speaker)
+            elif isinstance(event, events.SpeakerMerged):
+                self._merged[event.speaker] = event.into
             elif isinstance(event, events.EmotionFinal | events.EmotionProvisional) and event.speaker in self._silent:
                 event = events.without_words(event)  # it was on its way when the speaker opted out
             return self._commit(event)
@@ -138,8 +145,11 @@ class Ledger:
         return seq
 
     def _redact(self, speaker: str) -> None:
-        """Take this speaker's words out of everything that was kept so far."""
-        edit = partial(_without_words_of, speaker)
+        """Take this speaker's words out of everything that was kept so far, also those said under another id."""
+        people = {speaker}
+        while more := {gone for gone, into in self._merged.items() if into in people} - people:
+            people |= more
+        edit = partial(_without_words_of, people)
         self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
         self._backlog_bytes = sum(len(record.line) for record in self._backlog)
         if self._feed is not None:
@@ -203,11 +213,11 @@ class Ledger:
         self._commit(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
 
 
-def _without_words_of(speaker: str, line: bytes) -> bytes:
-    """A line of the journal without what `speaker` said in it."""
+def _without_words_of(people: Collection[str], line: bytes) -> bytes:
+    """A line of the journal without what one of `people` said in it."""
     if b'"text"' not in line:
         return line
     event = events.decode(line)
-    if not isinstance(event, events.EmotionFinal | events.EmotionProvisional) or event.speaker != speaker:
+    if not isinstance(event, events.EmotionFinal | events.EmotionProvisional) or event.speaker not in people:
         return line
     return events.encode(events.without_words(event))

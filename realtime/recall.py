@@ -25,7 +25,7 @@ class Recall:
         self._lock = threading.Lock()
         self._oldest, self._latest = Standing(), Standing()  # before what memory holds, and after
         if journal is not None:
-            _fold(self._oldest, _all(journal))
+            _fold(self._oldest, journal.all())
             self._latest = self._oldest.fork()
         self.tail = Tail(journal.epochs if journal is not None else [], memory_bytes)
 
@@ -68,7 +68,7 @@ class Recall:
         if since is None:
             since = []
             with contextlib.suppress(OSError):  # the file is gone: the snapshot holds what could be had
-                since = [one for one in _all(self._journal) if self.tail.place(one) < place]
+                since = [one for one in self._journal.all() if self.tail.place(one) < place] if self._journal else []
         _fold(standing, since)
         return standing.snapshot(self._session, epoch, seq - 1)
 
@@ -99,13 +99,3 @@ def _fold(standing: Standing, records: Iterable[Record]) -> None:
     for record in records:
         if (event := _event(record)) is not None:
             standing.apply(event)
-
-
-def _all(journal: Journal | None) -> list[Record]:
-    records: list[Record] = []
-    for epoch, _, last in journal.epochs if journal is not None else []:
-        after = 0
-        while after < last and (page := journal.read(epoch, after)):  # type: ignore[union-attr]
-            records += page
-            after = page[-1].seq
-    return records

@@ -38,6 +38,7 @@ def kept(folder: Path) -> list[Kept]:
 def _kept(session: str, path: Path) -> Kept:
     began, length, judged, ended = None, 0, set(), "cut off"
     speakers: dict[str, None] = {}
+    merged: set[str] = set()
     with suppress(TrackerError):
         ended = "damaged"
         for event in read(path):
@@ -48,11 +49,13 @@ def _kept(session: str, path: Path) -> Kept:
                 case events.EmotionFinal():
                     judged.add(event.utterance_id)
                     speakers[event.speaker] = None
+                case events.SpeakerMerged():
+                    merged.add(event.speaker)
                 case events.SessionClosed():
                     ended = event.reason
         ended = "cut off" if ended == "damaged" else ended
     size = path.stat().st_size if path.exists() else 0
-    return Kept(session, began, length, len(judged), tuple(speakers), ended, size)
+    return Kept(session, began, length, len(judged), tuple(one for one in speakers if one not in merged), ended, size)
 
 
 def _show(folder: Path, console: Console) -> None:

@@ -18,6 +18,7 @@ class _Speaker:
         self.name: str | None = None
         self.opted_out = False
         self.utterances = 0
+        self.merged: tuple[str, ...] = ()
         self.trend: deque[events.TrendPoint] = deque(maxlen=TREND)
 
     def judge(self, final: events.EmotionFinal) -> None:
@@ -46,6 +47,14 @@ class _Speaker:
                 return True
         return False
 
+    def absorb(self, speaker: str, gone: _Speaker) -> None:
+        """All that was known of `speaker` was said by this one."""
+        self.name = self.name or gone.name
+        self.opted_out |= gone.opted_out
+        self.utterances += gone.utterances
+        self.merged += (speaker, *gone.merged)
+        self.trend = deque(sorted([*self.trend, *gone.trend], key=lambda point: point.start_ms), maxlen=TREND)
+
     def fork(self) -> _Speaker:
         other = copy.copy(self)
         other.trend = self.trend.copy()
@@ -61,6 +70,7 @@ class _Speaker:
             emotion=latest.emotion if latest else None,
             confidence=latest.confidence if latest else None,
             trend=tuple(self.trend),
+            merged=self.merged,
         )
 
 
@@ -71,6 +81,7 @@ class Standing:
         self._created: events.SessionCreated | None = None
         self._closed: events.SessionClosed | None = None
         self._speakers: dict[str, _Speaker] = {}
+        self._merged: dict[str, str] = {}  # speakers who proved to be another
         self._open: dict[str, events.OpenUtterance] = {}
         self._judged: dict[str, tuple[str, str]] = {}  # speaker and emotion by utterance
         self._sources: dict[str, events.SourceStatus] = {}
@@ -90,13 +101,13 @@ class Standing:
                 self._open[event.utterance_id] = events.OpenUtterance(
                     utterance_id=event.utterance_id,
                     source=event.source,
-                    speaker=event.speaker,
+                    speaker=self.whose(event.speaker),
                     start_ms=event.start_ms,
                 )
             case events.EmotionProvisional():
                 if (begun := self._open.get(event.utterance_id)) is not None:
                     self._open[event.utterance_id] = msgspec.structs.replace(
-                        begun, speaker=event.speaker, emotion=event.emotion, confidence=event.confidence
+                        begun, speaker=self.whose(event.speaker), emotion=event.emotion, confidence=event.confidence
                     )
             case events.EmotionFinal():
                 self._open.pop(event.utterance_id, None)
@@ -108,6 +119,8 @@ class Standing:
             case events.EmotionCorrected():
                 self._judged[event.utterance_id] = event.speaker, event.to
                 self._speaker(event.speaker).correct(event.utterance_id, event.to)
+            case events.SpeakerMerged():
+                self._merge(event.speaker, self.whose(event.into))
             case events.SpeakerRenamed():
                 self._speaker(event.speaker).name = event.name
             case events.SpeakerOptedOut():
@@ -125,7 +138,18 @@ class Standing:
                 self._open.clear()
 
     def _speaker(self, speaker: str) -> _Speaker:
-        return self._speakers.setdefault(speaker, _Speaker())
+        return self._speakers.setdefault(self.whose(speaker), _Speaker())
+
+    def _merge(self, gone: str, into: str) -> None:
+        if self.whose(gone) == into:
+            return
+        self._merged |= {one: into for one, whose in self._merged.items() if whose == gone} | {gone: into}
+        self._speaker(into).absorb(gone, self._speakers.pop(gone, _Speaker()))
+        for utterance_id, one in self._open.items():
+            self._open[utterance_id] = msgspec.structs.replace(one, speaker=self.whose(one.speaker))
+        for modality, speaker in list(self._modalities):
+            if speaker == gone:
+                del self._modalities[modality, speaker]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -144,11 +168,16 @@ class Standing:
 
     def knows(self, speaker: str) -> bool:
         """Whether anybody by that id was heard."""
-        return speaker in self._speakers
+        return self.whose(speaker) in self._speakers
+
+    def whose(self, speaker: str) -> str:
+        """Who a speaker is by now: another one, where two proved to be one person."""
+        return self._merged.get(speaker, speaker)
 
     def judged(self, utterance_id: str) -> tuple[str, str] | None:
         """(speaker, emotion as it was judged or last corrected) of an utterance; None where there is none."""
-        return self._judged.get(utterance_id)
+        judged = self._judged.get(utterance_id)
+        return judged and (self.whose(judged[0]), judged[1])
 
     def fork(self) -> Standing:
         """A copy that goes its own way."""

@@ -3,7 +3,8 @@
 - `from=N&epoch=E`: after number N of epoch E; without `epoch`, of the present one; `from=0` alone is everything.
 - `history=none|snapshot|full`, for who has no number yet: the next event (the default), a `snapshot` and then the
   next event, or everything.
-- `types=A,B`: events of these types only. `speakers=A,B`: of the events that have a speaker only theirs.
+- `types=A,B`: events of these types only. `speakers=A,B`: of the events that have a speaker only theirs; once one of
+  them proves to be another (`speaker.merged`), ask again for that one.
   `min_confidence=X`: of the events that have a confidence only those of X or more. `stream.gap`, `snapshot` and
   `command.result` always come. Every event of a filtered stream carries `prev_seq`: the number in this epoch of the
   one before it on this stream, or after which the stream began; 0 where there is none. A client that has another
@@ -29,6 +30,7 @@ class _Judged(msgspec.Struct):
 
     type: str
     speaker: str | None = None
+    into: str | None = None
     confidence: float | None = None
 
 
@@ -45,7 +47,7 @@ class Filter:
         event = msgspec.json.decode(line, type=_Judged)
         if self.types is not None and event.type not in self.types:
             return False
-        if self.speakers is not None and event.speaker is not None and event.speaker not in self.speakers:
+        if self.speakers is not None and event.speaker is not None and not {event.speaker, event.into} & self.speakers:
             return False
         return self.min_confidence is None or event.confidence is None or event.confidence >= self.min_confidence
 

@@ -28,16 +28,28 @@ _BAR = 8
 
 
 class Terminal:
-    """Prints every event that a person wants to see; takes them from any thread, in order of `seq`."""
+    """Prints every event that a person wants to see; takes them from any thread, in order of `seq`.
+
+    Speakers are shown by the names that people gave them.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._names: dict[str, str] = {}
 
     def show(self, event: events.Logged) -> None:
         """One event as one or two lines; those of no interest to a reader are left out."""
         match event:
             case events.EmotionFinal():
-                self._console.print(_result(event), highlight=False, soft_wrap=True)
+                self._console.print(_result(event, self._name(event.speaker)), highlight=False, soft_wrap=True)
+            case events.SpeakerRenamed():
+                self._say(f"{self._name(event.speaker)} is called {event.name} from now on.", "dim")
+                self._names[event.speaker] = event.name
+            case events.SpeakerMerged():
+                gone, into = self._name(event.speaker), self._name(event.into)
+                self._say(f"{gone} proved to be {into}: what {gone} said above was said by {into}.", "yellow")
+                if event.speaker in self._names:
+                    self._names.setdefault(event.into, self._names[event.speaker])
             case events.UtteranceDiscarded():
                 self._say(f"{_clock(event.start_ms)}  left out ({event.reason}): {event.detail}", "dim")
             case events.SourceStatus():
@@ -50,16 +62,19 @@ class Terminal:
             case _:
                 pass
 
+    def _name(self, speaker: str) -> str:
+        return self._names.get(speaker, speaker)
+
     def _say(self, words: str, style: str) -> None:
         # As Text: file names and messages may hold what rich would take for markup.
         self._console.print(Text(words, style=style), soft_wrap=True)
 
 
-def _result(event: events.EmotionFinal) -> Text:
+def _result(event: events.EmotionFinal, name: str) -> Text:
     colour = _COLOURS.get(event.emotion, "white")
     bar = "█" * round(event.confidence * _BAR)
     line = Text(f"{_clock(event.start_ms)}  ")
-    line.append(f"{event.speaker:<8}", style="bold")
+    line.append(f"{name:<8}", style="bold")
     line.append(f"{event.emotion:<9}", style=f"bold {colour}")
     line.append(f"{event.confidence:4.0%} {bar:<{_BAR}}  ", style=colour)
     line.append(event.text or "(no words)", style="" if event.text else "dim")

@@ -33,6 +33,8 @@ export class Call {
     this.rows = []; // utterances and notes, in the order in which they began
     this.utterances = new Map();
     this.speakers = new Map();
+    this.merged = new Map(); // speakers who proved to be another, by whom
+    this.seats = 0; // speakers ever seen: each gets a sign of its own
     this.sources = new Map();
     this.modalities = new Map();
     this.degraded = new Map();
@@ -97,6 +99,13 @@ export class Call {
       );
     },
     "stream.gap": (event) => this.#note("warning", `Some events are missing here (${event.reason.replaceAll("_", " ")}).`),
+    "speaker.merged": (event) => {
+      const [gone, into] = [this.speakers.get(event.speaker), this.#speaker(event.into)];
+      if (!gone || gone === into) return void this.merged.set(event.speaker, into.id);
+      const before = [gone.name, into.name];
+      this.#merge(gone, into);
+      this.#note("info", `${before[0]} proved to be ${before[1]}: one voice, shown as one person.`);
+    },
     "speaker.renamed": (event) => {
       this.#speaker(event.speaker).name = event.name;
       this.allTouched = true;
@@ -131,6 +140,11 @@ export class Call {
       const speaker = this.#speaker(state.speaker);
       if (state.name) speaker.name = state.name;
       speaker.optedOut = state.opted_out ?? false;
+      for (const id of state.merged ?? []) {
+        const gone = this.speakers.get(id);
+        if (gone && gone !== speaker) this.#merge(gone, speaker);
+        else this.merged.set(id, speaker.id);
+      }
       for (const point of state.trend ?? []) {
         if (this.utterances.get(point.utterance_id)?.state !== "final") {
           this.#judge({ ...point, speaker: state.speaker, modalities: {}, known: false }, "final");
@@ -149,10 +163,11 @@ export class Call {
     const row = this.#row(event);
     if (row.state === "final" && state === "provisional") return;
     const first = row.state !== "final";
-    if (row.speaker !== event.speaker) this.#open(row, false);
+    const speaker = this.#speaker(event.speaker);
+    if (row.speaker !== speaker.id) this.#open(row, false);
     Object.assign(row, {
       state,
-      speaker: event.speaker,
+      speaker: speaker.id,
       start: event.start_ms,
       end: event.end_ms,
       text: event.text ?? null,
@@ -166,7 +181,6 @@ export class Call {
     if (event.shift) row.shift = event.shift;
     this.#tick(event.end_ms);
     this.#touch(row);
-    const speaker = this.#speaker(event.speaker);
     speaker.latest = row;
     if (state !== "final") return;
     this.#open(row, false);
@@ -186,7 +200,7 @@ export class Call {
     let row = this.utterances.get(event.utterance_id);
     if (!row) {
       row = {
-        kind: "utterance", id: event.utterance_id, index: this.rows.length, state: "open", speaker: event.speaker,
+        kind: "utterance", id: event.utterance_id, index: this.rows.length, state: "open", speaker: this.#speaker(event.speaker).id,
         start: event.start_ms, end: event.start_ms, text: null, probabilities: null, disagreements: [],
         shift: null, correction: null, pending: null, event: null,
       };
@@ -212,11 +226,34 @@ export class Call {
     else open.delete(row);
   }
 
-  #speaker(id) {
+  /** Two speakers were one person: all that one said is the other's, past and open. */
+  #merge(gone, into) {
+    this.speakers.delete(gone.id);
+    for (const [id, by] of this.merged) if (by === gone.id) this.merged.set(id, into.id);
+    this.merged.set(gone.id, into.id);
+    for (const row of this.rows) if (row.speaker === gone.id) row.speaker = into.id;
+    for (const row of gone.open) into.open.add(row);
+    const byStart = (a, b) => a.start - b.start;
+    const series = new Series(this.labels);
+    for (const row of [...into.series.rows, ...gone.series.rows].sort(byStart)) {
+      row.charted = false;
+      series.put(row);
+    }
+    into.series = series;
+    into.trend = [...into.trend, ...gone.trend].sort(byStart).slice(-TREND_UTTERANCES);
+    if (gone.latest && !(into.latest?.start > gone.latest.start)) into.latest = gone.latest;
+    into.count += gone.count;
+    into.optedOut ||= gone.optedOut;
+    if (into.name === into.id) into.name = gone.name === gone.id ? into.name : gone.name;
+    this.allTouched = true;
+  }
+
+  #speaker(named) {
+    const id = this.merged.get(named) ?? named;
     let speaker = this.speakers.get(id);
     if (!speaker) {
       speaker = {
-        id, name: id, number: this.speakers.size, optedOut: false, count: 0, latest: null, trend: [], open: new Set(),
+        id, name: id, number: this.seats++, optedOut: false, count: 0, latest: null, trend: [], open: new Set(),
         series: new Series(this.labels),
       };
       this.speakers.set(id, speaker);

@@ -32,7 +32,7 @@ export class Details {
     const row = this.#row;
     if (row && this.#call.utterances.get(row.id) !== row) return this.show(null);
     const state = row
-      ? [row.id, row.state, row.event?.revision, row.correction, row.pending, row.refusal, this.#call.speakers.get(row.speaker).name].join()
+      ? [row.id, row.state, row.event?.revision, row.correction, row.pending, row.refusal, row.speaker, this.#call.speakers.get(row.speaker).name].join()
       : "";
     if (state === this.#shown && state) return undefined;
     this.#shown = state;

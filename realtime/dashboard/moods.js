@@ -28,12 +28,17 @@ export class Moods {
       this.#cards.clear();
       this.#list.replaceChildren();
     }
+    for (const [id, card] of this.#cards) {
+      if (this.#call.speakers.has(id)) continue; // proved to be another
+      card.element.remove();
+      this.#cards.delete(id);
+    }
     for (const speaker of this.#call.speakers.values()) this.#card(speaker);
   }
 
   #card(speaker) {
     const row = speaker.latest;
-    const state = [row?.id, row?.event?.revision, row?.state, row?.correction, speaker.open.size, speaker.name, speaker.optedOut].join();
+    const state = [row?.id, speaker.trend.length, row?.event?.revision, row?.state, row?.correction, speaker.open.size, speaker.name, speaker.optedOut].join();
     let card = this.#cards.get(speaker.id);
     if (card?.state === state) return;
     if (!card) {

@@ -12,7 +12,8 @@ from realtime import events
 class Utterance:
     """One judged utterance. `emotion` is the corrected one where `judged` (the model's) was corrected.
 
-    Times are milliseconds of media time; `name` is what the speaker is shown as.
+    Times are milliseconds of media time; `name` is what the speaker is shown as. A speaker who proved to be another
+    is that one throughout.
     """
 
     id: str
@@ -65,6 +66,7 @@ class _Told:
 
     utterances: dict[str, Utterance] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
     corrections: dict[str, str] = field(default_factory=dict)
     marks: list[events.MomentMarked] = field(default_factory=list)
 
@@ -72,12 +74,23 @@ class _Told:
         match event:
             case events.EmotionFinal():
                 self.utterances[event.utterance_id] = _utterance(event)
+            case events.SpeakerMerged():
+                self.merged[event.speaker] = event.into
+                if event.speaker in self.names:
+                    self.names.setdefault(event.into, self.names[event.speaker])
             case events.SpeakerRenamed():
                 self.names[event.speaker] = event.name
             case events.EmotionCorrected():
                 self.corrections[event.utterance_id] = event.to
             case events.MomentMarked():
                 self.marks.append(event)
+
+
+    def whose(self, speaker: str) -> str:
+        """Who a speaker proved to be in the end."""
+        while speaker in self.merged:
+            speaker = self.merged[speaker]
+        return speaker
 
 
 def _utterance(event: events.EmotionFinal) -> Utterance:
@@ -106,7 +119,8 @@ def gather(created: events.SessionCreated, rest: Iterable[events.Logged]) -> Con
     utterances = (
         replace(
             one,
-            name=told.names.get(one.speaker, one.speaker),
+            speaker=(speaker := told.whose(one.speaker)),
+            name=told.names.get(speaker, speaker),
             emotion=told.corrections.get(one.id, one.emotion),
         )
         for one in told.utterances.values()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chromium import Tab, chromium
+from served import Served
 
 from realtime import events
 from realtime.demo.__main__ import assemble
@@ -100,3 +101,17 @@ def open_page(running_chromium: Any) -> Iterator[Callable[..., Tab]]:
     yield open_one
     for tab in tabs:
         tab.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    """Serves sessions that the test speaks for."""
+    made: list[Served] = []
+
+    def start(**options: Any) -> Served:
+        made.append(Served(**options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
