@@ -15,6 +15,8 @@ stood just before the event that follows. Its reason is
 Events that come from memory carry their text; older ones come from the journal, which may have been told to
 hold none.
 
+The page at `/capture` sends a session sound and pictures by a socket of its own (realtime/sources/browser_socket.py).
+
 A client may give commands (realtime/commands.py): text, 4 KiB at most, 30 in ten seconds. Each is answered by
 `command.result`, and what it changes is an event like any other.
 
@@ -34,7 +36,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
@@ -49,11 +51,13 @@ from websockets.typing import Subprotocol
 from core_models.errors import FeedError, UsageError
 from realtime import commands, events, subscription
 from realtime.access import SUBPROTOCOL, Access, Refusal
-from realtime.delivery import TRY_AGAIN_LATER, Client, Delivery
+from realtime.delivery import GOING_AWAY, TRY_AGAIN_LATER, Client, Delivery
 from realtime.journal import Journal, Record
 from realtime.metrics import Metrics
 from realtime.recall import Recall
 from realtime.routes import Routes, respond
+from realtime.sources import browser_socket
+from realtime.sources.browser import Browser
 
 UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 
@@ -70,6 +74,8 @@ class _Connection(ServerConnection):
     """Counts connections from their first byte, so that handshakes which never end are bounded too."""
 
     client: Client
+    sends: list[str] | None = None  # sources, where it is a page's
+    speaks: str = SUBPROTOCOL
 
     def __init__(self, connections: set[ServerConnection], limit: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -96,8 +102,8 @@ class Feed:
     `history` is the journal that is read for what memory does not hold. `port` 0 takes any free one. A client
     is closed with 1013 when it is more than `queue_limit` events behind and its socket has taken nothing for
     `patience_s`, or for `send_timeout_s` however few events wait. With `certificate` and `key` (PEM files) it
-    speaks TLS. `metrics` counts what goes by. UsageError: a port out of range, an address beyond this machine
-    without a `token`, a certificate that cannot be used.
+    speaks TLS. `metrics` counts what goes by. Pages fill the sources of `browser`. UsageError: a port out of
+    range, an address beyond this machine without a `token`, a certificate that cannot be used.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Feed:
         hosts: Collection[str] = (),
         certificate: Path | None = None,
         key: Path | None = None,
+        browser: Browser | None = None,
         max_clients: int = 100,
         queue_limit: int = 1000,
         patience_s: float = 2.0,
@@ -137,7 +144,8 @@ class Feed:
             send_timeout_s=send_timeout_s,
         )
         self.metrics.watch_feed(lambda: len(self._delivery.clients), lambda: self._delivery.lag)
-        self._routes = Routes(self._access, self._recall, self.metrics)
+        self._capture = None if browser is None else browser_socket.Capture(browser, self._access)
+        self._routes = Routes(self._access, self._recall, self.metrics, self._capture)
         self._obey: Callable[[events.Logged], tuple[str, int]] | None = None
         self._connections: set[ServerConnection] = set()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -254,12 +262,16 @@ class Feed:
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         path, _, query = request.path.partition("?")
+        assert isinstance(connection, _Connection)
         try:
+            if "Upgrade" in request.headers and path == browser_socket.ENDPOINT and self._capture is not None:
+                connection.sends = self._capture.admit(connection, request.headers, query)
+                connection.speaks = browser_socket.SUBPROTOCOL
+                return None
             if "Upgrade" not in request.headers or path != "/":
                 return self._routes.answer(path, query, request.headers)
             wishes = subscription.parse(query)
             may_command = self._access.check_client(request.headers, query)
-            assert isinstance(connection, _Connection)
             connection.client = self._delivery.admit(connection, wishes, may_command)
             return None
         except Refusal as refusal:
@@ -267,29 +279,41 @@ class Feed:
             return respond(refusal.status, f"{refusal}\n".encode(), further=challenge)
 
     async def _handle(self, connection: ServerConnection) -> None:
-        if len(self._delivery.clients) >= self._max_clients:
-            await self._close(connection, TRY_AGAIN_LATER, "too many clients")
-            return
         assert isinstance(connection, _Connection)
-        client = connection.client
-        tasks = {asyncio.create_task(self._delivery.deliver(client)), asyncio.create_task(self._listen(client))}
-        self._delivery.clients.add(client)
+        ended: tuple[int, str] | None = TRY_AGAIN_LATER, "too many clients"
+        if connection.sends is not None and self._capture is not None:
+            ended = await self._first(self._capture.serve(connection, connection.sends), self._over())
+        elif len(self._delivery.clients) < self._max_clients:
+            client = connection.client
+            self._delivery.clients.add(client)
+            try:
+                ended = await self._first(self._delivery.deliver(client), self._listen(client))
+            finally:
+                self._delivery.clients.discard(client)
+        if ended is not None:
+            await self._close(connection, *ended)
+
+    async def _first(self, *services: Coroutine[Any, Any, tuple[int, str]]) -> tuple[int, str] | None:
+        """Serve until one of the services ends: the close code and why, None where the connection is closed."""
+        tasks = {asyncio.create_task(service) for service in services}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._delivery.clients.discard(client)
             for task in tasks:
                 task.cancel()
-        code, reason = INTERNAL_ERROR, "the feed failed"
         finished = done.pop()
         try:
             # A timeout that runs out in the moment in which its message is sent cancels the next one (Python 3.11).
-            code, reason = (TRY_AGAIN_LATER, "too slow") if finished.cancelled() else finished.result()
+            return (TRY_AGAIN_LATER, "too slow") if finished.cancelled() else finished.result()
         except ConnectionClosed:
-            return
+            return None
         except Exception:
             _log.exception("serving a client failed")
-        await self._close(connection, code, reason)
+            return INTERNAL_ERROR, "the feed failed"
+
+    async def _over(self) -> tuple[int, str]:
+        await self._stopping.wait()
+        return GOING_AWAY, "the session is over"
 
     async def _close(self, connection: ServerConnection, code: int, reason: str) -> None:
         self.metrics.closed.labels(code).inc()
@@ -330,7 +354,8 @@ class Feed:
 
 
 def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    return next((one for one in offered if one == SUBPROTOCOL), None)
+    assert isinstance(connection, _Connection)
+    return next((one for one in offered if one == connection.speaks), None)
 
 
 def _id(message: str) -> str:

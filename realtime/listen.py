@@ -41,7 +41,8 @@ from realtime.pages import address
 from realtime.perceive import Perceiver
 from realtime.provisional import Provisional
 from realtime.session import Session
-from realtime.sides import analysed, sources_of, voices_of
+from realtime.sides import analysed, browser_of, far_ends, sources_of, voices_of
+from realtime.sources.browser import Browser
 from realtime.sources.devices import device_table
 from realtime.sources.media import SessionClock, Source
 from realtime.terminal import Terminal, show_summary
@@ -74,6 +75,8 @@ class Listen:
     """With `--speakers auto`, people to be known by name, as NAME=FILE: ten seconds of one voice are enough."""
     voice_prints: Path | None = None
     """With `--speakers auto`, keep voices in this file and know them again in the next call; else none are kept."""
+    source: Literal["devices", "browser"] = "devices"
+    """Devices of this computer, or what a page at /capture sends: a browser's microphone, another tab and camera."""
     microphone: str | None = None
     """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
     system_sound: str = "auto"
@@ -167,7 +170,8 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     clock = SessionClock()
-    sources, speakers = sources_of(options, clock, console)
+    browser = browser_of(options, clock)
+    sources, speakers = sources_of(options, clock, console, browser)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
     if camera_speaker not in speakers.values():
         raise UsageError(
@@ -178,6 +182,9 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if camera_speaker not in speakers.values():
         camera_speaker = None
         sources = [source for source in sources if source.hears]
+    far = far_ends(sources)
+    if browser is not None:
+        browser.wanted = [s.name for s in sources if not s.hears or s.name in speakers or s.name in far.values()]
     with console.status("Loading the models"):
         voices = voices_of(options)
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)
@@ -188,7 +195,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
         )
     live = options.file is None or options.pace == "realtime"
     with ExitStack() as stack:
-        ledger, feed = _ledger(options, console, stack)
+        ledger, feed = _ledger(options, console, stack, browser)
         session = Session(
             sources,
             perceiver,
@@ -201,7 +208,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
             voices=voices,
-            far_ends={"microphone": "system"} if any(s.name == "system" for s in sources) else None,
+            far_ends=far,
         )
         ledger.watch(session.follow)
         if feed is not None:
@@ -226,7 +233,9 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     return session.failure.exit_code if session.failure else Exit.OK
 
 
-def _ledger(options: Listen, console: Console, stack: ExitStack) -> tuple[Ledger, Feed | None]:
+def _ledger(
+    options: Listen, console: Console, stack: ExitStack, browser: Browser | None
+) -> tuple[Ledger, Feed | None]:
     """The ledger of a new session with its journal, its feed and its outputs; `stack` closes them in order."""
     session = events.new_id()
     journal = None
@@ -248,11 +257,15 @@ def _ledger(options: Listen, console: Console, stack: ExitStack) -> tuple[Ledger
             hosts=options.hosts,
             certificate=options.certificate,
             key=options.key,
+            browser=browser,
         )
         feed.start()
         stack.callback(feed.stop)
         console.print(f"feed: {feed.url}", style="dim", markup=False, soft_wrap=True)
         console.print(f"page: {address(feed.url, token)}", style="bold", markup=False, soft_wrap=True)
+        if browser is not None:
+            capture = address(f"{feed.url}capture", token)
+            console.print(f"capture: {capture}", style="bold", markup=False, soft_wrap=True)
     ledger = Ledger(
         session,
         journal=journal,

@@ -48,7 +48,7 @@ class Page:
 
 @functools.cache
 def _pages() -> dict[str, Page]:
-    """Every file of the dashboard by its path, and `/` for the page itself."""
+    """Every file of the dashboard by its path, and `/` and `/capture` for the pages themselves."""
     pages = {}
     for file in Path(__file__).with_name("dashboard").iterdir():
         kind = _TYPES.get(file.name[file.name.rfind(".") :])
@@ -59,7 +59,7 @@ def _pages() -> dict[str, Page]:
         if file.name in _ANYWHERE:
             headers.append(("Access-Control-Allow-Origin", "*"))
         pages[f"/{file.name}"] = Page(HTTPStatus.OK, tuple(headers), body)
-    return pages | {"/": pages["/index.html"]}
+    return pages | {"/": pages["/index.html"], "/capture": pages["/capture.html"]}
 
 
 def page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:

@@ -2,8 +2,9 @@
 
 `/` is the dashboard to a browser and a few lines to anything else; `/healthz` answers 200 while the feed lives,
 `/readyz` while a session runs (503 before and after); `/metrics` is for Prometheus, `/schema` JSON Schema and
-`/asyncapi.json` the AsyncAPI document of the feed; `/ticket` gives a one-time token. `/metrics` and `/ticket` ask for
-the token where there is one.
+`/asyncapi.json` the AsyncAPI document of the feed; `/ticket` gives a one-time token. `/capture` is the page that sends
+a browser's sound and pictures, `/capture/wishes` what it may send (404 where the session takes none). `/metrics`,
+`/ticket` and `/capture/wishes` ask for the token where there is one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from realtime.metrics import Metrics
 from realtime.pages import page
 from realtime.recall import Recall
 from realtime.schema import FOLDER
+from realtime.sources.browser_socket import Capture
 
 _GREETING = """Conversation emotion tracker: the live feed of one session.
 
@@ -40,8 +42,8 @@ _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 class Routes:
     """Answers by path."""
 
-    def __init__(self, access: Access, recall: Recall, metrics: Metrics) -> None:
-        self._access, self._recall, self._metrics = access, recall, metrics
+    def __init__(self, access: Access, recall: Recall, metrics: Metrics, capture: Capture | None) -> None:
+        self._access, self._recall, self._metrics, self._capture = access, recall, metrics, capture
 
     def answer(self, path: str, query: str, headers: Headers) -> Response:
         """The answer to GET of `path`; Refusal where there is none or this client may not have it."""
@@ -61,6 +63,8 @@ class Routes:
             case "/ticket":
                 self._access.check_client(headers, query)
                 return respond(HTTPStatus.OK, f"{self._access.tickets.issue()}\n".encode())
+            case "/capture/wishes" if self._capture is not None:
+                return respond(HTTPStatus.OK, self._capture.wishes(headers, query), _JSON)
             case "/" if "text/html" not in headers.get("Accept", ""):
                 return respond(HTTPStatus.OK, _GREETING.encode())
         found = page(path, headers.get_all("If-None-Match"))

@@ -11,6 +11,7 @@ from core_models.assets import model_folder
 from core_models.errors import MicrophoneError, UsageError
 from core_models.features.speaker import SpeakerVector
 from realtime.session import ANYBODY
+from realtime.sources.browser import MOST_PICTURES, Browser
 from realtime.sources.camera import CameraSource
 from realtime.sources.file import FileSource, read_audio
 from realtime.sources.media import SessionClock, Source
@@ -39,12 +40,30 @@ def voices_of(options: Listen) -> Voices | None:
     return voices
 
 
-def sources_of(options: Listen, clock: SessionClock, console: Console) -> tuple[list[Source], dict[str, str]]:
+def browser_of(options: Listen, clock: SessionClock) -> Browser | None:
+    """What the page at /capture fills, where that is asked for."""
+    if options.source != "browser":
+        return None
+    if options.file is not None or options.microphone is not None:
+        raise UsageError("A page sends the sound with --source browser: leave out --file and --microphone.")
+    if options.port < 0:
+        raise UsageError("The page of --source browser comes from the feed: give it a --port, or 0 for any free one.")
+    pictures = options.video_fps if options.camera is not None else 0.0
+    return Browser(clock=clock, tab=options.system_sound != "off", pictures_per_second=min(pictures, MOST_PICTURES))
+
+
+def sources_of(
+    options: Listen, clock: SessionClock, console: Console, browser: Browser | None
+) -> tuple[list[Source], dict[str, str]]:
     """The sources, and who speaks in each source that hears."""
     if options.file is None:
-        sources: list[Source] = [MicrophoneSource(options.microphone, clock=clock)]
-        if (other := _other_side(options, clock, console)) is not None:
-            sources.append(other)
+        sources: list[Source]
+        if browser is not None:
+            sources = list(browser.sounds.values())
+        else:
+            sources = [MicrophoneSource(options.microphone, clock=clock)]
+            if (other := _other_side(options, clock, console)) is not None:
+                sources.append(other)
         names = (ANYBODY,) if options.speakers == "auto" else options.speakers
         if len(names) > len(sources):
             raise UsageError(
@@ -53,7 +72,9 @@ def sources_of(options: Listen, clock: SessionClock, console: Console) -> tuple[
             )
         sides = [*names, *("local", "remote")[len(names) :]]
         speakers = {source.name: side for source, side in zip(sources, sides, strict=False)}
-        if options.camera is not None and options.video_fps > 0:
+        if browser is not None and browser.camera is not None:
+            sources.append(browser.camera)
+        elif browser is None and options.camera is not None and options.video_fps > 0:
             sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
         return sources, speakers
     file = FileSource(
@@ -82,6 +103,12 @@ def _other_side(options: Listen, clock: SessionClock, console: Console) -> Sourc
             raise
         console.print(f"One side is followed. {error}", style="dim", markup=False, soft_wrap=True)
         return None
+
+
+def far_ends(sources: list[Source]) -> dict[str, str]:
+    """For a source, the one whose sound may leak into it."""
+    far = next((source.name for source in sources if source.name in ("system", "tab")), None)
+    return {"microphone": far} if far else {}
 
 
 def analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import { Moods } from "./moods.js";
 import { Overlay } from "./overlay.js";
 import { System } from "./system.js";
 import { followSystem } from "./theme.js";
+import { askForToken, givenToken } from "./token.js";
 import { Timeline } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 
@@ -42,7 +43,7 @@ let feedState = "connecting";
 let opened = false;
 const feed = new Feed(address(), {
   from: 0,
-  token: token(),
+  token: givenToken(),
   onEvent: (event) => {
     if (!call.session) performance.mark("first event");
     call.apply(event);
@@ -51,7 +52,7 @@ const feed = new Feed(address(), {
   onState: (state, detail) => {
     feedState = state;
     opened ||= state === "open";
-    if (state === "waiting" && !opened) askForToken();
+    if (state === "waiting" && !opened) tokenMissing();
     showConnection(detail);
     wake();
   },
@@ -66,24 +67,12 @@ function address() {
   return url;
 }
 
-/** The token of the address the page was opened by, kept for this tab and taken out of its history. */
-function token() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token") ?? parameters.get("token");
-  if (given) {
-    sessionStorage.setItem("token", given);
-    parameters.delete("token");
-    const rest = parameters.toString();
-    history.replaceState(null, "", `${location.pathname}${rest ? `?${rest}` : ""}`);
-  }
-  return sessionStorage.getItem("token");
-}
-
 function showConnection(detail) {
   const sources = [...call.sources.values()];
   const replay = sources.find((source) => source.kind === "replay");
   const closed = call.closed !== null;
   const speaking = [...call.speakers.values()].some((speaker) => speaker.open.size > 0);
-  const ended = closed || (sources.length > 0 && !speaking && sources.every(({ status }) => SILENT.has(status)));
+  const ended = closed || (sources.length > 0 && !speaking && sources.every(({ kind, status }) => kind !== "browser" && SILENT.has(status)));
   const words = {
     connecting: "Connecting",
     open: replay ? (ended ? "Replay, at its end" : "Replay") : ended ? "Ended, still served" : "Live",
@@ -95,16 +84,9 @@ function showConnection(detail) {
 }
 
 /** Where the feed refuses this page for want of a token, let the person give it. */
-async function askForToken() {
+async function tokenMissing() {
   const answer = await fetch("ticket").catch(() => null);
-  if (answer?.status !== 401 || isOverlay) return;
-  const form = byId("token-form");
-  form.hidden = false;
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    sessionStorage.setItem("token", byId("token").value);
-    location.reload();
-  };
+  if (answer?.status === 401 && !isOverlay) askForToken();
 }
 
 async function correct(row, emotion) {

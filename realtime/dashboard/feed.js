@@ -7,6 +7,12 @@ const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 8000;
 const NOT_CONNECTED = { ok: false, code: "not_connected", message: "Not connected: try again when the page is." };
 
+/** A page cannot set headers on a socket: the token travels as a sub-protocol, which no history or log keeps. */
+export function bearer(token) {
+  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+  return `bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
 /** One subscription, for as long as it is wanted. */
 export class Feed {
   #url;
@@ -79,18 +85,11 @@ export class Feed {
     return address;
   }
 
-  /** A page cannot set headers: the token travels as a sub-protocol, which no history or log keeps. */
-  #protocols() {
-    const { token } = this.#options;
-    if (!token) return [];
-    const bytes = String.fromCharCode(...new TextEncoder().encode(token));
-    return ["emotion.v1", `bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
-  }
-
   #connect() {
     this.#timer = null;
     this.#tell("connecting");
-    const socket = (this.#socket = new WebSocket(this.#address(), this.#protocols()));
+    const { token } = this.#options;
+    const socket = (this.#socket = new WebSocket(this.#address(), token ? ["emotion.v1", bearer(token)] : []));
     socket.onopen = () => {
       this.#pause = FIRST_PAUSE_MS;
       this.#behind = false;

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from realtime.sources.media import Sink, SourceStatus, VideoFrame
 
 _MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
@@ -13,6 +16,11 @@ _RETRY_S = 0.1
 _AGAIN_S, _AGAIN_MOST_S = 0.5, 10.0
 _DARK = 2.0
 """Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered."""
+
+
+def shows_nothing(picture: NDArray[np.uint8]) -> bool:
+    """Whether a picture [height, width, 3] is that of a lens that is covered."""
+    return max(float(picture.mean()), float(picture.std())) < _DARK
 
 
 class CameraSource:
@@ -112,7 +120,7 @@ class CameraSource:
                 continue
             due = max(due + round(1000 / self._fps), now)
             taken, bgr = capture.retrieve()
-            if taken and (dark := max(bgr.mean(), bgr.std()) < _DARK) != covered:
+            if taken and (dark := shows_nothing(bgr)) != covered:
                 covered = dark
                 told = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
                 sink.status(SourceStatus(self.name, self.kind, *told))
