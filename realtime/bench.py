@@ -1,4 +1,4 @@
-"""`python -m realtime.bench latency | perception | step | memory | text | feed | page`: numbers, taken now."""
+"""`python -m realtime.bench latency | perception | restraint | step | memory | text | feed | page`: numbers of now."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from core_models.sdt import SDT, SDTConfig
 from realtime.bench_feed import feed
 from realtime.bench_latency import latency, speech, spread
 from realtime.bench_page import page
+from realtime.bench_restraint import restraint
 from realtime.bench_text import text
 from realtime.models import Models, load_models, torch_device
 from realtime.perceive import Perceiver
@@ -278,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = _machine()
     try:
         result = auto_cli(
-            [latency, perception, step, memory, text, feed, page],
+            [latency, perception, step, memory, text, restraint, feed, page],
             args=[g for g in given if g != "--json"],
             as_positional=False,
             prog="python -m realtime.bench",

@@ -1,0 +1,168 @@
+"""`python -m realtime.bench restraint`: how often sound without strong feeling is told to have one."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core_models.errors import MediaError
+from realtime import events
+from realtime.models import Models, load_models
+from realtime.perceive import Perceiver
+from realtime.provisional import Provisional
+from realtime.session import Session
+from realtime.sources.file import read_audio
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.tracker import Tracker
+from realtime.utterances import Endpointing
+
+_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+_GAP_S = 1.0
+_BLOCK = SAMPLE_RATE // 10
+_SILENCE = 2.5e-4  # of a quiet room, -72 dBFS
+_NOISE = 0.02  # -34 dBFS, a loud fan
+
+
+class _Files:
+    """Files one after another with a second of a quiet room between them, as fast as they are taken."""
+
+    name, kind, detail, hears = "files", "file", "recordings", True
+
+    def __init__(self, sounds: Iterator[NDArray[np.float32]]) -> None:
+        self.samples = 0
+        self._sounds = sounds
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, sink: Sink) -> None:
+        """Begin to play."""
+        self._thread = threading.Thread(target=self._play, args=(sink,), daemon=True)
+        self._thread.start()
+
+    def _play(self, sink: Sink) -> None:
+        random = np.random.default_rng(0)
+        for sound in self._sounds:
+            padded = np.concatenate([sound, np.zeros(int(_GAP_S * SAMPLE_RATE), np.float32)])
+            padded = (padded + _SILENCE * random.standard_normal(len(padded))).astype(np.float32)
+            for start in range(0, len(padded), _BLOCK):
+                if self._stopped.is_set():
+                    return
+                block = padded[start : start + _BLOCK]
+                sink.audio(AudioChunk(self.name, self.samples, block))
+                self.samples += len(block)
+        sink.status(SourceStatus(self.name, self.kind, "ended"))
+
+    def stop(self) -> None:
+        """Stop playing; idempotent."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def restraint(
+    sounds: list[Path],
+    checkpoint: str = "default",
+    strong: float = 0.6,
+    minutes: float = 60,
+    noise_minutes: float = 10,
+    threads: int = 2,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> dict[str, Any]:
+    """Strong emotions told in an hour of sound that holds none: neutral speech, music, noise and silence.
+
+    Strong is a final that is not neutral, with a confidence of at least `strong`. Every folder is a session of its
+    own; white noise, pink noise and silence are made here.
+
+    Args:
+        sounds: folders (or files) of speech without feeling, or of music, each measured by itself
+        checkpoint: name or folder
+        strong: least confidence of a strong emotion
+        minutes: at most so much of each folder
+        noise_minutes: so much of each kind of noise, and of silence
+        threads: CPU threads of Whisper
+        device: auto, cpu or cuda
+    """
+    torch.set_num_threads(1)
+    models = load_models(checkpoint, device=device, threads=threads)
+    for place in sounds:
+        if not place.exists():
+            raise MediaError(f"{place} does not exist: give folders of recordings ({', '.join(_SUFFIXES)}).")
+    found = {str(place): _told(models, _read(place, minutes), strong) for place in sounds}
+    if noise_minutes > 0:
+        for kind in ("white noise", "pink noise", "silence"):
+            found[kind] = _told(models, _made(kind, noise_minutes), strong)
+    speech = [one for place, one in found.items() if place not in ("white noise", "pink noise", "silence")]
+    hours = sum(one["hours"] for one in speech)
+    return {
+        "benchmark": "restraint",
+        "checkpoint": models.checkpoint.name,
+        "strong_from": strong,
+        "hours_of_recordings": hours,
+        "strong_per_hour_of_recordings": sum(one["strong"] for one in speech) / hours if hours else 0.0,
+        "sounds": found,
+    }
+
+
+def _told(models: Models, sounds: Iterator[NDArray[np.float32]], strong: float) -> dict[str, Any]:
+    told: list[events.EmotionFinal] = []
+    files = _Files(sounds)
+    session = Session(
+        [files],
+        Perceiver(models.transcriber("en"), models.voice, models.text, None),
+        Tracker(models.checkpoint),
+        lambda event: told.append(event) if isinstance(event, events.EmotionFinal) else None,
+        endpointing=Endpointing(),
+        speakers={files.name: "speaker"},
+        camera_speaker=None,
+        lossless=True,
+        provisional=Provisional(every_ms=0),
+    )
+    summary = session.run()
+    hours = files.samples / SAMPLE_RATE / 3600
+    strongly = Counter(final.emotion for final in told if final.emotion != "neutral" and final.confidence >= strong)
+    spoken_ms = sum(final.end_ms - final.start_ms for final in told)
+    return {
+        "hours": hours,
+        "hours_judged": spoken_ms / 3.6e6,
+        "finals": len(told),
+        "discarded": summary.discarded,
+        "neutral": sum(final.emotion == "neutral" for final in told) / max(1, len(told)),
+        "uncertain": sum(final.uncertain for final in told) / max(1, len(told)),
+        "strong": strongly.total(),
+        "strong_per_hour": strongly.total() / hours if hours else 0.0,
+        "strong_by_emotion": dict(strongly.most_common()),
+    }
+
+
+def _read(place: Path, minutes: float) -> Iterator[NDArray[np.float32]]:
+    files = [f for f in sorted(place.rglob("*")) if f.suffix.lower() in _SUFFIXES] if place.is_dir() else [place]
+    if not files:
+        raise MediaError(f"{place} holds no recording: give folders that do ({', '.join(_SUFFIXES)}).")
+    left = minutes * 60
+    for file in files:
+        try:
+            sound = read_audio(file)
+        except MediaError:
+            continue
+        yield sound
+        left -= len(sound) / SAMPLE_RATE + _GAP_S
+        if left <= 0:
+            return
+
+
+def _made(kind: str, minutes: float) -> Iterator[NDArray[np.float32]]:
+    random = np.random.default_rng(1)
+    for _ in range(round(minutes * 2)):  # half a minute at a time
+        white = random.standard_normal(30 * SAMPLE_RATE)
+        if kind == "pink noise":
+            spectrum = np.fft.rfft(white)
+            white = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), len(white))
+            white /= white.std()
+        yield (white * (0.0 if kind == "silence" else _NOISE)).astype(np.float32)
