@@ -119,7 +119,7 @@ def _step(name: str) -> Callable[[], object]:
 def _face() -> Callable[[], object]:
     face = FaceFeature(model_folder("face-landmarker") / "face_landmarker.task")
     picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
-    return lambda: face.landmark(picture)
+    return lambda: face.look(picture)
 
 
 def _timing(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:

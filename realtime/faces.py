@@ -109,7 +109,7 @@ class FaceTrack:
                     return
                 frame = self._waiting.popleft()
             try:
-                landmarks = self._face.landmark(frame.rgb)
+                landmarks = self._face.look(frame.rgb)
             except Exception as error:  # the landmarker is native code: whatever it throws must not end the call
                 self._failed(f"the face landmarker failed and the face is left out from here on: {error}")
                 with self._changed:

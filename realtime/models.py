@@ -10,6 +10,7 @@ import torch
 from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS, Checkpoint, load
 from core_models.errors import CheckpointError
+from core_models.features.expression import open_face
 from core_models.features.face import FaceFeature
 from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
 from core_models.features.sequences import TokenStates, VoiceSequence
@@ -77,7 +78,7 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
         whisper=heard,
         voice=_voice(voice_spec, heard, threads) if voice_spec else None,
         text=_text(text_spec, threads) if text_spec else None,
-        face=FaceFeature(model_folder("face-landmarker") / "face_landmarker.task") if face_spec else None,
+        face=open_face(face_spec.name) if face_spec else None,
     )
     dialogue.require(models.specs)
     return models

@@ -1,4 +1,4 @@
-"""`python -m train extract | fit | eval | table | card | text | mced | tdfnet | bench`.
+"""`python -m train extract | fit | eval | table | card | text | mced | tdfnet | face | bench`.
 
 Options are a dataclass's fields, configs YAML. Exit codes are those of core_models/errors.py.
 """
@@ -25,6 +25,7 @@ from core_models.errors import Exit, TrackerError, UsageError
 from train.card import CardConfig, write_card
 from train.evaluate import EvalConfig, evaluate
 from train.extract import ExtractConfig, extract_corpus
+from train.face import FaceConfig, fit_face
 from train.fit import FitConfig, fit
 from train.mced import MCEDConfig, fit_mced
 from train.report import tell
@@ -51,6 +52,10 @@ def _tdfnet(config: TDFNetTraining) -> None:
     fit_tdfnet(config)
 
 
+def _face(config: FaceConfig) -> None:
+    fit_face(config)
+
+
 COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
     "fit": (FitConfig, _fit, "Train a dialogue model."),
@@ -60,6 +65,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
     "mced": (MCEDConfig, fit_mced, "Teach a voice from words: MCED's teacher, distillation and fine-tuning."),
     "tdfnet": (TDFNetTraining, _tdfnet, "Train and test TDFNet on folds of a corpus."),
+    "face": (FaceConfig, _face, "Teach an expression network FER-2013's faces."),
     "bench": (ThroughputConfig, bench, "Time the training of paper-size SDT."),
 }
 

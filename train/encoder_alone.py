@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core_models.checkpoint import Checkpoint, Sidecar, load, locate
 from core_models.dialogue import DialogueOutput
 from core_models.errors import CheckpointError, UsageError
+from core_models.expression_checkpoint import expression_folder, load_expression
 from core_models.features.mced_voice import find_student, student_folder
 from core_models.features.spec import MODALITIES, tensors_digest
 from core_models.features.text import load_adapter
@@ -31,8 +32,8 @@ class EncoderAloneConfig:
 
 
 class EncoderAlone(nn.Module):
-    """The classifier with which an encoder was taught emotion: a sentence encoder's (train/text.py) or that of an
-    MCED student (train/mced.py)."""
+    """The classifier with which an encoder was taught emotion: a sentence encoder's (train/text.py), that of an MCED
+    student (train/mced.py), or what an expression network says as it is (train/face.py)."""
 
     def __init__(self, modality: str, width: int, classes: int, classifier: nn.Module) -> None:
         super().__init__()
@@ -50,8 +51,8 @@ class EncoderAlone(nn.Module):
 
 
 def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name or in that folder; a text adapter and an MCED student count as one each, by their
-    own classifiers.
+    """The checkpoint of that name or in that folder; a text adapter, an MCED student and an expression network count as
+    one each, by their own classifiers.
 
     Raises CheckpointError, WeightsError.
     """
@@ -60,6 +61,8 @@ def open_checkpoint(name: str) -> Checkpoint:
         return _adapter(folder)
     if student_folder(folder) is not None:
         return _student(folder)
+    if expression_folder(folder) is not None:
+        return _expression(folder)
     found = load(name)
     if found.sidecar.model == "tdfnet":
         raise UsageError(f"{found.name} is a TDFNet, which reads sequences: `python -m train tdfnet` scores its folds.")
@@ -74,6 +77,21 @@ def _student(folder: Path) -> Checkpoint:
     record, labels = student.sidecar.record, student.sidecar.labels
     sidecar = Sidecar(model="mced", config={}, labels=labels, features={"voice": spec}, window=1, record=record)
     return Checkpoint(student.name, model.eval().requires_grad_(False), sidecar, student.digest)  # type: ignore[arg-type]
+
+
+def _expression(folder: Path) -> Checkpoint:
+    expression = load_expression(folder)
+    spec = open_extractor("face", str(folder)).spec
+    model = EncoderAlone("face", spec.dimension, spec.dimension, nn.Identity())
+    sidecar = Sidecar(
+        model="expression",
+        config={},
+        labels=expression.sidecar.labels,
+        features={"face": spec},
+        window=1,
+        record=expression.sidecar.record,
+    )
+    return Checkpoint(expression.name, model.eval(), sidecar, expression.digest)  # type: ignore[arg-type]
 
 
 def _adapter(folder: Path) -> Checkpoint:

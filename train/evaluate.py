@@ -107,6 +107,8 @@ class Measured:
         config = self.checkpoint.model.config
         if self.checkpoint.sidecar.model == "mced":
             return "its own sound"
+        if self.checkpoint.sidecar.model == "expression":
+            return "its own face"
         if self.checkpoint.sidecar.model == "text":
             tokens = self.checkpoint.sidecar.features["text"].settings.get("context", 0)
             return f"its own words and {tokens} tokens before" if tokens else "its own words"
@@ -270,6 +272,8 @@ def vectors_of(
             extractor = open_extractor("text", str(spec.settings["base"]), str(folder))
         elif checkpoint.sidecar.model == "mced":
             extractor = open_extractor("voice", str(folder))
+        elif checkpoint.sidecar.model == "expression":
+            extractor = open_extractor("face", str(folder))
         else:
             extractor = extractor_of(spec)
         checkpoint.require({modality: extractor.spec})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS, load
 from core_models.errors import MediaError, UsageError
-from core_models.features.face import FaceFeature
 from core_models.features.mced_voice import MCEDVoice, find_student, student_folder
 from core_models.features.sequences import VoiceSequence
 from core_models.features.spec import MODALITIES, FeatureSpec
@@ -23,14 +22,13 @@ from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
 from core_models.features.whisper import Whisper
 from train.corpora.dialogues import Line, Turn
-from train.corpora.fer2013 import still, still_bytes
+from train.face_extractor import FaceExtractor
 from train.frames import DESCRIPTORS, open_frames
-from train.media import frames_of, samples_of
+from train.media import samples_of
 from train.store import digest, digest_of_file
 
 SAMPLE_RATE = 16_000
 SHORTEST_S = 0.1
-FRAMES_PER_S = 5
 
 Reduced = tuple[type["Extractor"], tuple[Any, ...]]
 """An extractor as it travels to another process: what opens it again there."""
@@ -48,7 +46,7 @@ class Features:
     """Whisper, whose encoder states are the voice; or an MCED student or a TDFNet that hears them: a
     name under core_models/weights, or a folder."""
     face: str | None = "face-landmarker"
-    """MediaPipe's face landmarker."""
+    """MediaPipe's face landmarker; or an expression network over it: a name under core_models/weights, or a folder."""
     imported: dict[str, Path] = field(default_factory=dict)
     """Modality -> file of features computed elsewhere, an npz with utt_id and feat, in place of the weights above. A
     checkpoint trained on them runs on them alone, never live."""
@@ -160,35 +158,6 @@ class TDFNetExtractor:
         return [self._voice(self._whisper.encode(sound(turn.line))) for turn in turns]
 
 
-class FaceExtractor:
-    """The picture of a line: one still, or frames of its film, pooled as the live run pools them."""
-
-    batch = 1
-
-    def __init__(self, task: Path) -> None:
-        self._made = (task,)
-        self._feature = FaceFeature(task)
-        self.spec = self._feature.spec
-
-    def __reduce__(self) -> Reduced:
-        return FaceExtractor, self._made
-
-    def key(self, turn: Turn) -> str | None:
-        line = turn.line
-        if line.image is not None:
-            return digest("face", still_bytes(line.image))
-        if line.video is None:
-            return None
-        try:
-            start, end = line.video_span or (None, None)
-            return digest_of_file("film", line.video, f"{start}-{end} {line.video_half} {FRAMES_PER_S}/s")
-        except OSError:
-            raise MediaError(f"{line.video} cannot be read: expected a film.") from None
-
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return [self._feature.pool([self._feature.landmark(frame) for frame in seen(turn.line)])[0] for turn in turns]
-
-
 def said_before(turn: Turn) -> list[Said]:
     """The words before a turn, as its speaker remembers them, oldest first."""
     return [Said(line.speaker == turn.line.speaker, line.text) for line in turn.before if line.text]
@@ -225,17 +194,6 @@ def sound(line: Line) -> NDArray[np.float32]:
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def seen(line: Line) -> Iterator[NDArray[np.uint8]]:
-    """The line's pictures, RGB uint8 [height, width, 3]: its still, or FRAMES_PER_S of its film. Raises MediaError."""
-    if line.image is not None:
-        yield still(line.image)
-    elif line.video is not None:
-        for frame in frames_of(line.video, line.video_span, FRAMES_PER_S):
-            middle = frame.shape[1] // 2
-            half = {None: slice(None), "left": slice(None, middle), "right": slice(middle, None)}[line.video_half]
-            yield np.ascontiguousarray(frame[:, half])
-
-
 def open_extractor(modality: str, model: str, adapter: str | None = None, threads: int = 2) -> Extractor:
     """The extractor of `modality` with weights `model` (a name in configs/models.yaml, or a folder).
 
@@ -246,13 +204,13 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
         return MCEDExtractor(model, threads)
     if modality == "voice" and (tdfnet := tdfnet_folder(model)) is not None:
         return TDFNetExtractor(tdfnet, threads)
+    if modality == "face":
+        return FaceExtractor(model)
     folder = Path(model) if Path(model).is_dir() else model_folder(model)
     if modality == "text":
         return TextExtractor(folder, adapter_folder(adapter), threads)
     if modality == "voice":
         return VoiceExtractor(folder, threads)
-    if modality == "face":
-        return FaceExtractor(folder / "face_landmarker.task")
     raise UsageError(f"{modality!r} is no modality: use {', '.join(MODALITIES)}.")
 
 

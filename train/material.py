@@ -16,7 +16,7 @@ from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.labels import LabelSet
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, groups_of, without_groups
-from train.corpora.fer2013 import read_fer2013
+from train.corpora.fer2013 import Stills, read_fer2013
 from train.corpora.ravdess import read_ravdess
 from train.corpora.splits import Plan, folds, validation_split
 from train.dialogues_in_tensors import Reading, TensorDialogue, class_counts, prior_offset, to_tensors
@@ -69,6 +69,8 @@ class Data:
     """RAVDESS actors of whom neither training nor validation hears anything."""
     stills_per_class: int | None = 950
     """At most this many stills of each emotion; all of them where it is null."""
+    stills: Stills = "all"
+    """Which of them: all, or for an expression network's feature the fifth that it was not taught (unseen)."""
     order: Literal["end", "corpus"] = "end"
     """Utterances by their end, the order in which a live run commits them, or the corpus's own (the papers)."""
     speakers: Literal["slots", "corpus"] = "slots"
@@ -245,7 +247,7 @@ def _clips(data: Data, features: Features) -> dict[str, tuple[Corpus, Corpus]]:
         ravdess = replace(ravdess, dialogues=ravdess.dialogues + cut_to_speech(ravdess).dialogues)
         clips["ravdess"] = by_actor(ravdess, data.validation_actors, data.test_actors)
     if data.fer2013 is not None and features.face is not None:
-        stills = read_fer2013(data.fer2013, "train", data.stills_per_class)
+        stills = read_fer2013(data.fer2013, "train", data.stills_per_class, data.stills)
         clips["fer2013"] = stills.split(data.validation_share, data.split_seed)
     return clips
 

@@ -14,7 +14,7 @@ from miniature import write_ravdess
 
 from core_models.errors import MediaError, UsageError
 from train.corpora.choose import CorpusConfig, read_corpus
-from train.corpora.fer2013 import read_fer2013, still
+from train.corpora.fer2013 import looks, read_fer2013, still
 from train.corpora.ravdess import read_ravdess
 from train.extractors import sound
 from train.speech import cut_to_speech
@@ -74,13 +74,32 @@ def test_fer2013_limit_draws_alike_from_every_class(tmp_path: Path) -> None:
     assert few == read_fer2013(folder, "train", limit_per_class=2)
 
 
-def test_still_is_enlarged_and_bordered(tmp_path: Path) -> None:
-    """A still of 48 pixels is shown as 384: enlarged to 256, its edge repeated for 64 on each side."""
+def test_still_is_enlarged_and_looked_at_in_several_frames(tmp_path: Path) -> None:
+    """A still of 48 pixels is shown as 256; each look has it whole, in the middle of a border that may be black."""
     write_stills(tmp_path)
     picture = still(tmp_path / "train" / "happy" / "1.png")
-    assert (picture.shape, picture.dtype) == ((384, 384, 3), np.uint8)
-    np.testing.assert_array_equal(picture[:64, 200], np.broadcast_to(picture[64, 200], (64, 3)))
-    assert picture[320, 200, 0] > picture[64, 200, 0] + 40
+    assert (picture.shape, picture.dtype) == ((256, 256, 3), np.uint8)
+    seen = list(looks(picture))
+    assert len({(border, int(framed[0, 0, 0])) for framed, border in seen}) == len(seen) > 1
+    for framed, border in seen:
+        np.testing.assert_array_equal(framed[border : border + 256, border : border + 256], picture)
+
+
+def test_copies_of_a_still_are_never_on_both_sides(tmp_path: Path) -> None:
+    """Seen and unseen stills make up all, a fifth or so is unseen, and a copy under another name goes with its twin."""
+    folder = tmp_path / "train" / "sad"
+    folder.mkdir(parents=True)
+    for number in range(120):
+        picture = np.random.default_rng(number % 60).integers(0, 255, (48, 48), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    parts = {
+        name: {line.id for line in read_fer2013(tmp_path, "train", stills=name).lines()} for name in ("seen", "unseen")
+    }
+    assert not parts["seen"] & parts["unseen"]
+    assert len(parts["seen"] | parts["unseen"]) == 120
+    assert 6 <= len(parts["unseen"]) <= 48
+    numbers = {int(Path(identity).stem) for identity in parts["unseen"]}
+    assert {(number + 60) % 120 for number in numbers} == numbers
 
 
 @pytest.mark.parametrize("read", [read_ravdess, lambda root: read_fer2013(root, "train")])

@@ -113,7 +113,7 @@ def test_film_gives_the_face_of_its_span(tmp_path: Path, face_feature: FaceFeatu
     lines = list(read_folder(tmp_path).lines())
     extracted = extract(read_folder(tmp_path), open_extractor("face", "face-landmarker"), tmp_path)
     assert extracted.vectors.keys() == {line.id for line in lines}
-    frames = [face_feature.landmark(frame) for frame in frames_of(film, (1000, 3000), 5)]
+    frames = [face_feature.look(frame) for frame in frames_of(film, (1000, 3000), 5)]
     assert len(frames) == 10
     np.testing.assert_allclose(extracted.vectors[lines[0].id], face_feature.pool(frames)[0], atol=1e-6)
 

@@ -11,7 +11,8 @@ import pytest
 from core_models.errors import MediaError
 from train.corpora.dialogues import Line
 from train.corpora.meld import read_meld
-from train.extractors import seen, sound
+from train.extractors import sound
+from train.face_extractor import seen
 from train.media import frames_of, samples_of
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"

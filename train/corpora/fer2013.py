@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import tarfile
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,10 +32,24 @@ _EMOTIONS = {
 }
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _ENLARGED = 256  # the landmarker finds next to nothing in 48 pixels
-_BORDER = 64  # the faces fill their frame to its edge, and a face detector expects some room around a face
+_LOOKS = (
+    (96, cv2.BORDER_CONSTANT),
+    (64, cv2.BORDER_REPLICATE),
+    (128, cv2.BORDER_CONSTANT),
+    (0, cv2.BORDER_REPLICATE),
+    (128, cv2.BORDER_REPLICATE),
+    (192, cv2.BORDER_CONSTANT),
+)
+"""Borders that a still is looked at with, one after another until a face is found: the faces fill their frame to its
+edge, and a detector expects room around them. Of the training stills, 92.3% are found with the first, 95.5% with all;
+a look that finds nothing takes a third of the time of one that does."""
+_UNSEEN = 5  # one in so many
+
+Stills = Literal["all", "seen", "unseen"]
+"""Those that the expression network is trained on, and those that it never sees: a fifth."""
 
 
-def read_fer2013(root: Path, split: str, limit_per_class: int | None = None) -> Corpus:
+def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, stills: Stills = "all") -> Corpus:
     """The stills of one split, each a dialogue of one line with a picture.
 
     `root` is a tar of `<split>/<emotion>/*.jpg`, a folder of the same, or a folder of `fer2013_<split>.tar`.
@@ -55,10 +72,12 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None) -> 
             f"a tar; set the corpus folder."
         )
     dialogues = []
-    for emotion, stills in sorted(by_emotion.items()):
-        stills.sort(key=lambda still: str(still[1]))
-        random.Random(emotion).shuffle(stills)
-        for path, name in stills[:limit_per_class]:
+    for emotion, chosen in sorted(by_emotion.items()):
+        chosen.sort(key=lambda one: str(one[1]))
+        random.Random(emotion).shuffle(chosen)
+        if stills != "all":
+            chosen = [(path, name) for path, name in chosen if unseen(path) == (stills == "unseen")]
+        for path, name in chosen[:limit_per_class]:
             line = Line(str(name), "face", label=_EMOTIONS[emotion], image=path)
             dialogues.append(Dialogue(str(name), (line,)))
     return Corpus("fer2013", MELD7, tuple(dialogues), LABEL_MAP)
@@ -80,17 +99,34 @@ def still_bytes(path: Path) -> bytes:
 
 
 def still(path: Path) -> NDArray[np.uint8]:
-    """The picture as the landmarker is shown it: RGB uint8 [384, 384, 3].
+    """The picture enlarged, as if a camera had been nearer: RGB uint8 [256, 256, 3]. Raises MediaError."""
+    large = cv2.resize(_grey(path), (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
-    Enlarged to 256 with a replicated border of 64: what a camera gives for nothing and the corpus cut away.
-    Raises MediaError where it is no picture.
-    """
+
+def looks(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """(`picture` with a border around it, the border's width), for a landmarker that must find a face in a still."""
+    for border, kind in _LOOKS:
+        framed = cv2.copyMakeBorder(picture, border, border, border, border, kind)
+        yield np.asarray(framed, dtype=np.uint8), border
+
+
+def content(path: Path) -> str:
+    """Digest of the still's pixels: the corpus holds many stills twice, some in two splits. Raises MediaError."""
+    return hashlib.sha256(_grey(path).tobytes()).hexdigest()
+
+
+def unseen(path: Path) -> bool:
+    """Whether the expression network never sees this training still: one in five by content, so that copies of one
+    picture are on the same side, on every machine. Raises MediaError."""
+    return int(content(path)[:8], 16) % _UNSEEN == 0
+
+
+def _grey(path: Path) -> NDArray[np.uint8]:
     grey = cv2.imdecode(np.frombuffer(still_bytes(path), np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise MediaError(f"{path} cannot be decoded: expected a JPEG or PNG picture.")
-    large = cv2.resize(grey, (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
-    framed = cv2.copyMakeBorder(large, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.cvtColor(framed, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    return np.asarray(grey, dtype=np.uint8)
 
 
 @lru_cache(maxsize=4)

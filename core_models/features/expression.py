@@ -1,0 +1,90 @@
+"""Face by an expression network: log-probabilities of the emotions that a face shows, averaged over frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core_models.assets import model_folder
+from core_models.errors import CheckpointError
+from core_models.expression_checkpoint import LoadedExpression, expression_folder, load_expression
+from core_models.features.face import MIRROR, MIRROR_SIGN, SCORES, SETTINGS, Face, FaceFeature
+from core_models.features.face_crop import SIDE, crop
+from core_models.features.spec import FeatureSpec, tensors_digest
+
+VERSION = 1
+TASK = "face_landmarker.task"
+
+
+class ExpressionFeature(FaceFeature):
+    """A vector of one number for each emotion of the network's label set.
+
+    `task` as for FaceFeature. CheckpointError where the network was trained on other faces than this landmarker's.
+    """
+
+    def __init__(self, task: Path, expression: LoadedExpression, *, threads: int = 1) -> None:
+        super().__init__(task)
+        at_hand, trained = faces_spec(self.spec), expression.sidecar.faces
+        if trained != at_hand:
+            raise CheckpointError(
+                f"Expression network {expression.name} was trained on [{trained.describe()}], at hand is "
+                f"[{at_hand.describe()}]; run `make weights`, or train it again."
+            )
+        self._net, self._temperature, self._threads = expression.net, expression.sidecar.temperature, threads
+        both = {"faces": at_hand.digest, "expression": expression.digest}
+        self.spec = FeatureSpec(
+            modality="face",
+            name=expression.name,
+            version=VERSION,
+            dimension=expression.net.config.classes,
+            digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+            settings={**at_hand.settings, "mirrored": True, "pooling": "mean"},
+        )
+
+    def vector(self, rgb: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+        """Log-probabilities, float32 [classes]: of the mean of the logits of the face and of its mirror image."""
+        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        picture = crop(rgb, face.landmarks)
+        pictures = torch.from_numpy(np.stack([picture, picture[:, ::-1]])[:, None]).float()
+        scores = torch.from_numpy(np.stack([face.scores, mirrored(face.scores)]))
+        with torch.inference_mode():
+            logits = self._net(pictures, scores).mean(dim=0) / self._temperature
+            vector: NDArray[np.float32] = logits.log_softmax(dim=0).numpy()
+        return vector
+
+    def _pooled(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean: stills say nothing of how much an expression changes, so nothing of it could be learned."""
+        return np.asarray(frames.mean(axis=0))
+
+
+def mirrored(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores [55] of the same face in a mirror."""
+    return np.asarray(scores[list(MIRROR)] * np.array(MIRROR_SIGN), dtype=np.float32)
+
+
+def faces_spec(landmarker: FeatureSpec) -> FeatureSpec:
+    """What an expression network is shown of a face: its picture of SIDE x SIDE grey levels, and its scores."""
+    return FeatureSpec(
+        modality="face",
+        name="face-pictures",
+        version=VERSION,
+        dimension=SIDE * SIDE + SCORES,
+        digest=landmarker.digest,
+        settings={**SETTINGS, "side": SIDE},
+    )
+
+
+def open_face(model: str, *, threads: int = 1) -> FaceFeature:
+    """The face feature by name: an expression network (under core_models/weights, or a folder) or the landmarker alone.
+
+    Raises WeightsError, CheckpointError.
+    """
+    expression = expression_folder(model)
+    if expression is not None:
+        return ExpressionFeature(model_folder("face-landmarker") / TASK, load_expression(expression), threads=threads)
+    return FaceFeature((Path(model) if Path(model).is_dir() else model_folder(model)) / TASK)
