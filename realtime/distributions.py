@@ -8,6 +8,7 @@ from realtime import events
 
 _DIGITS = 10_000
 
+
 def rounded(event: events.Logged) -> events.Logged:
     """The event with the numbers of the wire: four decimals, and every distribution sums to 1 as printed."""
     if not isinstance(event, events.EmotionFinal | events.EmotionProvisional):
@@ -21,9 +22,14 @@ def rounded(event: events.Logged) -> events.Logged:
         )
         for name, one in event.modalities.items()
     }
-    return msgspec.structs.replace(
+    event = msgspec.structs.replace(
         event, confidence=probabilities[event.emotion], probabilities=probabilities, modalities=modalities
     )
+    if isinstance(event, events.EmotionFinal) and (second := event.rescored) is not None:
+        shares = _apportion(second.probabilities)
+        second = msgspec.structs.replace(second, confidence=shares[second.emotion], probabilities=shares)
+        event = msgspec.structs.replace(event, rescored=second)
+    return event
 
 
 def _apportion(probabilities: dict[str, float]) -> dict[str, float]:

@@ -48,18 +48,27 @@ class Export:
     """A session's id, the path of a journal, or `latest`."""
     format: Format = "html"
     """jsonl, csv and parquet: an utterance a row; webvtt: subtitles; eaf: ELAN; html: a report with pictures."""
+    rescore: str | None = None
+    """A checkpoint whose opinion stands beside what was said then, as in `realtime.replay`."""
     output: Path = Path("-")
     """File to write; `-` is standard output."""
     journal: Path | None = None
     """Folder of the journals; the user's state folder if not given."""
 
 
-def load(path: Path) -> Conversation:
-    """The conversation of a journal; DiskError where it cannot be read or does not begin as one."""
+def load(path: Path, rescore: str | None = None) -> Conversation:
+    """The conversation of a journal; DiskError where it cannot be read or does not begin as one.
+
+    `rescore` is a checkpoint that says what it thinks too (realtime/rescore.py).
+    """
     told = read(path)
     created = next(told, None)
     if not isinstance(created, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
+    if rescore:
+        from realtime.rescore import rescorer  # it brings torch, which an export has no need of
+
+        told = map(rescorer(path, rescore), told)
     return gather(created, told)
 
 
@@ -76,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = parser.instantiate(parser.parse_args(arguments))
         options = Export(**{name: given[name] for name in Export.__dataclass_fields__})
-        content = export(load(find(options.session, options.journal)), options.format)
+        content = export(load(find(options.session, options.journal), options.rescore), options.format)
         if str(options.output) == "-":
             sys.stdout.buffer.write(content)
         else:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from core_models.errors import DiskError, UsageError
+from core_models.features.recorded import remove
 
 PAGE = 256 * 1024
 """Bytes that one `read` gives at the most, unless a single line is longer."""
@@ -292,9 +293,11 @@ def sessions(folder: Path) -> list[str]:
 
 
 def delete(folder: Path, session: str) -> None:
-    """Delete one session's journal; UsageError where there is none."""
+    """Delete one session's journal, and what features it kept; UsageError where there is none."""
+    path = journal_path(folder, session)
+    remove(path)
     try:
-        journal_path(folder, session).unlink()
+        path.unlink()
     except FileNotFoundError:
         raise UsageError(f"there is no session {session} in {folder}: nothing was deleted") from None
 
@@ -307,6 +310,7 @@ def sweep(folder: Path, days: float) -> list[str]:
         path = journal_path(folder, session)
         with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
             if path.stat().st_mtime < limit:
+                remove(path)
                 path.unlink()
                 swept.append(session)
     return swept

@@ -88,6 +88,15 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"})
     to: str
 
 
+class Opinion(msgspec.Struct, frozen=True, kw_only=True):
+    """What another dialogue model, `checkpoint`, says of an utterance, over that checkpoint's own labels."""
+
+    checkpoint: str
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Where the milliseconds from end of speech to this event went.
 
@@ -110,6 +119,7 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     modalities, each asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
     `uncertain`: the confidence is below that from which the checkpoint is right often enough; then `emotion` is no
     more than the likeliest guess, and no shift is told.
+    `rescored` is there in a replay with `--rescore`: what another model says of the same features.
     """
 
     utterance_id: str
@@ -126,6 +136,7 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     modalities: dict[str, Modality]
     disagreement: float | None = None
     shift: Shift | None = None
+    rescored: Opinion | None = None
     latency_ms: Latency
 
 

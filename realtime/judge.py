@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from core_models.errors import TrackerError
+from core_models.features.recorded import Keep
 from core_models.features.text import REACH, Said
 from realtime import events, telling
 from realtime.order import CommitOrder
 from realtime.overload import Overload
-from realtime.perceive import Perceiver
+from realtime.perceive import Perceiver, Perception
 from realtime.provisional import Provisional, Steadied
 from realtime.shift import Shifts
 from realtime.telling import Stretch
@@ -66,7 +67,7 @@ class Judge:
     """One dialogue's perception and model, on one thread; every other method may be called from any thread.
 
     `live`: what may be shed is shed while the machine is behind; a recording waits instead. `voices` tells
-    whose an utterance is that comes without a speaker of its own.
+    whose an utterance is that comes without a speaker of its own. `keep` stores the features that were judged.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Judge:
         live: bool,
         provisional: Provisional,
         voices: Voices | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.summary = Summary()
         self._perceiver = perceiver
@@ -88,6 +90,7 @@ class Judge:
         self._live = live
         self._provisional = provisional
         self._voices = voices
+        self._keep = keep
         self._words_ms = 0.0
         self._changed = threading.Condition()
         self._over = False
@@ -325,6 +328,7 @@ class Judge:
         if perception.text and "text" in perception.features:
             self._said.append((stretch.speaker, perception.text))
         revision = self._open.pop(stretch.utterance_id, _Open()).revision + 1
+        self._record(stretch, perception)
         self._tell(
             telling.final(stretch, revision, perception, judgement, committed=committed, fusion_ms=fusion_ms)
         )
@@ -337,6 +341,16 @@ class Judge:
         self.summary.utterances += 1
         self.summary.latencies_ms.append((time.perf_counter() - stretch.at) * 1000)
         self.summary.emotions.setdefault(stretch.speaker, Counter())[judgement.emotion] += 1
+
+    def _record(self, stretch: Stretch, perception: Perception) -> None:
+        if self._keep is None:
+            return
+        try:
+            self._keep(stretch.utterance_id, stretch.speaker, perception.features)
+        except OSError as error:
+            self._keep = None
+            sentence = f"the features cannot be stored any more ({error.strerror}): the session goes on without"
+            self._tell(events.StreamDegraded(what="features", detail=sentence))
 
     def _recognise(self, stretch: Stretch) -> None:
         if stretch.vector is None or self._voices is None:

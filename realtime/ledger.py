@@ -10,11 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from core_models.features.recorded import FeatureRecorder, features_path, forget
 from realtime import events
 from realtime.commands import Refused
 from realtime.distributions import rounded
@@ -33,7 +36,8 @@ class Ledger:
     event says so, and so is a view that raises anything. While the journal is degraded it is tried again every
     `retry_s` seconds at the earliest.
 
-    Once a speaker has opted out, their words are taken out of the journal and of what the feed keeps.
+    Once a speaker has opted out, their words are taken out of the journal and of what the feed keeps, and their
+    `features` out of those that are stored.
 
     A reopened journal that ended cleanly continues its epoch, any other gets a new one.
     """
@@ -47,6 +51,7 @@ class Ledger:
         sinks: Iterable[Callable[[bytes], None]] = (),
         views: Iterable[Callable[[events.Logged], None]] = (),
         words: bool = True,
+        features: FeatureRecorder | None = None,
         retry_s: float = 10.0,
         backlog_bytes: int = BACKLOG_BYTES,
     ) -> None:
@@ -56,6 +61,7 @@ class Ledger:
         self._sinks = list(sinks)
         self._views = list(views)
         self._words = words
+        self._features = features
         self._retry_s = retry_s
         self._lock = threading.RLock()
         self._epoch, self._seq = events.new_id(), 0
@@ -111,6 +117,13 @@ class Ledger:
                 event = events.without_words(event)  # it was on its way when the speaker opted out
             return self._commit(event)
 
+    def keep(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Store an utterance's features, where that was asked for; none of who opted out. OSError."""
+        with self._lock:
+            if self._features is not None and speaker not in self._silent:
+                wanted = {modality: x for modality, x in features.items() if self._words or modality != "text"}
+                self._features.keep(utterance_id, speaker, wanted)
+
     def _obey(self, event: events.Logged) -> tuple[str, int]:
         """Append what a client's command became; Refused after the session's last event."""
         with self._lock:
@@ -157,6 +170,7 @@ class Ledger:
         if self._journal is not None:
             try:
                 self._journal.rewrite(edit)
+                forget(features_path(self._journal.path), people)
             except OSError as error:
                 sentence = f"the words of {speaker} could not be taken out of the journal ({error.strerror})"
                 self._commit(events.Error(code="redaction", message=sentence, fatal=False))

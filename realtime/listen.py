@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import io
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,8 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
+from core_models.features.recorded import FeatureRecorder, features_path
+from core_models.features.spec import FeatureSpec
 from core_models.labels import LABEL_SETS
 from realtime import events
 from realtime.feed import Feed
@@ -127,6 +129,9 @@ class Listen:
     """Journals older than this are deleted at the start of a session."""
     words: bool = True
     """Whether the journal may hold what was said."""
+    store_features: bool = False
+    """Keep what was computed of words, voice and face beside the journal, for `realtime.replay --rescore` and to train
+    on corrections; no sound or picture can be made of it again, but much of what was said can be guessed."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -169,6 +174,8 @@ class _Console(Console):
 def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.retention_days < 0 or options.video_fps < 0 or options.threads < 0:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
+    if options.store_features and not options.keep_journal:
+        raise UsageError("store_features keeps features beside the journal: leave keep_journal true, or turn it off.")
     clock = SessionClock()
     browser = browser_of(options, clock)
     sources, speakers = sources_of(options, clock, console, browser)
@@ -195,7 +202,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
         )
     live = options.file is None or options.pace == "realtime"
     with ExitStack() as stack:
-        ledger, feed = _ledger(options, console, stack, browser)
+        ledger, feed = _ledger(options, console, stack, browser, models.specs, text=text)
         session = Session(
             sources,
             perceiver,
@@ -208,6 +215,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
             voices=voices,
+            keep=ledger.keep if options.store_features else None,
             far_ends=far,
         )
         ledger.watch(session.follow)
@@ -234,7 +242,13 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
 
 
 def _ledger(
-    options: Listen, console: Console, stack: ExitStack, browser: Browser | None
+    options: Listen,
+    console: Console,
+    stack: ExitStack,
+    browser: Browser | None,
+    specs: Mapping[str, FeatureSpec],
+    *,
+    text: bool,
 ) -> tuple[Ledger, Feed | None]:
     """The ledger of a new session with its journal, its feed and its outputs; `stack` closes them in order."""
     session = events.new_id()
@@ -272,7 +286,8 @@ def _ledger(
         feed=feed,
         sinks=[_line_writer(options.events, stack)] if options.events else [],
         views=[Terminal(console).show],
-        words=options.words,
+        words=options.words and text,
+        features=FeatureRecorder(features_path(journal.path), specs) if journal and options.store_features else None,
     )
     stack.callback(ledger.close)
     return ledger, feed

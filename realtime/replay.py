@@ -2,7 +2,8 @@
 
 The events are those of the journal, in its order and at the pace of its media time, under a new epoch, since a
 number is never used twice. A `source.status` of kind `replay` says what they are. A correction that somebody makes
-while it plays is written to the journal too.
+while it plays is written to the journal too. With `--rescore` every `emotion.final` also says what another dialogue
+model makes of the same features.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class Replay:
     """A session's id, the path of a journal, or `latest`."""
     speed: float | Literal["max"] = 1.0
     """How many times faster than it was; `max` waits for nothing."""
+    rescore: str | None = None
+    """A checkpoint, by name or folder: what it says of each utterance is shown beside what was said then, from the
+    features that the session kept (`realtime.listen --store_features true`)."""
     hold: bool = True
     """Keep serving when all is played, until Ctrl-C."""
     journal: Path | None = None
@@ -102,6 +106,10 @@ def _replay(options: Replay) -> int:
     first = next(recorded, None)
     if not isinstance(first, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
+    if options.rescore:
+        from realtime.rescore import rescorer  # it brings torch, which a replay has no need of
+
+        recorded = map(rescorer(path, options.rescore), recorded)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from core_models.errors import TrackerError
+from core_models.features.recorded import Keep
 from realtime import events
 from realtime.faces import FaceTrack
 from realtime.judge import OPTED_OUT, Judge, Summary
@@ -42,7 +43,7 @@ class Session:
     what other sources deliver is not listened to. `camera_speaker` is whose face the camera sees. `lossless`
     sources are recordings, which wait; `speculate`: transcribe in the pause, before it has lasted. `far_ends`
     names for a source the one whose sound may leak into it; what did is discarded (realtime/leak.py).
-    `voices` tells apart who speaks in a source that is named `ANYBODY`.
+    `voices` tells apart who speaks in a source that is named `ANYBODY`. `keep` stores the features that were judged.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Session:
         speculate: bool = True,
         far_ends: Mapping[str, str] | None = None,
         voices: Voices | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.failure: TrackerError | None = None
         self._sources = sources
@@ -81,6 +83,7 @@ class Session:
             live=not lossless,
             provisional=self._provisional,
             voices=voices,
+            keep=keep,
         )
         self._voices = voices
         self._audio: queue.Queue[AudioChunk | str | None] = queue.Queue(_QUEUED_AUDIO_CHUNKS)  # str: a voice is lost

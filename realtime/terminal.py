@@ -75,9 +75,14 @@ def _result(event: events.EmotionFinal, name: str) -> Text:
     bar = "█" * round(event.confidence * _BAR)
     line = Text(f"{_clock(event.start_ms)}  ")
     line.append(f"{name:<8}", style="bold")
-    line.append(f"{event.emotion:<9}", style=f"bold {colour}")
+    emotion = f"{event.emotion}?" if event.uncertain else event.emotion
+    line.append(f"{emotion:<9}", style=colour if event.uncertain else f"bold {colour}")
     line.append(f"{event.confidence:4.0%} {bar:<{_BAR}}  ", style=colour)
     line.append(event.text or "(no words)", style="" if event.text else "dim")
+    if (second := event.rescored) is not None:
+        line.append(f"\n{'':17}{second.checkpoint}: ", style="dim")
+        line.append(f"{second.emotion} {second.confidence:.0%}", style=_COLOURS.get(second.emotion, "white"))
+        line.append("" if second.emotion == event.emotion else ", another opinion", style="yellow")
     line.append(f"\n{'':17}{_opinions(event)}; {event.latency_ms.total} ms after the last word", style="dim")
     return line
 

@@ -280,6 +280,11 @@ export class Call {
     return row.correction ?? row.emotion;
   }
 
+  /** The same in words: a guess below the model's own bar is called one. */
+  static word(row) {
+    return row.event?.uncertain && !row.correction ? `perhaps ${row.emotion}` : Call.emotion(row);
+  }
+
   /** "lighter", "heavier" or "steady": mean valence of a speaker's last three utterances against the six before. */
   static trend(speaker) {
     const points = speaker.trend;

@@ -49,7 +49,9 @@ export class Details {
       make("blockquote", {}, row.text ?? (row.state === "final" ? "(no words)" : "speaking …")),
     ];
     if (!row.emotion) return parts;
-    parts.push(section(row.state === "provisional" ? "All together, provisionally" : "All together", distribution(row.probabilities, row.emotion)));
+    parts.push(section(row.state === "provisional" ? "All together, provisionally" : row.event.uncertain ? "All together, but not sure" : "All together", distribution(row.probabilities, row.emotion)));
+    const second = row.event.rescored;
+    if (second) parts.push(section(`Second opinion: ${second.checkpoint}`, distribution(second.probabilities, second.emotion)));
     if (row.state === "final") parts.push(this.#correction(row));
     const modalities = Object.entries(row.event.modalities ?? {});
     if (modalities.length) parts.push(section("Each on its own", make("ul", { class: "modalities" }, ...modalities.map(([name, opinion]) => modality(name, opinion, row)))));

@@ -85,7 +85,7 @@ export class Moods {
     const now = make("button", { type: "button", class: "mood-now" },
       face(shown, 44),
       make("span", { class: "mood-words" },
-        make("b", {}, shown),
+        make("b", {}, Call.word(row)),
         make("span", { class: "quiet" },
           row.correction ? "corrected" : `${percent(row.confidence)}${row.state === "provisional" ? ", provisional" : ""}`),
       ),

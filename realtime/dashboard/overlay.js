@@ -33,7 +33,7 @@ function plate({ name, latest }) {
   const plateElement = make("div", { class: "plate", "data-state": latest.state },
     face(emotion, 52),
     make("div", {},
-      make("p", { class: "plate-who" }, make("b", {}, name), ` ${emotion}${latest.correction ? "" : ` ${percent(latest.confidence)}`}${latest.state === "provisional" ? " …" : ""}`),
+      make("p", { class: "plate-who" }, make("b", {}, name), ` ${Call.word(latest)}${latest.correction ? "" : ` ${percent(latest.confidence)}`}${latest.state === "provisional" ? " …" : ""}`),
       make("p", { class: "plate-words" }, text.length > WORDS ? `… ${text.slice(-WORDS)}` : text)));
   return plateElement;
 }

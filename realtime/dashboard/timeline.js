@@ -1,6 +1,6 @@
 // The timeline: a lane for each speaker, an overview of the whole call below; zoom, pan and scrub by pointer and keys.
 
-import { clock, percent } from "./call.js";
+import { Call, clock, percent } from "./call.js";
 import { drawEmotions, drawOpen, drawShifts, drawValence, Scale, ticks } from "./chart.js";
 import { make } from "./make.js";
 import { describe, initials } from "./transcript.js";
@@ -138,7 +138,7 @@ export class Timeline {
     const row = this.#at(event);
     this.#hint.hidden = !row;
     if (!row) return;
-    this.#hint.textContent = `${this.#call.speakers.get(row.speaker).name} ${clock(row.start)} · ${row.emotion} ${percent(row.confidence)}`;
+    this.#hint.textContent = `${this.#call.speakers.get(row.speaker).name} ${clock(row.start)} · ${Call.word(row)} ${percent(row.confidence)}`;
     const x = Math.min(Math.max(event.offsetX, 70), this.#canvas.clientWidth - 70);
     this.#hint.style.transform = `translate(${x}px, ${event.offsetY}px) translate(-50%, -140%)`;
   }

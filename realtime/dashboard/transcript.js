@@ -116,6 +116,7 @@ export class Transcript {
       make("div", { class: "row-head" }, initials(speaker), make("span", { class: "who" }, speaker.name), ...judgement(row)),
       make("p", { class: row.text ? "words" : "words quiet" }, spoken(row)),
       opinions(row),
+      ...secondOpinion(row),
     );
     return true;
   }
@@ -136,10 +137,12 @@ function spoken(row) {
 export function describe(row, speaker) {
   const when = `${speaker.name}, ${clock(row.start)}`;
   if (!row.emotion) return `${when}: speaking`;
-  const parts = [`${row.state === "provisional" ? "provisionally " : ""}${row.emotion} ${percent(row.confidence)}`];
+  const parts = [`${row.state === "provisional" ? "provisionally " : ""}${row.event?.uncertain ? "perhaps " : ""}${row.emotion} ${percent(row.confidence)}`];
   if (row.correction) parts.push(`corrected to ${row.correction}`);
   if (row.shift) parts.push(`shift from ${row.shift.from}`);
   for (const one of row.disagreements) parts.push(`${modalityWord(one.modality)} alone ${one.emotion} ${percent(one.confidence)}`);
+  const second = row.event?.rescored;
+  if (second) parts.push(`${second.checkpoint} says ${second.emotion} ${percent(second.confidence)}`);
   return `${when}: ${parts.join(", ")}. ${row.text ?? ""}`;
 }
 
@@ -150,7 +153,7 @@ function judgement(row) {
   const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span"));
   bar.firstChild.style.width = percent(row.confidence).replace(" ", "");
   const parts = [
-    make("span", { class: "emotion" }, face(shown, 22), make("b", {}, shown)),
+    make("span", { class: row.event?.uncertain && !row.correction ? "emotion uncertain" : "emotion" }, face(shown, 22), make("b", {}, Call.word(row))),
     row.correction
       ? make("span", { class: "tag corrected" }, "corrected, was ", make("s", {}, row.emotion))
       : make("span", { class: "confidence" }, bar, percent(row.confidence)),
@@ -159,6 +162,16 @@ function judgement(row) {
   if (row.shift) parts.push(make("span", { class: "tag shift" }, make("span", { "aria-hidden": "true" }, "◆ "), `from ${row.shift.from}`));
   if (row.pending) parts.push(make("span", { class: "tag provisional" }, `sending: ${row.pending}`));
   return parts;
+}
+
+/** What another model says of the same features, in a replay that asked for it. */
+function secondOpinion(row) {
+  const second = row.event?.rescored;
+  if (!second) return [];
+  const agrees = second.emotion === row.emotion;
+  return [make("p", { class: agrees ? "second" : "second against" },
+    make("span", { class: "quiet" }, second.checkpoint), face(second.emotion, 15), ` ${second.emotion} ${percent(second.confidence)}`,
+    agrees ? "" : make("span", { class: "tag disagrees" }, make("span", { "aria-hidden": "true", class: "unequal" }, "≠ "), "another opinion"))];
 }
 
 /** What each modality says on its own, small; those that contradict the whole are marked and spelled out. */

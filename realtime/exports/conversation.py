@@ -29,6 +29,7 @@ class Utterance:
     probabilities: dict[str, float]
     modalities: dict[str, events.Modality]
     shifted_from: str | None
+    rescored: events.Opinion | None = None
 
     @property
     def corrected(self) -> bool:
@@ -108,6 +109,7 @@ def _utterance(event: events.EmotionFinal) -> Utterance:
         probabilities=event.probabilities,
         modalities=event.modalities,
         shifted_from=event.shift.from_ if event.shift else None,
+        rescored=event.rescored,
     )
 
 

@@ -102,6 +102,9 @@ def _transcript(conversation: Conversation) -> str:
 def _line(one: Utterance) -> str:
     sure = f"corrected, was {escape(one.judged)}" if one.corrected else f"{one.confidence:.0%}"
     shift = f' <small class="shift">◆ from {escape(one.shifted_from)}</small>' if one.shifted_from else ""
+    if one.rescored:
+        second = f"{escape(one.rescored.emotion)} {one.rescored.confidence:.0%}"
+        shift += f' <small>{escape(one.rescored.checkpoint)}: {second}</small>'
     words = escape(one.text) if one.text else "<em>(no words)</em>"
     emotion = escape(one.emotion)
     return (

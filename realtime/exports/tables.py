@@ -61,13 +61,15 @@ def _row(one: Utterance) -> dict[str, Any]:
         "corrected": one.corrected,
         "confidence": one.confidence,
         "shifted_from": one.shifted_from,
+        "rescored": one.rescored.emotion if one.rescored else None,
+        "rescored_confidence": one.rescored.confidence if one.rescored else None,
     }
 
 
-_TYPES = {"start_ms": int, "end_ms": int, "corrected": bool, "confidence": float}
+_TYPES = {"start_ms": int, "end_ms": int, "corrected": bool, "confidence": float, "rescored_confidence": float}
 _COLUMNS = (
     *("utterance_id", "speaker", "name", "start_ms", "end_ms", "text", "language", "emotion", "judged"),
-    *("corrected", "confidence", "shifted_from"),
+    *("corrected", "confidence", "shifted_from", "rescored", "rescored_confidence"),
 )
 
 

@@ -10,7 +10,10 @@ import jsonschema
 import msgspec
 import pytest
 
+from core_models.features.recorded import features_path
 from realtime import distributions, events
+from realtime.recording import read
+from realtime.rescore import rescorer
 from realtime.schema import schema
 
 pytestmark = pytest.mark.weights
@@ -108,9 +111,22 @@ def test_the_smile_and_the_tears_are_told_apart(judged) -> None:
 def test_the_journal_holds_what_was_printed(judged) -> None:
     """The journal is the same lines, in the same order, readable by its owner only."""
     run, folder = judged
-    (journal,) = [p for p in folder.rglob("*") if p.is_file()]
+    journal, features = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: len(p.name))
+    assert features == features_path(journal)
     assert journal.read_bytes().splitlines() == run.lines
     assert journal.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_model_over_the_stored_features_says_the_same(judged) -> None:
+    """A second opinion of the checkpoint that judged live is the first, up to the float16 of the store."""
+    run, folder = judged
+    (journal,) = folder.glob("*[!s].jsonl")
+    rescored = rescorer(journal, "default")
+    finals = [event for event in map(rescored, read(journal)) if isinstance(event, events.EmotionFinal)]
+    assert len(finals) == len(run.of(events.EmotionFinal))
+    for event in finals:
+        assert event.rescored is not None
+        assert event.rescored.probabilities == pytest.approx(event.probabilities, abs=0.02)
 
 
 def test_the_same_recording_gives_the_same_judgement(judged, listen, conversation: Path, tmp_path: Path) -> None:

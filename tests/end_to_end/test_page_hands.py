@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from served import finals, told
 
@@ -157,3 +158,34 @@ def test_a_screen_reader_is_not_flooded(serve: Any, open_page: Any) -> None:
     tab.expect("#transcript-count", "25 utterances")
     tab.page.locator("#announcer:not(:empty)").wait_for(state="attached")
     assert 1 <= len(tab.page.evaluate("said")) <= 8
+
+
+def test_a_second_opinion_stands_beside_the_first(serve: Any, open_page: Any) -> None:
+    """A replay that asked another model shows both for each utterance, marks where they differ, and spells it out."""
+    served, script = serve(), told(2)
+    first, second = finals(script)
+    served.say([event for event in script if not isinstance(event, events.EmotionFinal)])
+    other = next(label for label in first.probabilities if label != first.emotion)
+    for event, emotion in ((first, other), (second, second.emotion)):
+        opinion = events.Opinion(checkpoint="rival", emotion=emotion, confidence=1.0, probabilities={emotion: 1.0})
+        served.say([msgspec.structs.replace(event, rescored=opinion)])
+    tab = open_page(served.url)
+    tab.expect("article .second.against", f"rival {other} 100 %")
+    tab.expect("article .second:not(.against)", f"rival {second.emotion} 100 %")
+    tab.page.locator("article", has=tab.page.locator(".second.against")).click()
+    tab.expect("#details h3", "Second opinion: rival")
+    tab.expect("#details .details-who ~ section .first", first.emotion)
+
+
+def test_a_guess_that_is_not_sure_is_called_one(serve: Any, open_page: Any) -> None:
+    """What the model itself holds uncertain is shown as `perhaps`, on card and row, until a person says what it was."""
+    served, script = serve(), told(1)
+    (final,) = finals(script)
+    served.say([*script[:-1], msgspec.structs.replace(final, uncertain=True)])
+    tab = open_page(served.url)
+    tab.expect("article .emotion.uncertain", f"perhaps {final.emotion}")
+    tab.expect(".mood-words", f"perhaps {final.emotion}")
+    tab.page.locator("article[data-state=final]").click()
+    tab.page.locator(f"#details button[data-label={final.emotion}]").click()
+    tab.expect("article .tag.corrected", final.emotion)
+    assert "perhaps" not in tab.page.locator("article[data-state=final]").inner_text()
