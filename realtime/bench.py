@@ -1,4 +1,4 @@
-"""`python -m realtime.bench latency | perception | restraint | step | memory | text | feed | page`: numbers of now."""
+"""`python -m realtime.bench BENCHMARK`: latency, perception, restraint, endurance, step, memory, text, feed, page."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from core_models.checkpoint import Checkpoint, Sidecar, load, sidecar_config
 from core_models.errors import TrackerError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.sdt import SDT, SDTConfig
+from realtime.bench_endurance import endurance
 from realtime.bench_feed import feed
 from realtime.bench_latency import latency, speech, spread
 from realtime.bench_page import page
@@ -279,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = _machine()
     try:
         result = auto_cli(
-            [latency, perception, step, memory, text, restraint, feed, page],
+            [latency, perception, step, memory, text, restraint, endurance, feed, page],
             args=[g for g in given if g != "--json"],
             as_positional=False,
             prog="python -m realtime.bench",

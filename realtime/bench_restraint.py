@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,56 +13,20 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from realtime import events
+from realtime.bench_sound import Played
 from realtime.models import Models, load_models
 from realtime.perceive import Perceiver
 from realtime.provisional import Provisional
 from realtime.session import Session
 from realtime.sources.file import read_audio
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE
 from realtime.tracker import Tracker
 from realtime.utterances import Endpointing
 
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 _GAP_S = 1.0
-_BLOCK = SAMPLE_RATE // 10
 _SILENCE = 2.5e-4  # of a quiet room, -72 dBFS
 _NOISE = 0.02  # -34 dBFS, a loud fan
-
-
-class _Files:
-    """Files one after another with a second of a quiet room between them, as fast as they are taken."""
-
-    name, kind, detail, hears = "files", "file", "recordings", True
-
-    def __init__(self, sounds: Iterator[NDArray[np.float32]]) -> None:
-        self.samples = 0
-        self._sounds = sounds
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, sink: Sink) -> None:
-        """Begin to play."""
-        self._thread = threading.Thread(target=self._play, args=(sink,), daemon=True)
-        self._thread.start()
-
-    def _play(self, sink: Sink) -> None:
-        random = np.random.default_rng(0)
-        for sound in self._sounds:
-            padded = np.concatenate([sound, np.zeros(int(_GAP_S * SAMPLE_RATE), np.float32)])
-            padded = (padded + _SILENCE * random.standard_normal(len(padded))).astype(np.float32)
-            for start in range(0, len(padded), _BLOCK):
-                if self._stopped.is_set():
-                    return
-                block = padded[start : start + _BLOCK]
-                sink.audio(AudioChunk(self.name, self.samples, block))
-                self.samples += len(block)
-        sink.status(SourceStatus(self.name, self.kind, "ended"))
-
-    def stop(self) -> None:
-        """Stop playing; idempotent."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()
 
 
 def restraint(
@@ -112,7 +75,7 @@ def restraint(
 
 def _told(models: Models, sounds: Iterator[NDArray[np.float32]], strong: float) -> dict[str, Any]:
     told: list[events.EmotionFinal] = []
-    files = _Files(sounds)
+    files = Played(_in_a_room(sounds), pace=False)
     session = Session(
         [files],
         Perceiver(models.transcriber("en"), models.voice, models.text, None),
@@ -155,6 +118,14 @@ def _read(place: Path, minutes: float) -> Iterator[NDArray[np.float32]]:
         left -= len(sound) / SAMPLE_RATE + _GAP_S
         if left <= 0:
             return
+
+
+def _in_a_room(sounds: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Each with a second of a quiet room behind it."""
+    random = np.random.default_rng(0)
+    for sound in sounds:
+        padded = np.concatenate([sound, np.zeros(int(_GAP_S * SAMPLE_RATE), np.float32)])
+        yield (padded + _SILENCE * random.standard_normal(len(padded))).astype(np.float32)
 
 
 def _made(kind: str, minutes: float) -> Iterator[NDArray[np.float32]]:
