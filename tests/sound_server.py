@@ -61,7 +61,7 @@ class Machine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=ROOT / "tests" / "realtime",
+            cwd=ROOT / "tests",
         )
 
     def play(self, file: Path, sink: str = "vmic") -> None:
