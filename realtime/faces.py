@@ -1,4 +1,4 @@
-"""The face track: what the landmarker saw, frame by frame, beside the audio path."""
+"""The face track: which faces were seen and how they looked, frame by frame, beside the audio path."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.features.face import FaceFeature
+from realtime.face_choice import Glance, Identities, mouth, speaker_of
 from realtime.sources.media import VideoFrame
 
-Landmarks = NDArray[np.float32] | None
+Seen = NDArray[np.float32] | None
+"""What one frame says of a face, for the feature's `pool`; None where it is not there."""
 
 _WAITING_FRAMES = 16
 _PATIENCE_S = 2.0
 
 
 class FaceTrack:
-    """Landmarks of the last `history_ms` of a camera, worked out on a thread of its own.
+    """The faces in the last `history_ms` of a camera, worked out on a thread of its own.
 
     A recording is read ahead of perception, so there the history counts back from the last span asked for.
     `lossless` makes `put` wait while the landmarker is busy, as a recording can; a live camera sheds its
@@ -43,7 +45,8 @@ class FaceTrack:
         self._failed = failed
         self._waiting: deque[VideoFrame] = deque()
         self._times: list[int] = []
-        self._seen: list[Landmarks] = []
+        self._seen: list[list[Glance]] = []
+        self._identities = Identities()
         self._last_put = -1
         self._done_to = -1
         self._ended = False
@@ -65,8 +68,10 @@ class FaceTrack:
             self._last_put = frame.at_ms
             self._changed.notify_all()
 
-    def between(self, start_ms: int, end_ms: int, *, wait: bool = True) -> list[Landmarks]:
-        """Landmarks of the frames in [start_ms, end_ms], None for a frame without a face.
+    def between(self, start_ms: int, end_ms: int, *, wait: bool = True) -> list[Seen]:
+        """The face of whoever speaks from `start_ms` to `end_ms`: what each frame says of it, None where it is not.
+
+        Of several faces it is the largest, or one whose mouth moves clearly more in that time.
 
         With `wait`, waits for frames that were put and are not yet seen through; those that the source has
         still to deliver are not waited for (a recording delivers sound and pictures in order of media time).
@@ -78,7 +83,8 @@ class FaceTrack:
             seen = self._seen[span]
             if self._lossless and wait:
                 self._forget(start_ms - self._history_ms)
-            return seen
+        chosen = speaker_of(seen)
+        return [next((g.vector for g in frame if g.identity == chosen), None) for frame in seen]
 
     def clear(self) -> None:
         """Forget every face seen so far."""
@@ -109,7 +115,7 @@ class FaceTrack:
                     return
                 frame = self._waiting.popleft()
             try:
-                landmarks = self._face.look(frame.rgb)
+                glances = self._look(frame)
             except Exception as error:  # the landmarker is native code: whatever it throws must not end the call
                 self._failed(f"the face landmarker failed and the face is left out from here on: {error}")
                 with self._changed:
@@ -119,11 +125,19 @@ class FaceTrack:
                 return
             with self._changed:
                 self._times.append(frame.at_ms)
-                self._seen.append(landmarks)
+                self._seen.append(glances)
                 if not self._lossless:
                     self._forget(frame.at_ms - self._history_ms)
                 self._done_to = frame.at_ms
                 self._changed.notify_all()
+
+    def _look(self, frame: VideoFrame) -> list[Glance]:
+        faces = self._face.faces(frame.rgb)
+        numbers = self._identities.of(faces, frame.at_ms)
+        return [
+            Glance(number, face.area, mouth(face), self._face.vector(frame.rgb, face))
+            for number, face in zip(numbers, faces, strict=True)
+        ]
 
     def _forget(self, before_ms: int) -> None:
         old = bisect_left(self._times, before_ms)
