@@ -12,14 +12,14 @@ from realtime.bench_page import FLAGS, browser
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """A running Chromium; skips the test where there is none, or no way to drive it."""
+def chromium(*further: str) -> Iterator[Any]:
+    """A running Chromium with `further` options; skips the test where there is none, or no way to drive it."""
     path = browser()
     if path is None:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        running = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *further])
         yield running
         running.close()
 

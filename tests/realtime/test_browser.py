@@ -266,7 +266,7 @@ def test_sound_that_a_page_lost_is_a_gap_and_told(taking: Callable[..., Taking])
     it.keeper.until(lambda: "overflow" in it.statuses("microphone"))
     (told,) = [said for said in it.keeper.said if said.status == "overflow"]
     lost_ms = int(told.detail.split()[0])
-    assert 350 < lost_ms < it.clock() - before
+    assert 200 < lost_ms < it.clock() - before
     ends = [chunk.start + len(chunk.samples) for chunk in it.keeper.chunks]
     gaps = [chunk.start - end for chunk, end in zip(it.keeper.chunks[1:], ends, strict=False)]
     assert abs(max(gaps) - 16 * lost_ms) <= 16
@@ -285,7 +285,7 @@ def test_pictures_are_seen_when_they_were_taken(taking: Callable[..., Taking]) -
     it.keeper.until(lambda: len(it.keeper.frames) == 5)
     at = [frame.at_ms for frame in it.keeper.frames]
     assert at == sorted(at)
-    assert 350 < at[-1] - at[0]
+    assert at[-1] - at[0] > 200
     assert at[-1] <= it.clock()
     assert it.keeper.frames[0].rgb.shape == (48, 64, 3)
     _, coloured = cv2.imencode(".jpg", red)
