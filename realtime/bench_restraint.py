@@ -53,11 +53,9 @@ def restraint(
         device: auto, cpu or cuda
     """
     torch.set_num_threads(1)
+    recordings = {place: _recordings(place) for place in sounds}
     models = load_models(checkpoint, device=device, threads=threads)
-    for place in sounds:
-        if not place.exists():
-            raise MediaError(f"{place} does not exist: give folders of recordings ({', '.join(_SUFFIXES)}).")
-    found = {str(place): _told(models, _read(place, minutes), strong) for place in sounds}
+    found = {str(place): _told(models, _read(files, minutes), strong) for place, files in recordings.items()}
     if noise_minutes > 0:
         for kind in ("white noise", "pink noise", "silence"):
             found[kind] = _told(models, _made(kind, noise_minutes), strong)
@@ -104,10 +102,14 @@ def _told(models: Models, sounds: Iterator[NDArray[np.float32]], strong: float) 
     }
 
 
-def _read(place: Path, minutes: float) -> Iterator[NDArray[np.float32]]:
-    files = [f for f in sorted(place.rglob("*")) if f.suffix.lower() in _SUFFIXES] if place.is_dir() else [place]
-    if not files:
+def _recordings(place: Path) -> list[Path]:
+    found = [place] if place.is_file() else [f for f in sorted(place.rglob("*")) if f.suffix.lower() in _SUFFIXES]
+    if not found:
         raise MediaError(f"{place} holds no recording: give folders that do ({', '.join(_SUFFIXES)}).")
+    return found
+
+
+def _read(files: list[Path], minutes: float) -> Iterator[NDArray[np.float32]]:
     left = minutes * 60
     for file in files:
         try:

@@ -37,17 +37,19 @@ class Played:
 
     def _play(self, sink: Sink) -> None:
         begun = time.monotonic()
-        for piece in self._pieces:
-            for start in range(0, len(piece), BLOCK):
-                block = piece[start : start + BLOCK]
-                due = begun + (self.samples + len(block)) / SAMPLE_RATE
-                if self._stopped.wait(max(0.0, due - time.monotonic()) if self._pace else 0.0):
-                    return
-                while not self._pace and self.behind() and not self._stopped.wait(0.01):
-                    pass
-                sink.audio(AudioChunk(self.name, self.samples, block))
-                self.samples += len(block)
-        sink.status(SourceStatus(self.name, self.kind, "ended"))
+        try:
+            for piece in self._pieces:
+                for start in range(0, len(piece), BLOCK):
+                    block = piece[start : start + BLOCK]
+                    due = begun + (self.samples + len(block)) / SAMPLE_RATE
+                    if self._stopped.wait(max(0.0, due - time.monotonic()) if self._pace else 0.0):
+                        return
+                    while not self._pace and self.behind() and not self._stopped.wait(0.01):
+                        pass
+                    sink.audio(AudioChunk(self.name, self.samples, block))
+                    self.samples += len(block)
+        finally:  # what fails on the way ends the sound, not the hope of more
+            sink.status(SourceStatus(self.name, self.kind, "ended"))
 
     def stop(self) -> None:
         """Stop playing; idempotent."""
