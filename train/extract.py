@@ -74,10 +74,19 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
     todo: dict[str, Turn] = {}
     for turn in corpus.turns():
         line = turn.line
+        live = line.recorded.get(extractor.spec.modality)
+        if live is not None and live.spec == extractor.spec:
+            result.vectors[line.id] = live.vector
+            result.kept += 1
+            continue
         try:
             key = extractor.key(turn)
         except MediaError as error:
             _skip(result, line, str(error))
+            continue
+        if key is None and live is not None:
+            kept, wanted = live.spec.describe(), extractor.spec.describe()
+            _skip(result, line, f"{line.id}: its session kept [{kept}], this run takes [{wanted}]")
             continue
         if key is None:
             result.without.add(line.id)
@@ -85,7 +94,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
         keys[line.id] = key
         if key not in store:
             todo.setdefault(key, turn)
-    result.kept = sum(key in store for key in keys.values())
+    result.kept += sum(key in store for key in keys.values())
     if todo:
         _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}", workers)
     for identity, key in keys.items():

@@ -20,8 +20,10 @@ from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.features.tdfnet_voice import TDFNetVoice, tdfnet_folder
 from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
+from core_models.features.voice_emotion import VoiceEmotion, find_head, head_folder
 from core_models.features.whisper import Whisper
 from train.corpora.dialogues import Line, Turn
+from train.cross_fit import answer, read_cross_fit
 from train.face_extractor import FaceExtractor
 from train.frames import DESCRIPTORS, open_frames
 from train.media import samples_of
@@ -43,7 +45,7 @@ class Features:
     adapter: str | None = None
     """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
     voice: str | None = "whisper-base"
-    """Whisper, whose encoder states are the voice; or an MCED student or a TDFNet that hears them: a
+    """Whisper, whose encoder states are the voice; or a voice head, an MCED student or a TDFNet that hears them: a
     name under core_models/weights, or a folder."""
     face: str | None = "face-landmarker"
     """MediaPipe's face landmarker; or an expression network over it: a name under core_models/weights, or a folder."""
@@ -133,6 +135,33 @@ class MCEDExtractor:
         return [self._student.of_frames(self._frames(sound(turn.line))) for turn in turns]
 
 
+class VoiceEmotionExtractor:
+    """The sound of a line, as a voice head hears it; for a clip that it was trained on, as heads that were not."""
+
+    batch = 1
+
+    def __init__(self, name_or_path: str | Path, threads: int) -> None:
+        self._made = name_or_path, threads
+        head = find_head(name_or_path)
+        self._answers = read_cross_fit(head.folder)
+        self._whisper = Whisper(model_folder(str(head.sidecar.frames.settings["whisper"])), threads=threads)
+        self._voice = VoiceEmotion(head, self._whisper, threads=threads)
+        self.spec = self._voice.spec
+
+    def __reduce__(self) -> Reduced:
+        return VoiceEmotionExtractor, self._made
+
+    def key(self, turn: Turn) -> str | None:
+        return sound_key(turn.line)
+
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        return [self._vector(turn.line) for turn in turns]
+
+    def _vector(self, line: Line) -> NDArray[np.float32]:
+        unseen = answer(self._answers, sound_key(line) or "")
+        return self._voice(self._whisper.encode(sound(line))) if unseen is None else unseen
+
+
 class TDFNetExtractor:
     """The sound of a line, as a TDFNet hears it."""
 
@@ -165,7 +194,7 @@ def said_before(turn: Turn) -> list[Said]:
 
 def has(line: Line, modality: str) -> bool:
     """Whether the corpus has that modality of the line on disk."""
-    return {
+    return modality in line.recorded or {
         "text": bool(line.text),
         "voice": line.audio is not None,
         "face": line.image is not None or line.video is not None,
@@ -202,6 +231,8 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
     """
     if modality == "voice" and student_folder(model) is not None:
         return MCEDExtractor(model, threads)
+    if modality == "voice" and head_folder(model) is not None:
+        return VoiceEmotionExtractor(model, threads)
     if modality == "voice" and (tdfnet := tdfnet_folder(model)) is not None:
         return TDFNetExtractor(tdfnet, threads)
     if modality == "face":
@@ -221,6 +252,8 @@ def extractor_of(spec: FeatureSpec) -> Extractor:
         return open_extractor("text", str(spec.settings["base"]), None if adapter == "none" else adapter)
     if "student" in spec.settings:
         return MCEDExtractor(str(spec.settings["student"]), threads=2)
+    if "head" in spec.settings and spec.modality == "voice":
+        return open_extractor("voice", str(spec.settings["head"]))
     if "tdfnet" in spec.settings:
         return open_extractor("voice", str(spec.settings["tdfnet"]))
     return open_extractor(spec.modality, str(spec.settings.get("whisper", spec.name)))

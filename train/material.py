@@ -104,7 +104,13 @@ class Data:
                 raise UsageError("select_on is test, but data.test names no part: set it, such as {split: test}.")
             if self.apart == "speakers":
                 return validation_split(corpus, self.validation_share, self.split_seed)
-            return corpus.split(self.validation_share, self.split_seed)
+            training, held_out = corpus.split(self.validation_share, self.split_seed)
+            if not training.dialogues:
+                raise UsageError(
+                    f"{corpus.name} has one dialogue alone, which cannot be trained on and validated on both: "
+                    "give more, or name other ones by data.validation."
+                )
+            return training, held_out
         try:
             other = read_corpus(replace(self.train, **chosen))
         except TypeError as error:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from core_models.errors import UsageError
 from core_models.labels import LABEL_SETS, MELD7
+from train.corpora.corrections import read_corrections
 from train.corpora.dialogues import Corpus, by_end, relabel
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
@@ -23,6 +24,7 @@ _SUBSETS = {"iemocap": "sessions=1,2,3", "ravdess": "actors=5,10,15,20", "emodb"
 """Corpus -> a --subset of it; these corpora need no --split."""
 
 _LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8"), "folder": tuple(LABEL_SETS)}
+_LABELS["corrections"] = _LABELS["folder"]
 """Corpora that can be read with several label sets, the default first."""
 
 
@@ -30,11 +32,11 @@ _LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8")
 class CorpusConfig:
     """A part of a corpus on disk."""
 
-    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder"]
+    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"]
     """Which corpus."""
     root: Path
     """Its folder in its owner's layout (FER-2013: or tar; IEMOCAP and MELD: or the community's feature
-    pickle; folder: a CSV of path, start, end, speaker, label)."""
+    pickle; folder: a CSV of path, start, end, speaker, label; corrections: the folder of the journals)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
     to 4 and test session 5, as papers have it; RAVDESS and EmoDB have none."""
@@ -42,7 +44,8 @@ class CorpusConfig:
     """`sessions=1,2,3` of IEMOCAP, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
     labels: str | None = None
     """IEMOCAP: iemocap6 (the default), or iemocap4 with excitement counted as happiness. RAVDESS: meld7 (the default),
-    or ravdess8, its own. folder: the set that its labels are of (default: the first that knows them all)."""
+    or ravdess8, its own. folder: the set that its labels are of (default: the first that knows them all).
+    corrections: the set that they are mapped to (default: that of the latest session)."""
     order: Literal["end", "corpus"] = "corpus"
     """Turns by their end, as a live run commits them, or in the corpus's own order."""
     limit_per_class: int | None = None
@@ -73,15 +76,15 @@ def _read(config: CorpusConfig) -> Corpus:
     numbers = _numbers(config)
     if corpus == "iemocap":
         return read_iemocap(root, labels, _sessions(config, numbers))
-    if corpus in (*_SUBSETS, "folder") and config.split not in (None, "all"):
+    if corpus in (*_SUBSETS, "folder", "corrections") and config.split not in (None, "all"):
         instead = f" and choose by --subset {_SUBSETS[corpus]}" if corpus in _SUBSETS else ""
         raise UsageError(f"{corpus} has no split {config.split!r}: leave --split out{instead}.")
     if corpus == "ravdess":
         return read_ravdess(root, numbers, labels)
     if corpus == "emodb":
         return read_emodb(root, numbers)
-    if corpus == "folder":
-        return read_folder(root, labels if config.labels else None)
+    if corpus in ("folder", "corrections"):
+        return (read_folder if corpus == "folder" else read_corrections)(root, labels if config.labels else None)
     if config.split is None:
         raise UsageError(f"{corpus} has splits: name one with --split.")
     if corpus == "fer2013":

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.features.spec import FeatureSpec
 from core_models.labels import LabelSet, label_map
 
 Span = tuple[int, int]
 """(start, end) in milliseconds of a file."""
+
+
+class Recorded(NamedTuple):
+    """A feature that a live session kept of an utterance: what it is, and float32 [dimension]."""
+
+    spec: FeatureSpec
+    vector: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ class Line:
     video_span: Span | None = None
     video_half: Literal["left", "right"] | None = None
     """Which half of the picture shows the speaker, where two people stand side by side in it."""
+    recorded: Mapping[str, Recorded] = field(default_factory=dict, compare=False)
+    """Modality -> what a live run kept of it, in place of the sound or picture that nobody has any more."""
 
 
 @dataclass(frozen=True)
