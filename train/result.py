@@ -188,7 +188,12 @@ def read_results(path: Path) -> list[Result]:
 
 def write_result(result: Result | Summary, place: str) -> None:
     """The result as JSON into the file `place`, `-` for standard output. Raises DiskError."""
-    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
+    write_json(result, place)
+
+
+def write_json(value: Any, place: str) -> None:
+    """Structs, dicts and lists as JSON into the file `place`, `-` for standard output. Raises DiskError."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n"
     if place == "-":
         sys.stdout.write(text)
         return
