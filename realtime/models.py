@@ -18,6 +18,7 @@ from core_models.features.spec import FeatureSpec
 from core_models.features.tdfnet_voice import TDFNetVoice
 from core_models.features.text import Text, TextFeature
 from core_models.features.voice import Voice, VoiceFeature
+from core_models.features.voice_emotion import VoiceEmotion, find_head
 from core_models.features.whisper import Whisper
 from realtime.transcribe import Transcriber
 
@@ -96,6 +97,9 @@ def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
         heard = VoiceSequence.of(spec.settings, whisper, threads)
         tdfnet = spec.settings.get("tdfnet")
         return heard if tdfnet is None else TDFNetVoice(load(str(tdfnet)), heard, threads=threads)
+    head = spec.settings.get("head")
+    if head is not None:
+        return VoiceEmotion(find_head(str(head)), whisper, threads=threads)
     student = spec.settings.get("student")
     if student is None:
         return VoiceFeature(whisper)

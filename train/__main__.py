@@ -1,4 +1,4 @@
-"""`python -m train extract | fit | eval | table | card | text | mced | tdfnet | face | bench`.
+"""`python -m train extract | fit | eval | numbers | table | card | text | voice | mced | tdfnet | face | bench`.
 
 Options are a dataclass's fields, configs YAML. Exit codes are those of core_models/errors.py.
 """
@@ -28,12 +28,14 @@ from train.extract import ExtractConfig, extract_corpus
 from train.face import FaceConfig, fit_face
 from train.fit import FitConfig, fit
 from train.mced import MCEDConfig, fit_mced
+from train.recorded import RecordedConfig, tell_recorded
 from train.report import tell
 from train.systems import DECIDED_BY_DATA, system
 from train.table import TableConfig, write_table
 from train.tdfnet import TDFNetTraining, fit_tdfnet
 from train.text import TextConfig, fit_text
 from train.throughput import ThroughputConfig, bench
+from train.voice import VoiceTraining, train_voice
 
 
 def _fit(config: FitConfig) -> None:
@@ -60,9 +62,11 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
     "fit": (FitConfig, _fit, "Train a dialogue model."),
     "eval": (EvalConfig, _evaluate, "Score checkpoints on a corpus."),
+    "numbers": (RecordedConfig, tell_recorded, "Tell what was measured of checkpoints that ship."),
     "table": (TableConfig, write_table, "Make one table of many results."),
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
+    "voice": (VoiceTraining, train_voice, "Teach a voice emotion: fold by fold, then the head that ships."),
     "mced": (MCEDConfig, fit_mced, "Teach a voice from words: MCED's teacher, distillation and fine-tuning."),
     "tdfnet": (TDFNetTraining, _tdfnet, "Train and test TDFNet on folds of a corpus."),
     "face": (FaceConfig, _face, "Teach an expression network FER-2013's faces."),
@@ -94,6 +98,9 @@ def parser(system_name: str = "sdt") -> ArgumentParser:
             skipped = {"checkpoint", "against"}
             command.add_argument("--checkpoint", nargs="+", default=["default"], metavar="NAME|PATH", help=_CHECKPOINT)
             command.add_argument("--against", nargs="+", default=[], metavar="NAME|PATH", help=_AGAINST)
+        if fields is RecordedConfig:
+            skipped = {"checkpoint"}
+            command.add_argument("--checkpoint", nargs="+", default=["default"], metavar="NAME|PATH", help=_CHECKPOINT)
         if fields is TableConfig:
             skipped = {"results"}
             command.add_argument("results", nargs="+", type=Path, help="Files that eval --json wrote, or folders.")
@@ -103,7 +110,12 @@ def parser(system_name: str = "sdt") -> ArgumentParser:
 
 
 def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
-    """(subcommand, its dataclass) of a command line. Raises UsageError; SystemExit after --help."""
+    """(subcommand, its dataclass) of a command line. Raises UsageError; SystemExit after --help.
+
+    `eval` that names no corpus tells what was measured before, as `numbers` does.
+    """
+    if arguments[:1] == ["eval"] and not any(one.startswith(("--co", "--root", "-h", "--help")) for one in arguments):
+        arguments = ["numbers", *arguments[1:]]
     top = parser(_system_of(arguments))
     try:
         parsed = top.parse_args(list(arguments))
