@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 # Spinning OpenMP threads starve whatever else a test has started; read before torch loads.
@@ -66,3 +68,21 @@ def librivox() -> list[tuple[str, NDArray[np.float32]]]:
     lines = (LIBRIVOX / "transcripts.txt").read_text(encoding="utf-8").splitlines()
     clips = dict(line.split("\t") for line in lines)
     return [(words, soundfile.read(LIBRIVOX / name, dtype="float32")[0]) for name, words in clips.items()]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("a certificate is made by openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", made),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return made, key

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,24 +117,6 @@ def test_metrics_ask_for_the_token_and_health_does_not(call: Callable[..., Call]
         200,
     ]
     assert get(it.feed.url, "/healthz", Host="rebound.example")[0] == 403
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("a certificate is made by openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    made, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", made),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return made, key
 
 
 def test_with_a_certificate_the_feed_speaks_tls_only(
