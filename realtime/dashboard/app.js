@@ -149,7 +149,7 @@ function dashboard() {
       known = call.created;
       if (!known) return;
       byId("notice-words").textContent = known.notice;
-      byId("legend").replaceChildren(...call.labels.map((label) => make("li", {}, face(label, 16), label)));
+      byId("legend").replaceChildren(...call.labels.map((label) => make("li", {}, face(label, 16), label)), make("li", {}, make("span", { "aria-hidden": "true" }, "◆"), "shift"));
     },
   };
   const connection = { draw: () => showConnection({}) };

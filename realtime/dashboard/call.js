@@ -233,6 +233,7 @@ export class Call {
     this.merged.set(gone.id, into.id);
     for (const row of this.rows) if (row.speaker === gone.id) row.speaker = into.id;
     for (const row of gone.open) into.open.add(row);
+    for (const [key, { speaker }] of this.modalities) if (speaker === gone.id) this.modalities.delete(key);
     const byStart = (a, b) => a.start - b.start;
     const series = new Series(this.labels);
     for (const row of [...into.series.rows, ...gone.series.rows].sort(byStart)) {
@@ -273,6 +274,11 @@ export class Call {
 
   #tick(ms) {
     if (ms > this.now) this.now = ms;
+  }
+
+  /** A speaker by id, also by one that proved to be this speaker's; undefined where nobody has it. */
+  speaker(id) {
+    return this.speakers.get(this.merged.get(id) ?? id);
   }
 
   /** What an utterance is shown to express: the correction where a person made one. */

@@ -50,9 +50,9 @@ export class Details {
     ];
     if (!row.emotion) return parts;
     parts.push(section(row.state === "provisional" ? "All together, provisionally" : row.event.uncertain ? "All together, but not sure" : "All together", distribution(row.probabilities, row.emotion)));
+    if (row.state === "final") parts.push(this.#correction(row));
     const second = row.event.rescored;
     if (second) parts.push(section(`Second opinion: ${second.checkpoint}`, distribution(second.probabilities, second.emotion)));
-    if (row.state === "final") parts.push(this.#correction(row));
     const modalities = Object.entries(row.event.modalities ?? {});
     if (modalities.length) parts.push(section("Each on its own", make("ul", { class: "modalities" }, ...modalities.map(([name, opinion]) => modality(name, opinion, row)))));
     if (row.event.latency_ms) parts.push(latency(row.event.latency_ms));

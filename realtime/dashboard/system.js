@@ -5,6 +5,7 @@ import { make } from "./make.js";
 import { modalityWord } from "./transcript.js";
 
 const TROUBLED = new Set(["lost", "absent", "failed", "degraded"]);
+const CALM = new Set(["failed", "degraded"]); // that nobody is in the picture, or says a word, is no trouble
 
 export class System {
   #call;
@@ -32,7 +33,8 @@ export class System {
   draw() {
     const { created, sources, degraded, modalities, latencies, discarded, judged, closed, now } = this.#call;
     const troubles = [...degraded.values()].filter((one) => !one.recovered);
-    const state = JSON.stringify([created?.session, [...sources.values()], troubles, [...modalities.values()], judged, discarded, closed?.reason]);
+    const nameOf = (id) => this.#call.speaker(id)?.name ?? id;
+    const state = JSON.stringify([created?.session, [...this.#call.speakers.values()].map((one) => one.name), [...sources.values()], troubles, [...modalities.values()], judged, discarded, closed?.reason]);
     if (state === this.#shown) return;
     this.#shown = state;
     const ill = troubles.length + [...sources.values()].filter((one) => TROUBLED.has(one.status)).length;
@@ -44,7 +46,7 @@ export class System {
     }
     parts.push(group("Sources", [...sources.values()].map((one) => health(one.source, one.status ?? "waiting", one.detail))));
     if (modalities.size) {
-      parts.push(group("Modalities", [...modalities.values()].map((one) => health(`${modalityWord(one.modality)}${one.speaker ? ` of ${one.speaker}` : ""}`, one.status, one.detail))));
+      parts.push(group("Modalities", [...modalities.values()].map((one) => health(`${modalityWord(one.modality)}${one.speaker ? ` of ${nameOf(one.speaker)}` : ""}`, one.status, one.detail, CALM))));
     }
     const sorted = [...latencies].sort((a, b) => a - b);
     parts.push(figures([
@@ -67,9 +69,9 @@ function group(title, items, kind = "health") {
   return make("section", {}, make("h3", {}, title), make("ul", { class: kind }, ...items));
 }
 
-function health(name, status, detail) {
+function health(name, status, detail, troubled = TROUBLED) {
   const good = status === "ok" || status === "opened";
-  const level = good ? "good" : TROUBLED.has(status) ? "bad" : "idle";
+  const level = good ? "good" : troubled.has(status) ? "bad" : "idle";
   return make("li", {},
     make("span", { class: `light ${level}`, "aria-hidden": "true" }, { good: "✓", bad: "!", idle: "·" }[level]),
     make("b", {}, name), make("span", {}, status.replaceAll("_", " ")),

@@ -170,7 +170,7 @@ function secondOpinion(row) {
   if (!second) return [];
   const agrees = second.emotion === row.emotion;
   return [make("p", { class: agrees ? "second" : "second against" },
-    make("span", { class: "quiet" }, second.checkpoint), face(second.emotion, 15), ` ${second.emotion} ${percent(second.confidence)}`,
+    make("span", { class: "quiet" }, "another model, ", second.checkpoint), face(second.emotion, 15), ` ${second.emotion} ${percent(second.confidence)}`,
     agrees ? "" : make("span", { class: "tag disagrees" }, make("span", { "aria-hidden": "true", class: "unequal" }, "≠ "), "another opinion"))];
 }
 
@@ -184,6 +184,7 @@ function opinions(row) {
       if (own === null || opinion.probabilities[label] > opinion.probabilities[own]) own = label;
     }
     const against = row.disagreements.some((one) => one.modality === modality);
+    if (!line.firstChild) line.append(make("span", {}, "alone:"));
     line.append(
       make("span", { class: against ? "opinion against" : "opinion" },
         make("span", {}, modalityWord(modality)), face(own, 15),
