@@ -84,6 +84,9 @@ def claiming(width: int, height: int) -> bytes:
     return SMALL[: at + 5] + struct.pack(">HH", height, width) + SMALL[at + 9 :]
 
 
+MISLEADING = (b"\xff\xd8\xff\xd0" + jpeg(900, 900)[2:]).ljust(4 + 0xFFE0, b"\0") + SMALL[SMALL.index(b"\xff\xc0") :]
+
+
 @pytest.mark.parametrize(
     ("message", "why"),
     [
@@ -104,7 +107,7 @@ def claiming(width: int, height: int) -> bytes:
         (header(source=3, rate=0) + claiming(0, 10), "640 pixels"),
         (header(source=3, rate=0) + jpeg(64, 48, cv2.IMWRITE_JPEG_PROGRESSIVE, 1), "baseline"),
         # A restart marker has no length: a decoder goes on right behind it, to another size than a reader that skips.
-        (header(source=3, rate=0) + b"\xff\xd8\xff\xd0" + SMALL[2:], "baseline"),
+        (header(source=3, rate=0) + MISLEADING, "baseline"),
         (header(source=3, rate=0) + SMALL[:20], "baseline"),
     ],
 )
