@@ -170,7 +170,7 @@ def _tell(
     console: Console,
 ) -> None:
     """Print and write the folds' scores; `unseen` is what was said of each clip by those who had not heard it."""
-    table = Table("fold", "people", *(f"{cut} {what}" for cut in CUTS for what in ("accuracy", "UAR")))
+    table = Table("fold", "people", *(f"{cut} {what}" for cut in CUTS for what in ("acc.", "UAR")))
     results: dict[str, list[Result]] = {cut: [] for cut in CUTS}
     for number, people in enumerate(folds):
         rows = [row for row, clip in enumerate(clips) if clip.person in people]
@@ -200,7 +200,7 @@ def _tell(
             )
             results[cut].append(result)
         scores = [f"{100 * getattr(results[cut][-1], what):.1f}" for cut in CUTS for what in ("accuracy", "uar")]
-        table.add_row(str(number + 1), ", ".join(sorted(people)), *scores)
+        table.add_row(str(number + 1), str(len(people)), *scores)
     both = {cut: summarise(results[cut]) for cut in CUTS}
     table.add_section()
     table.add_row("mean", "", *(f"{100 * getattr(both[c], what):.1f}" for c in CUTS for what in ("accuracy", "uar")))
