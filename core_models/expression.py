@@ -67,6 +67,12 @@ class ExpressionNet(nn.Module):
         logits: Tensor = self.classifier(self.dropout(torch.cat([pooled, self.beside(scores)], dim=1)))
         return logits
 
+    def calibrate(self, temperature: float) -> None:
+        """Divides the logits by `temperature` from here on (Guo et al., 2017), as part of the classifier."""
+        with torch.no_grad():
+            for parameter in self.classifier.parameters():
+                parameter.div_(temperature)
+
 
 class Residual(nn.Module):
     """Two 3 x 3 convolutions and a shortcut, which averages where the stage halves the picture."""

@@ -35,8 +35,6 @@ class ExpressionSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Name of the label set, in the order of the network's classes."""
     faces: FeatureSpec
     """The pictures and scores of faces that it was trained on."""
-    temperature: float = 1.0
-    """What its logits are divided by, so that its probabilities are as sure as it is right."""
     record: dict[str, Any] = {}
     """Training record."""
 
@@ -105,13 +103,9 @@ def load_expression(folder: Path) -> LoadedExpression:
     return LoadedExpression(name, net.eval().requires_grad_(False), sidecar, digest)
 
 
-def sidecar_of(
-    net: ExpressionNet, labels: str, faces: FeatureSpec, temperature: float, record: dict[str, Any]
-) -> ExpressionSidecar:
+def sidecar_of(net: ExpressionNet, labels: str, faces: FeatureSpec, record: dict[str, Any]) -> ExpressionSidecar:
     """The sidecar of `net`."""
-    return ExpressionSidecar(
-        config=asdict(net.config), labels=labels, faces=faces, temperature=temperature, record=record
-    )
+    return ExpressionSidecar(config=asdict(net.config), labels=labels, faces=faces, record=record)
 
 
 def _json(sidecar: ExpressionSidecar) -> bytes:

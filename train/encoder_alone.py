@@ -82,7 +82,9 @@ def _student(folder: Path) -> Checkpoint:
 def _expression(folder: Path) -> Checkpoint:
     expression = load_expression(folder)
     spec = open_extractor("face", str(folder)).spec
-    model = EncoderAlone("face", spec.dimension, spec.dimension, nn.Identity())
+    as_it_is = nn.Linear(spec.dimension, spec.dimension, bias=False)
+    nn.init.eye_(as_it_is.weight)
+    model = EncoderAlone("face", spec.dimension, spec.dimension, as_it_is)
     sidecar = Sidecar(
         model="expression",
         config={},
@@ -91,7 +93,7 @@ def _expression(folder: Path) -> Checkpoint:
         window=1,
         record=expression.sidecar.record,
     )
-    return Checkpoint(expression.name, model.eval(), sidecar, expression.digest)  # type: ignore[arg-type]
+    return Checkpoint(expression.name, model.eval().requires_grad_(False), sidecar, expression.digest)  # type: ignore[arg-type]
 
 
 def _adapter(folder: Path) -> Checkpoint:

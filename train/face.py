@@ -79,7 +79,7 @@ def fit_face(config: FaceConfig) -> Result:
     run = FaceRun(config.run, schedule, settings, net, console)
     run.fit(training, held_out, config.augmentation)
     logits = (run.logits(held_out) + run.logits(mirrored(held_out))) / 2
-    temperature = fit_temperature(logits, held_out.labels)
+    net.calibrate(fit_temperature(logits, held_out.labels))
     shares = torch.bincount(training.labels, minlength=shape.classes) / len(training)
     record: dict[str, Any] = {
         "run": {"name": config.name, "seed": schedule.seed},
@@ -90,7 +90,7 @@ def fit_face(config: FaceConfig) -> Result:
         "epochs": run.place.epochs,
         "seconds": round(run.place.seconds),
     }
-    save_expression(config.out, net, sidecar_of(net, "meld7", extractor.spec, round(temperature, 4), record))
+    save_expression(config.out, net, sidecar_of(net, "meld7", extractor.spec, record))
     result = evaluate(
         EvalConfig(
             checkpoint=[str(config.out)], corpus="fer2013", root=config.fer2013, split="validation", store=config.store

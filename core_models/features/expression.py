@@ -33,7 +33,7 @@ class ExpressionFeature(FaceFeature):
                 f"Expression network {expression.name} was trained on [{trained.describe()}], at hand is "
                 f"[{at_hand.describe()}]; run `make weights`, or train it again."
             )
-        self._net, self._temperature, self._threads = expression.net, expression.sidecar.temperature, threads
+        self._net, self._threads = expression.net, threads
         both = {"faces": at_hand.digest, "expression": expression.digest}
         self.spec = FeatureSpec(
             modality="face",
@@ -53,7 +53,7 @@ class ExpressionFeature(FaceFeature):
         pictures = torch.from_numpy(np.stack([picture, picture[:, ::-1]])[:, None]).float()
         scores = torch.from_numpy(np.stack([face.scores, mirrored(face.scores)]))
         with torch.inference_mode():
-            logits = self._net(pictures, scores).mean(dim=0) / self._temperature
+            logits = self._net(pictures, scores).mean(dim=0)
             vector: NDArray[np.float32] = logits.log_softmax(dim=0).numpy()
         return vector
 
