@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -143,7 +142,9 @@ def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], Picture
 
 def _faces(corpus: Corpus, found: Extracted) -> Faces:
     lines = [line for line in corpus.lines() if line.id in found.vectors]
-    stacked = torch.from_numpy(np.array([found.vectors[line.id] for line in lines], np.float32).reshape(len(lines), -1))
+    stacked = torch.zeros(len(lines), SIDE * SIDE + SCORES)
+    for row, line in enumerate(lines):
+        stacked[row] = torch.from_numpy(found.vectors[line.id])
     pictures: Tensor = stacked[:, : SIDE * SIDE].to(torch.uint8).reshape(-1, SIDE, SIDE)
     labels = torch.tensor([corpus.labels.index(line.label or "") for line in lines], dtype=torch.int64)
     return Faces(pictures, stacked[:, SIDE * SIDE :], labels)

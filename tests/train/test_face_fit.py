@@ -105,6 +105,10 @@ def test_the_command_teaches_scores_and_writes(miniature: Miniature, tmp_path: P
 
     folder = tmp_path / "fer"
     shutil.copytree(miniature.fer2013, folder)
+    for path in list((folder / "train").glob("*/*.png")):  # the miniature's parts hold the same pictures
+        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        for light in (0.9, 1.1):
+            cv2.imwrite(str(path.with_stem(f"{path.stem}_{light}")), np.clip(picture * light, 0, 255).astype(np.uint8))
     cv2.imwrite(str(folder / "validation" / "happy" / "wall.png"), np.full((48, 48), 128, np.uint8))
     out, found = tmp_path / "mini-face", tmp_path / "result.json"
     given = [f"--fer2013={folder}", f"--out={out}", f"--run={tmp_path / 'run'}", f"--store={miniature.store}"]
@@ -115,6 +119,7 @@ def test_the_command_teaches_scores_and_writes(miniature: Miniature, tmp_path: P
     assert result["accuracy_left_out_as_errors"] < result["accuracy"] or result["accuracy"] == 0
     record = load_expression(out).sidecar.record
     assert str(tmp_path) not in json.dumps(record)
+    assert record["stills"]["learned from, in validation too"] + record["stills"]["held out, in validation too"] == 28
     again = tmp_path / "again.json"
     part = ["--corpus=fer2013", f"--root={folder}", "--split=validation", f"--store={miniature.store}"]
     assert main(["eval", "--checkpoint", str(out), *part, f"--json={again}"]) == 0
