@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core_models.checkpoint import Checkpoint, load, locate
 from core_models.errors import CheckpointError, DiskError, UsageError
@@ -12,6 +13,7 @@ from core_models.labels import LABEL_SETS
 from train.card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED
 from train.curves import draw_losses
 from train.figures import draw_confusion, where
+from train.recorded import recorded
 from train.result import SCORES, STAMP, Result, read_results
 from train.table import TITLES
 
@@ -38,7 +40,8 @@ def write_card(config: CardConfig) -> None:
     try:
         figures = {stem: _figures(stem, result, record) for stem, result in results.items()}
         losses = _draw_losses(checkpoint, record)
-        (folder / "CARD.md").write_text(card(checkpoint, results, figures, losses), encoding="utf-8")
+        text = card(checkpoint, results, figures, losses, recorded(folder)[1])
+        (folder / "CARD.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise DiskError(f"The card cannot be written to {folder} ({error.strerror}): free space there.") from None
 
@@ -78,13 +81,20 @@ def _draw_losses(checkpoint: Checkpoint, record: Path) -> bool:
     return True
 
 
-def card(checkpoint: Checkpoint, results: dict[str, Result], figures: dict[str, tuple[str, ...]], losses: bool) -> str:
-    """The card as Markdown; `results` and `figures` by the stem of the results' files in `record`."""
+def card(
+    checkpoint: Checkpoint,
+    results: dict[str, Result],
+    figures: dict[str, tuple[str, ...]],
+    losses: bool,
+    benches: dict[str, dict[str, Any]],
+) -> str:
+    """The card as Markdown; `results`, `figures` and `benches` by the stem of the results' files in `record`."""
     parts = [
         _what(checkpoint),
         _data(checkpoint),
         _training(checkpoint, losses),
         _numbers(checkpoint, results),
+        *_benches(benches),
         *(_apart(result) for result in results.values() if result.breakdown),
         *(_pictures(figures[stem]) for stem in results),
         _limits(checkpoint),
@@ -164,9 +174,49 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
     if checkpoint.sidecar.temperature:
         fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in checkpoint.sidecar.temperature.items())
         parts.append(f"Temperatures, fitted on the dialogues that chose the pass: {fitted}.")
+    if checkpoint.sidecar.abstain:
+        parts.append(
+            f"Below a confidence of {checkpoint.sidecar.abstain:.2f} a live run says that it is uncertain: from there "
+            "on two of three are right on those dialogues, as they are, without clips put to them."
+        )
+    if len(features) > 1 and isinstance(record.get(part := record.get("select_on", "validation")), dict):
+        parts.append(_patterns(record[part]))
     if losses:
         parts.append("![losses and scores, pass by pass](record/loss.png)")
     return "\n\n".join(parts)
+
+
+def _patterns(scores: dict[str, Any]) -> str:
+    """Each set of modalities beside the best single one in it: a missing modality must not make it worse than that."""
+    table = ["| modalities | accuracy on pairs | best of them alone | ECE |", "|---|---|---|---|"]
+    for pattern, found in scores.items():
+        if pattern.endswith(" clips"):
+            continue
+        alone = max(scores[one]["accuracy"] for one in pattern.split("+"))
+        table.append(f"| {pattern} | {_percent(found['accuracy'])} | {_percent(alone)} | {_percent(found['ece'])} |")
+    return (
+        "With modalities missing, on held-out dialogues with held-out clips put to them by label (a sanity check, no "
+        "accuracy):\n\n" + "\n".join(table)
+    )
+
+
+def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
+    """Sections on what was measured of the live run with this checkpoint."""
+    parts = []
+    restraint = benches.get("bench_restraint")
+    if restraint is not None:
+        rows = [
+            f"| {Path(place).name} | {60 * one['hours']:.0f} | {one['finals']} | {_percent(one['neutral'])} | "
+            f"{_percent(one['uncertain'])} | {one['strong']} | {one['strong_per_hour']:.0f} |"
+            for place, one in restraint["sounds"].items()
+        ]
+        head = "| sound | minutes | judged | neutral | uncertain | strong emotions | an hour |\n" + "|---" * 7 + "|"
+        parts.append(
+            "## Restraint\n\nSound in which nobody feels anything strongly, through the live pipeline (`python -m "
+            f"realtime.bench restraint`); strong is not neutral with a confidence of {restraint['strong_from']} or "
+            "more.\n\n" + "\n".join([head, *rows])
+        )
+    return parts
 
 
 def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:

@@ -54,7 +54,10 @@ def drawn(miniature: Miniature, checkpoint: Path, tmp_path_factory: pytest.TempP
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save_and_read)
-        for corpus, options in (("meld", ["--split=dev"]), ("ravdess", ["--modalities=voice", "--prior=uniform"])):
+        for corpus, options in (
+            ("meld", ["--split=dev", "--utterance=dev/dia4:6"]),
+            ("ravdess", ["--modalities=voice", "--prior=uniform"]),
+        ):
             places = [f"--checkpoint={folder}", f"--root={getattr(miniature, corpus)}", f"--store={miniature.store}"]
             told = [f"--json={record / f'eval_{corpus}.json'}", f"--figures={record}"]
             assert main(["eval", f"--corpus={corpus}", *places, *told, *options]) == 0
@@ -81,6 +84,8 @@ def test_card_holds_what_was_measured(copied: Path) -> None:
         "| uniform | 32 |",
         "whisper-base",
         "without shift",
+        "says that it is uncertain",
+        "| text+voice | ",
     ):
         assert told in card
     linked = re.findall(r"!\[.*?\]\((.*?)\)", card)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,6 @@ from miniature_mced import PHRASES, Pieces, write_pieces
 from rich.console import Console
 from safetensors.torch import load_file
 
-from core_models.assets import model_folder
 from core_models.errors import UsageError
 from core_models.features.mced_voice import MCEDVoice
 from core_models.features.text import TextFeature, load_adapter, load_encoder
