@@ -30,6 +30,7 @@ from train.fit import FitConfig, fit
 from train.mced import MCEDConfig, fit_mced
 from train.recorded import RecordedConfig, tell_recorded
 from train.report import tell
+from train.start import open_start, settings_of
 from train.systems import DECIDED_BY_DATA, system
 from train.table import TableConfig, write_table
 from train.tdfnet import TDFNetTraining, fit_tdfnet
@@ -78,10 +79,11 @@ _CHECKPOINT = "Checkpoints that ship, by name, or folders, a text adapter's too;
 _AGAINST = "Checkpoints to compare with, one for each of --checkpoint."
 
 
-def parser(system_name: str = "sdt") -> ArgumentParser:
+def parser(system_name: str = "sdt", start: str | None = None) -> ArgumentParser:
     """The command line: a subcommand for each of COMMANDS, which `--config FILE` fills from a YAML.
 
-    `fit` has the options of that system's model and objective. Raises UsageError.
+    `fit` has the options of that system's model and objective; what the checkpoint `start` decides is their default.
+    Raises UsageError, CheckpointError.
     """
     chosen = system(system_name)
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -105,6 +107,8 @@ def parser(system_name: str = "sdt") -> ArgumentParser:
             skipped = {"results"}
             command.add_argument("results", nargs="+", type=Path, help="Files that eval --json wrote, or folders.")
         command.add_class_arguments(fields, skip=skipped)
+        if fields is FitConfig and start is not None:
+            command.set_defaults(settings_of(open_start(start, chosen.name)))
         commands.add_subcommand(name, command, help=summary)
     return top
 
@@ -116,7 +120,7 @@ def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
     """
     if arguments[:1] == ["eval"] and not any(one.startswith(("--co", "--root", "-h", "--help")) for one in arguments):
         arguments = ["numbers", *arguments[1:]]
-    top = parser(_system_of(arguments))
+    top = parser(_named("system", arguments) or "sdt", _named("start", arguments))
     try:
         parsed = top.parse_args(list(arguments))
         name = parsed.command
@@ -130,21 +134,21 @@ def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
     return name, COMMANDS[name][0](**values | plain)
 
 
-def _system_of(arguments: Sequence[str]) -> str:
-    """The system that a command line of `fit` names, itself or in its configs, the last one winning."""
-    found = "sdt"
+def _named(key: str, arguments: Sequence[str]) -> str | None:
+    """What a command line of `fit` names as `key`, itself or in its configs, the last one winning."""
+    found = None
     if "fit" not in arguments[:1]:
         return found
     for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = option.partition("=")
         value = value if equals else following
-        if name == "--system":
-            found = value
+        if name == f"--{key}":
+            found = None if value == "null" else value
         elif name == "--config":
             with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):  # the parser says it better
                 read = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-                found = str(read.get("system", found)) if isinstance(read, dict) else found
-    return found
+                found = read.get(key, found) if isinstance(read, dict) else found
+    return None if found is None else str(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

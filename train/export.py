@@ -14,6 +14,7 @@ from core_models import checkpoint
 from core_models.errors import DiskError
 from train.curves import draw_losses
 from train.scores import Scores, abstain_below, fit_temperature, score
+from train.start import calibrates, recorded
 
 if TYPE_CHECKING:
     from train.run import Run
@@ -28,32 +29,40 @@ def export(run: Run, folder: Path, ended: str = "finished") -> None:
     """Write the checkpoint of `run.network` with a temperature for each pattern of modalities, and its loss curve.
 
     Temperatures are fitted on the held-out dialogues (`fit_temperature`), after the choice of the pass; so is the
-    confidence below which a live run abstains, on the modalities that these dialogues themselves have. `ended` says
-    what ended a run that did not finish. Raises DiskError.
+    confidence below which a live run abstains, on the modalities that these dialogues themselves have. What they
+    cannot tell (`train.start.calibrates`) is that of the start. `ended` says what ended a run that did not finish.
+    Raises DiskError.
     """
-    temperature: dict[str, float] = {}
+    start = run.start
+    before = None if start is None else start.sidecar
+    temperature: dict[str, float] = {} if before is None else dict(before.temperature)
+    abstain = 0.0 if before is None else before.abstain
+    prior = run.prior().tolist()
     scores: dict[str, Any] = {}
-    abstain = 0.0
     for pattern, dialogues in run.material.validation.items():
         logits, labels = run.predict(dialogues)
-        if not pattern.endswith(" clips"):
+        fitted = calibrates(start, run.config.data.train.corpus, len(labels))
+        if fitted and not pattern.endswith(" clips"):
             temperature[pattern] = round(fit_temperature(logits, labels), 4)
         calibrated = logits / temperature.get(pattern, 1.0)
         scores[pattern] = _short(score(calibrated, labels, run.material.labels))
-        if pattern == run.material.native:
+        if fitted and pattern == run.material.native:
             abstain = round(abstain_below(calibrated, labels, RIGHT), 4)
+        elif before is not None and pattern == run.material.native:
+            prior = before.record.get("prior", prior)
     material, config, progressed = run.material, run.network.config, run.progressed
     part = run.config.select_on
     sidecar = checkpoint.Sidecar(
         model=run.config.system,
         config=checkpoint.sidecar_config(config),
         labels=material.labels.name,
-        features=material.specs,
+        features=material.specs if before is None else before.features,
         window=config.window,
         temperature=temperature,
         abstain=abstain,
         record={
-            "run": run.config.fingerprint(),
+            "run": run.settings,
+            **({} if start is None else {"start": recorded(start)}),
             "commit": _commit(),
             "finished": datetime.now(UTC).date().isoformat(),
             "ended": ended,
@@ -69,7 +78,7 @@ def export(run: Run, folder: Path, ended: str = "finished") -> None:
             "selection": f"mean weighted F1 on {part} over {', '.join(run.selection)}",
             "selection_score": round(progressed.best, 4),
             part: scores,
-            "prior": [round(p, 5) for p in run.prior().tolist()],
+            "prior": [round(p, 5) for p in prior],
         },
     )
     checkpoint.save(folder, run.network, sidecar)

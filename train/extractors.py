@@ -252,11 +252,15 @@ def extractor_of(spec: FeatureSpec) -> Extractor:
         return open_extractor("text", str(spec.settings["base"]), None if adapter == "none" else adapter)
     if "student" in spec.settings:
         return MCEDExtractor(str(spec.settings["student"]), threads=2)
-    if "head" in spec.settings and spec.modality == "voice":
-        return open_extractor("voice", str(spec.settings["head"]))
-    if "tdfnet" in spec.settings:
-        return open_extractor("voice", str(spec.settings["tdfnet"]))
-    return open_extractor(spec.modality, str(spec.settings.get("whisper", spec.name)))
+    return open_extractor(spec.modality, weights_of(spec) or spec.name)
+
+
+def weights_of(spec: FeatureSpec) -> str | None:
+    """The name of the weights behind a checkpoint's feature, its text adapter apart; None for an imported one."""
+    if spec.settings.get("imported"):
+        return None
+    by = {"text": ("base",), "voice": ("student", "head", "tdfnet", "whisper"), "face": ()}[spec.modality]
+    return next((str(spec.settings[key]) for key in by if key in spec.settings), spec.name)
 
 
 def adapter_folder(adapter: str | None) -> Path | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from core_models.checkpoint import Checkpoint
 from core_models.errors import DiskError, UsageError
 from train.engine import open_fabric
 from train.export import export
@@ -21,6 +22,7 @@ from train.extractors import Features
 from train.material import Data, gather
 from train.mixture import MixtureOptions
 from train.run import Diverged, OutOfMemory, Run, predict, whole_or_not_at_all
+from train.start import config_of, open_start
 from train.systems import system
 
 __all__ = ["FitConfig", "fit", "predict"]
@@ -39,6 +41,9 @@ class FitConfig:
     """Fields of the system's configuration but for dimensions and classes, which the data decide."""
     system: str = "sdt"
     """The paper whose network and objective are trained: sdt or cmath."""
+    start: str | None = None
+    """Checkpoint to go on from, by name or folder: weights, statistics, model, labels and features are its own, those
+    of modalities that the data lack too. A pass is kept if it is better than the start."""
     name: str = "run"
     """Name of the run: its folder is runs/NAME."""
     features: Features = field(default_factory=Features)
@@ -107,11 +112,14 @@ class FitConfig:
         if len(set(self.seeds)) != len(self.seeds):
             raise UsageError(f"seeds are {list(self.seeds)}: expected each once.")
 
-    def fingerprint(self) -> dict[str, Any]:
-        """The settings that decide the result, as plain values; where things lie does not."""
+    def fingerprint(self, start: Checkpoint | None = None) -> dict[str, Any]:
+        """The settings that decide the result, as plain values; where things lie does not, `start`'s digest does."""
         settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=lambda path: "given"))
         for name in WITHOUT_EFFECT:
             del settings[name]
+        del settings["start"]
+        if start is not None:
+            settings["start"] = start.digest
         for part in ("validation", "test"):
             if "root" in (settings["data"][part] or {}):
                 settings["data"][part]["root"] = "given"
@@ -137,13 +145,24 @@ def fit(config: FitConfig) -> Path:
 
 
 def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> Run:
-    model = system(config.system).model_config(config.model, {"text": 1}, 2)
+    start = None if config.start is None else open_start(config.start, config.system)
+    if start is None:
+        model = system(config.system).model_config(config.model, {"text": 1}, 2)
+    else:
+        model = config_of(start, config.model)
     with fabric.rank_zero_first():  # it fills the feature store, the others read it
         material = gather(
-            config.data, config.features, config.mixture, model.speakers, model.window, config.seed, config.select_on
+            config.data,
+            config.features,
+            config.mixture,
+            model.speakers,
+            model.window,
+            config.seed,
+            config.select_on,
+            start,
         )
     console.print(material.describe(), highlight=False, soft_wrap=True)
-    run = Run(config, material, fabric, console)
+    run = Run(config, material, fabric, console, start)
     try:
         run.fit()
     except (KeyboardInterrupt, Diverged, OutOfMemory) as ended:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core_models.checkpoint import Checkpoint
 from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.labels import LabelSet
@@ -25,6 +26,7 @@ from train.extractors import Features, has, open_extractor
 from train.imported import read_imported
 from train.mixture import Bank, Mixture, MixtureOptions, patterns
 from train.speech import cut_to_speech
+from train.start import require_feature, require_labels
 
 STILL = 1e4  # deviation given to a dimension that never moved in training, so that it says nothing if it moves live
 CLIPS = {"ravdess": "voice", "fer2013": "face"}
@@ -182,12 +184,15 @@ def gather(
     window: int,
     seed: int,
     select_on: Literal["validation", "test"] = "validation",
+    start: Checkpoint | None = None,
 ) -> Material:
     """Read the corpora, extract what the store lacks, split, and pair. Raises UsageError, WeightsError.
 
-    `slots` and `window` are the model's. A modality that no corpus has is missing throughout.
+    `slots` and `window` are the model's. A modality that no corpus has is missing throughout. Labels and features
+    other than those of `start` are a CheckpointError.
     """
     dialogues = data.parts(select_on)
+    require_labels(start, dialogues[0].labels)
     reading = Reading(
         data.order,
         data.speakers,
@@ -209,7 +214,7 @@ def gather(
     missed = dict.fromkeys(corpora, 0)
     for modality in MODALITIES:
         of_clips = {n: pair for n, pair in corpora.items() if n == name or CLIPS[n] == modality}
-        found = _vectors(modality, of_clips, features, data.store)
+        found = _vectors(modality, of_clips, features, data.store, start)
         if found is not None:
             specs[modality], vectors[modality], lost = found
             missed = {n: count + lost.get(n, 0) for n, count in missed.items()}
@@ -259,13 +264,18 @@ def _clips(data: Data, features: Features) -> dict[str, tuple[Corpus, Corpus]]:
 
 
 def _vectors(
-    modality: str, corpora: Mapping[str, tuple[Corpus, Corpus]], features: Features, store: Path
+    modality: str,
+    corpora: Mapping[str, tuple[Corpus, Corpus]],
+    features: Features,
+    store: Path,
+    start: Checkpoint | None,
 ) -> tuple[FeatureSpec, dict[str, Any], dict[str, int]] | None:
     """(spec, line id -> vector, corpus -> lines in which it was not found), or None where no line has this modality."""
     lines = {n: [line for part in pair for line in part.lines()] for n, pair in corpora.items()}
     if modality in features.imported:
         path = features.imported[modality]
         spec, vectors = read_imported(path, modality)
+        require_feature(start, spec)
         lost = {n: sum(line.id not in vectors for line in given) for n, given in lines.items()}
         if any(lost[n] == len(given) for n, given in lines.items()):
             raise UsageError(f"{path} holds no vector of a line of {', '.join(lines)}: give the file of this corpus.")
@@ -275,6 +285,7 @@ def _vectors(
     if weights is None or not having:
         return None
     extractor = open_extractor(modality, weights, features.adapter if modality == "text" else None)
+    require_feature(start, extractor.spec)
     found: dict[str, Any] = {}
     missed: dict[str, int] = {}
     for n in having:

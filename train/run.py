@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core_models.checkpoint import Checkpoint
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from core_models.features.spec import MODALITIES
 from train.dialogues_in_tensors import Batch, TensorDialogue, collate
@@ -70,14 +71,28 @@ class Run:
     same; the first alone writes.
     """
 
-    def __init__(self, config: FitConfig, material: Material, fabric: Fabric, console: Console) -> None:
+    def __init__(
+        self,
+        config: FitConfig,
+        material: Material,
+        fabric: Fabric,
+        console: Console,
+        start: Checkpoint | None = None,
+    ) -> None:
+        """start: what the run goes on from; its configuration, weights and statistics are taken as they are."""
         self.config, self.material, self.fabric, self.console = config, material, fabric, console
+        self.start, self.settings = start, config.fingerprint(start)
         self.folder = config.runs / config.name
         kind = system(config.system)
         torch.manual_seed(config.seed)
-        network: Any = kind.network(kind.model_config(config.model, material.dimensions, len(material.labels)))
-        for modality, (mean, deviation) in material.statistics().items():
-            network.set_statistics(modality, mean, deviation)
+        network: Any
+        if start is None:
+            network = kind.network(kind.model_config(config.model, material.dimensions, len(material.labels)))
+            for modality, (mean, deviation) in material.statistics().items():
+                network.set_statistics(modality, mean, deviation)
+        else:
+            network = kind.network(start.model.config)
+            network.load_state_dict(start.model.state_dict())
         self.objective = kind.make_objective(config.objective)
         if hasattr(self.objective, "class_weights"):
             weights = self.objective.class_weights or tuple(material.class_weights(config.class_weight).tolist())
@@ -94,6 +109,10 @@ class Run:
             self._resume(last)
         elif fabric.is_global_zero:
             self._begin()
+        if start is not None and not self.progressed.epoch:
+            self.progressed.best = self._selected(self.validate())  # what a pass has to be better than
+            if fabric.is_global_zero:
+                self._keep_best()
         fabric.barrier()
         self._curves = self._open_tensorboard()
 
@@ -109,7 +128,7 @@ class Run:
             losses = self._epoch(progressed.epoch)
             scores = self.validate()
             progressed.seconds += time.monotonic() - started
-            selection = sum(scores[pattern].weighted_f1 for pattern in self.selection) / len(self.selection)
+            selection = self._selected(scores)
             progressed.epoch += 1
             row = {
                 "epoch": progressed.epoch,
@@ -124,6 +143,9 @@ class Run:
                     self._keep_best()
             self._checkpoint()
             self._tell(row)
+
+    def _selected(self, scores: dict[str, Scores]) -> float:
+        return sum(scores[pattern].weighted_f1 for pattern in self.selection) / len(self.selection)
 
     def _keep_best(self) -> None:
         state = self.network.state_dict()
@@ -239,7 +261,7 @@ class Run:
         if not self.fabric.is_global_zero:
             return
         state = {
-            "config": self.config.fingerprint(),
+            "config": self.settings,
             "progressed": dataclasses.asdict(self.progressed),
             "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -251,7 +273,7 @@ class Run:
 
     def _resume(self, path: Path) -> None:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        old, new = state["config"], self.config.fingerprint()
+        old, new = state["config"], self.settings
         changed = {name: [old.get(name), new[name]] for name in CHANGEABLE if old.get(name) != new[name]}
         if {**old, **{name: new[name] for name in changed}} != new:
             raise UsageError(
