@@ -135,8 +135,9 @@ def _on_test(checkpoint: Checkpoint) -> bool:
 
 
 def _corpora(checkpoint: Checkpoint) -> list[str]:
-    """Names of the corpora whose owners' terms bind it, those behind the text adapter too."""
-    data = list(checkpoint.sidecar.record.get("data", {}))
+    """Names of the corpora whose owners' terms bind it, those behind its start and its text adapter too."""
+    record = checkpoint.sidecar.record
+    data = list(dict.fromkeys([*record.get("data", {}), *record.get("start", {}).get("corpora", ())]))
     text = checkpoint.sidecar.features.get("text")
     adapted = text is not None and text.settings.get("adapter", "none") != "none"
     return [*data, "goemotions"] if adapted and "goemotions" not in data else data
@@ -169,7 +170,13 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
             else f" Validation is {validation}: scores on it below are those of the pass that it chose."
         )
     parts = [kept]
-    if len(features) > 1 and {"ravdess", "fer2013"} & set(record.get("data", {})):
+    start = record.get("start")
+    if start is not None:
+        parts.append(
+            f"It went on from checkpoint {start['name']}, digest {start['digest'][:12]}, which is its pass 0; what the "
+            "new dialogues cannot calibrate is calibrated as it was there."
+        )
+    if len(features) > 1 and {"ravdess", "fer2013"} & set(_corpora(checkpoint)):
         parts.append(PAIRED)
     if checkpoint.sidecar.temperature:
         fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in checkpoint.sidecar.temperature.items())

@@ -26,6 +26,9 @@ LICENCES = {
     ),
     "emodb": "EmoDB (Burkhardt et al., 2005): ten German sentences, acted by ten speakers. Free for research.",
     "fer2013": "FER-2013 (Goodfellow et al., 2013): grey 48x48 faces that were found on the web. For research.",
+    "corrections": (
+        "Corrected calls: what people said of emotions in calls of their own. It belongs to those who spoke in them."
+    ),
     "goemotions": "GoEmotions (Demszky et al., 2020): comments on Reddit, by way of the text adapter. CC BY 4.0.",
 }
 

@@ -18,6 +18,7 @@ from core_models.checkpoint import MODELS, Sidecar, load, sidecar_config
 from core_models.errors import CheckpointError, TrackerError, UsageError
 from core_models.features.spec import MODALITIES, FeatureSpec
 from train.__main__ import configuration, main
+from train.card import CardConfig, write_card
 from train.extractors import open_extractor
 from train.fit import fit
 from train.start import require_feature
@@ -110,6 +111,10 @@ def test_no_step_leaves_the_start(start: Path, calls: Path, tmp_path: Path) -> N
     assert record["run"]["start"] == before.digest
     assert record["best_pass"] == 0
     assert record["prior"] == PRIOR
+    write_card(CardConfig(str(tmp_path / "out")))
+    card = (tmp_path / "out" / "CARD.md").read_text(encoding="utf-8")
+    assert f"checkpoint start, digest {before.digest[:12]}" in card
+    assert "Poria" in card  # whose terms bind the start bind what came of it
 
 
 def test_modality_that_the_data_lack_stays_usable(start: Path, calls: Path, tmp_path: Path) -> None:
