@@ -21,7 +21,7 @@ from train.__main__ import configuration, main
 from train.card import CardConfig, write_card
 from train.extractors import open_extractor
 from train.fit import fit
-from train.start import require_feature
+from train.start import calibrates, require_feature
 
 VOICE = FeatureSpec(modality="voice", name="made-up", version=1, dimension=4, digest="ab" * 32)
 TEMPERATURE = {"text": 1.3, "voice": 2.5, "text+voice": 0.9}
@@ -152,6 +152,13 @@ def test_new_temperatures_are_fitted_where_lines_can_tell(sdt: Path, miniature: 
         assert (after.record["prior"] != PRIOR) == anew
 
 
+def test_corrections_calibrate_nothing(sdt: Path) -> None:
+    """However many lines were corrected, the start's temperatures stay: they are what the model had wrong."""
+    assert not calibrates(load(sdt), "corrections", 10_000)
+    assert calibrates(load(sdt), "folder", 10_000)
+    assert calibrates(None, "corrections", 1)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "named"),
     [
@@ -196,7 +203,9 @@ def test_killed_run_goes_on_bit_equal_from_its_start_alone(
         assert main(command) == 0
     one, other = (torch.load(tmp_path / name / "run" / "last.pt", weights_only=True) for name in ("whole", "killed"))
     assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
-    assert one["progressed"]["best_epoch"] == other["progressed"]["best_epoch"]
+    assert one["progressed"]["best"] == other["progressed"]["best"]
+    kept = [(tmp_path / name / "run" / "best.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert kept[0] == kept[1]
     write_start(tmp_path / "killed" / "start", seed=1)
     with pytest.raises(UsageError, match="other settings"):
         fit(configuration(command)[1])
