@@ -189,7 +189,7 @@ def test_checkpoint_of_imported_features_is_refused_live(miniature: Miniature, t
     with pytest.raises(CheckpointError, match=r"gemaps47 .*no live run"):
         load_models(str(tmp_path / "out"))
     live = load("default").sidecar.features
-    with pytest.raises(CheckpointError, match=r"gemaps47 .* whisper-base"):
+    with pytest.raises(CheckpointError, match=r"gemaps47 .* voice-base"):
         load(tmp_path / "out").require({"voice": live["voice"]})
 
 
