@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core_models.checkpoint import WEIGHTS, locate
 from core_models.errors import CheckpointError
@@ -17,7 +17,7 @@ from train.result import Result, read_results, write_json
 from train.table import TITLES
 
 TOLD = ("weighted_f1", "accuracy", "uar", "ece")
-"""What is told of an evaluation; F1 is the weighted one, "with misses" the accuracy if what was not found is wrong."""
+"""What is told of an evaluation; F1 is the weighted one, "misses" the accuracy if what was not found is wrong."""
 BENCHES = ("p50_ms", "p95_ms", "strong_per_hour_of_recordings", "hours_of_recordings", "whisper", "clips", "turns")
 """What is told of a benchmark's figures."""
 
@@ -88,7 +88,7 @@ def _folders(name: str) -> dict[str, Path]:
 def _print(name: str, results: dict[str, Result], benches: dict[str, dict[str, Any]], console: Console) -> None:
     if results:
         heads = ("F1" if score == "weighted_f1" else TITLES[score] for score in TOLD)
-        table = Table("result", "n", *heads, "with misses", title=name)
+        table = Table(Column("result", no_wrap=True), "n", *heads, "misses", title=name)
         for stem, one in results.items():
             cells = (f"{getattr(one, score):.1%}" for score in TOLD)
             table.add_row(stem.removeprefix("eval_"), str(one.n), *cells, f"{one.accuracy_left_out_as_errors:.1%}")
