@@ -17,6 +17,21 @@ from train.recorded import recorded
 from train.result import SCORES, STAMP, Result, read_results
 from train.table import TITLES
 
+TIMES = {
+    "bench_latency": {
+        "all": "end of speech to `emotion.final`",
+        "endpoint_to_final_ms": "of it after the endpoint was decided",
+        "first_provisional_ms": "start of speech to the first `emotion.provisional`",
+    },
+    "bench_perception": {
+        "all": "an utterance's words, features and fusion",
+        "asr": "of it words",
+        "features": "of it features of text and voice",
+        "fusion": "of it the dialogue model",
+    },
+}
+"""What is told of each benchmark's time; "all" is its `p50_ms` and `p95_ms`."""
+
 
 @dataclass(frozen=True)
 class CardConfig:
@@ -94,9 +109,9 @@ def card(
         _data(checkpoint),
         _training(checkpoint, losses),
         _numbers(checkpoint, results),
-        *_benches(benches),
         *(_apart(result) for result in results.values() if result.breakdown),
         *(_pictures(figures[stem]) for stem in results),
+        *_benches(benches),
         _limits(checkpoint),
         FORBIDDEN,
         _again(checkpoint),
@@ -223,7 +238,27 @@ def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
             f"realtime.bench restraint`); strong is not neutral with a confidence of {restraint['strong_from']} or "
             "more.\n\n" + "\n".join([head, *rows])
         )
+    if rows := _times(benches):
+        head = "| what, ms | median | p95 | by |\n|---|---|---|---|"
+        parts.append(
+            "## Time\n\nReal clips of 1 to 10 s; for `latency` they are a call that is played in real time.\n\n"
+            + "\n".join([head, *rows])
+        )
     return parts
+
+
+def _times(benches: dict[str, dict[str, Any]]) -> list[str]:
+    rows = []
+    for stem, told in TIMES.items():
+        bench = benches.get(stem)
+        if bench is None:
+            continue
+        found = {**bench, **next(iter(bench.get("models", {}).values()), {})}
+        found["all"] = {"p50": found["p50_ms"], "p95": found["p95_ms"]}
+        machine = bench["machine"]
+        by = f"`realtime.bench {bench['benchmark']}`, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
+        rows += [f"| {what} | {found[k]['p50']:.0f} | {found[k]['p95']:.0f} | {by} |" for k, what in told.items()]
+    return rows
 
 
 def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
