@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import multiprocessing
 import random
@@ -75,6 +76,8 @@ def feed(
         kills: lives of a server that end by kill -9 at random moments
     """
     allow_many_files()
+    gc.collect()
+    gc.freeze()  # as a live run does
     result: dict[str, Any] = {"benchmark": "feed", **_encoding()}
     for count in subscribers:
         result[f"{count}_subscribers"] = _fan_out(count, messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
         face=open_face(face_spec.name) if face_spec else None,
     )
     dialogue.require(models.specs)
+    gc.collect()
+    gc.freeze()  # a full collection over what stays anyway would stop every thread for a tenth of a second in a call
     return models
 
 
