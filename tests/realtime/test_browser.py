@@ -62,11 +62,11 @@ class Sender:
         return round((time.monotonic() - self._begun) * 1000)
 
     def sound(self, samples: Samples, source: str = "microphone", *, rate: int = 16_000, pace: float = 1.0) -> None:
-        """Send in blocks of 30 ms, at so many times real time."""
+        """Send in blocks of 30 ms, each when it has ended, at so many times real time."""
         size = rate * 30 // 1000
         begun = time.monotonic()
         for at in range(0, len(samples) - size + 1, size):
-            time.sleep(max(0.0, begun + at / rate / pace - time.monotonic()))
+            time.sleep(max(0.0, begun + (at + size) / rate / pace - time.monotonic()))
             pcm = (samples[at : at + size] * 32767).astype("<i2").tobytes()
             self.send(encode(source, rate=rate, at_ms=self.now_ms(), count=self.count, payload=pcm))
             self.count += size
