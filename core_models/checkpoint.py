@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,8 +12,6 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as format_tensors
-from torch import Tensor
 
 from core_models.cmath import CMATH, CMATHConfig
 from core_models.errors import CheckpointError, DiskError, UsageError
@@ -22,11 +19,11 @@ from core_models.features.spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
 from core_models.sdt import SDT, SDTConfig
 from core_models.tdfnet import TDFNet, TDFNetConfig
+from core_models.tensor_files import SIDECAR, check_finite, check_fit, halved, write_pair
 
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 TENSORS = "model.safetensors"
-SIDECAR = "sidecar.json"
 
 Config = SDTConfig | CMATHConfig | TDFNetConfig
 Model = SDT | CMATH | TDFNet
@@ -103,15 +100,10 @@ def save(folder: Path, model: Model, sidecar: Sidecar) -> None:
         raise CheckpointError(
             f"Checkpoint {name} is not the model that its sidecar describes; save it with that model's config."
         )
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in model.state_dict().items()
-    }
-    _check_finite(name, tensors)
+    tensors = halved(model.state_dict())
+    check_finite(f"Checkpoint {name}", tensors)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / TENSORS, format_tensors(tensors))
-        _write(folder / SIDECAR, msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n")
+        write_pair(folder, TENSORS, tensors, sidecar)
     except OSError as error:
         raise DiskError(
             f"Checkpoint {name} cannot be written to {folder} ({error.strerror}); "
@@ -139,8 +131,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
         ) from error
     network: Callable[[Any], Model] = MODELS[sidecar.model][1]
     model = network(config)
-    _check_fit(name, tensors, model.state_dict())
-    _check_finite(name, tensors)
+    check_fit(f"Checkpoint {name}", tensors, model.state_dict())
+    check_finite(f"Checkpoint {name}", tensors)
     digest = tensors_digest((key, value.numpy()) for key, value in tensors.items())
     model.load_state_dict(tensors)  # float16 is widened to the parameters' float32
     try:
@@ -226,27 +218,3 @@ def _config(name: str, sidecar: Sidecar) -> Config:
     if not 0 <= sidecar.abstain <= 1:
         raise refuse(f"it abstains below {sidecar.abstain}, which is no confidence")
     return config
-
-
-def _check_fit(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    for key in sorted(tensors.keys() | expected.keys()):
-        found, wanted = (tuple(t[key].shape) if key in t else "none" for t in (tensors, expected))
-        if found != wanted:
-            raise CheckpointError(
-                f"Checkpoint {name}: tensor {key} has shape {found}, its configuration asks for {wanted}; "
-                f"{TENSORS} and {SIDECAR} do not belong together, fetch the checkpoint again."
-            )
-
-
-def _check_finite(name: str, tensors: Mapping[str, Tensor]) -> None:
-    for key, value in tensors.items():
-        if not value.isfinite().all():
-            raise CheckpointError(
-                f"Checkpoint {name}: tensor {key} is not finite in float16; train it again or fetch another."
-            )
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)

@@ -13,13 +13,13 @@ from core_models.checkpoint import WEIGHTS, Checkpoint, load
 from core_models.errors import CheckpointError
 from core_models.features.expression import open_face
 from core_models.features.face import FaceFeature
-from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
+from core_models.features.mced_voice import STUDENTS, MCEDVoice, frames_spec
 from core_models.features.sequences import TokenStates, VoiceSequence
 from core_models.features.spec import FeatureSpec
 from core_models.features.tdfnet_voice import TDFNetVoice
 from core_models.features.text import Text, TextFeature
 from core_models.features.voice import Voice, VoiceFeature
-from core_models.features.voice_emotion import VoiceEmotion, find_head
+from core_models.features.voice_emotion import HEADS, VoiceEmotion
 from core_models.features.whisper import Whisper
 from realtime.transcribe import Transcriber
 
@@ -102,11 +102,11 @@ def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
         return heard if tdfnet is None else TDFNetVoice(load(str(tdfnet)), heard, threads=threads)
     head = spec.settings.get("head")
     if head is not None:
-        return VoiceEmotion(find_head(str(head)), whisper, threads=threads)
+        return VoiceEmotion(HEADS.find(str(head)), whisper, threads=threads)
     student = spec.settings.get("student")
     if student is None:
         return VoiceFeature(whisper)
-    return MCEDVoice(find_student(str(student)), frames_spec(whisper), threads=threads)
+    return MCEDVoice(STUDENTS.find(str(student)), frames_spec(whisper), threads=threads)
 
 
 def _text(spec: FeatureSpec, threads: int) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,17 @@ from torch import Tensor, nn
 from core_models.checkpoint import Checkpoint, Sidecar, load, locate
 from core_models.dialogue import DialogueOutput
 from core_models.errors import CheckpointError, UsageError
-from core_models.expression_checkpoint import expression_folder, load_expression
-from core_models.features.mced_voice import find_student, student_folder
+from core_models.feature_network import Kind
+from core_models.features.expression import EXPRESSIONS
+from core_models.features.mced_voice import STUDENTS
 from core_models.features.spec import MODALITIES, tensors_digest
 from core_models.features.text import load_adapter
+from core_models.features.voice_emotion import HEADS
 from core_models.labels import LABEL_SETS
 from train.extractors import open_extractor
+
+NETWORKS = {"mced": "its own sound", "voice": "its own sound", "expression": "its own face"}
+"""`Sidecar.model` of a network that is evaluated by itself, and what it sees of a dialogue."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class EncoderAloneConfig:
 
 class EncoderAlone(nn.Module):
     """The classifier with which an encoder was taught emotion: a sentence encoder's (train/text.py), that of an MCED
-    student (train/mced.py), or what an expression network says as it is (train/face.py)."""
+    student (train/mced.py), or what a voice head or an expression network says as it is."""
 
     def __init__(self, modality: str, width: int, classes: int, classifier: nn.Module) -> None:
         super().__init__()
@@ -51,18 +57,19 @@ class EncoderAlone(nn.Module):
 
 
 def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name or in that folder; a text adapter, an MCED student and an expression network count as
-    one each, by their own classifiers.
+    """The checkpoint of that name or in that folder; a text adapter, an MCED student, a voice head and an expression
+    network count as one each, by their own classifiers.
 
     Raises CheckpointError, WeightsError.
     """
     folder = locate(name)
     if (folder / "adapter.safetensors").exists():
         return _adapter(folder)
-    if student_folder(folder) is not None:
+    if STUDENTS.folder(folder) is not None:
         return _student(folder)
-    if expression_folder(folder) is not None:
-        return _expression(folder)
+    for model, modality, kind in (("voice", "voice", HEADS), ("expression", "face", EXPRESSIONS)):
+        if kind.folder(folder) is not None:
+            return _log_probabilities(model, modality, kind, folder)
     found = load(name)
     if found.sidecar.model == "tdfnet":
         raise UsageError(f"{found.name} is a TDFNet, which reads sequences: `python -m train tdfnet` scores its folds.")
@@ -70,7 +77,7 @@ def open_checkpoint(name: str) -> Checkpoint:
 
 
 def _student(folder: Path) -> Checkpoint:
-    student = find_student(folder)
+    student = STUDENTS.find(folder)
     spec = open_extractor("voice", str(folder)).spec
     classes = student.model.config.classes
     model = EncoderAlone("voice", spec.dimension, classes, student.model.classifier)
@@ -79,21 +86,16 @@ def _student(folder: Path) -> Checkpoint:
     return Checkpoint(student.name, model.eval().requires_grad_(False), sidecar, student.digest)  # type: ignore[arg-type]
 
 
-def _expression(folder: Path) -> Checkpoint:
-    expression = load_expression(folder)
-    spec = open_extractor("face", str(folder)).spec
+def _log_probabilities(name: str, modality: str, kind: Kind[Any], folder: Path) -> Checkpoint:
+    """A network whose feature is its answer already."""
+    network = kind.find(folder)
+    spec = open_extractor(modality, str(folder)).spec
     as_it_is = nn.Linear(spec.dimension, spec.dimension, bias=False)
     nn.init.eye_(as_it_is.weight)
-    model = EncoderAlone("face", spec.dimension, spec.dimension, as_it_is)
-    sidecar = Sidecar(
-        model="expression",
-        config={},
-        labels=expression.sidecar.labels,
-        features={"face": spec},
-        window=1,
-        record=expression.sidecar.record,
-    )
-    return Checkpoint(expression.name, model.eval().requires_grad_(False), sidecar, expression.digest)  # type: ignore[arg-type]
+    model = EncoderAlone(modality, spec.dimension, spec.dimension, as_it_is)
+    record, labels = network.sidecar.record, network.sidecar.labels
+    sidecar = Sidecar(model=name, config={}, labels=labels, features={modality: spec}, window=1, record=record)
+    return Checkpoint(network.name, model.eval().requires_grad_(False), sidecar, network.digest)  # type: ignore[arg-type]
 
 
 def _adapter(folder: Path) -> Checkpoint:

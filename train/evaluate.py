@@ -19,7 +19,7 @@ from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus, relabel
 from train.corpora.splits import Plan, folds
 from train.dialogues_in_tensors import Reading, TensorDialogue, to_tensors
-from train.encoder_alone import open_checkpoint
+from train.encoder_alone import NETWORKS, open_checkpoint
 from train.extract import Extracted, extract
 from train.extractors import extractor_of, has, open_extractor
 from train.figures import draw
@@ -105,10 +105,8 @@ class Measured:
     def context(self) -> str:
         """How much of the dialogue an utterance saw."""
         config = self.checkpoint.model.config
-        if self.checkpoint.sidecar.model == "mced":
-            return "its own sound"
-        if self.checkpoint.sidecar.model == "expression":
-            return "its own face"
+        if self.checkpoint.sidecar.model in NETWORKS:
+            return NETWORKS[self.checkpoint.sidecar.model]
         if self.checkpoint.sidecar.model == "text":
             tokens = self.checkpoint.sidecar.features["text"].settings.get("context", 0)
             return f"its own words and {tokens} tokens before" if tokens else "its own words"
@@ -270,10 +268,8 @@ def vectors_of(
         spec = checkpoint.sidecar.features[modality]
         if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies
             extractor = open_extractor("text", str(spec.settings["base"]), str(folder))
-        elif checkpoint.sidecar.model == "mced":
-            extractor = open_extractor("voice", str(folder))
-        elif checkpoint.sidecar.model == "expression":
-            extractor = open_extractor("face", str(folder))
+        elif checkpoint.sidecar.model in NETWORKS:
+            extractor = open_extractor(modality, str(folder))
         else:
             extractor = extractor_of(spec)
         checkpoint.require({modality: extractor.spec})

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from core_models.assets import model_folder
 from core_models.checkpoint import WEIGHTS, load
 from core_models.errors import MediaError, UsageError
-from core_models.features.mced_voice import MCEDVoice, find_student, student_folder
+from core_models.features.mced_voice import STUDENTS, MCEDVoice
 from core_models.features.sequences import VoiceSequence
 from core_models.features.spec import MODALITIES, FeatureSpec
 from core_models.features.tdfnet_voice import TDFNetVoice, tdfnet_folder
 from core_models.features.text import Said, TextFeature
 from core_models.features.voice import VoiceFeature
-from core_models.features.voice_emotion import VoiceEmotion, find_head, head_folder
+from core_models.features.voice_emotion import HEADS, VoiceEmotion
 from core_models.features.whisper import Whisper
 from train.corpora.dialogues import Line, Turn
 from train.cross_fit import answer, read_cross_fit
@@ -120,8 +120,8 @@ class MCEDExtractor:
 
     def __init__(self, name_or_path: str | Path, threads: int) -> None:
         self._made = name_or_path, threads
-        student = find_student(name_or_path)
-        self._frames = open_frames(str(student.sidecar.frames.settings.get("whisper", DESCRIPTORS)), threads)
+        student = STUDENTS.find(name_or_path)
+        self._frames = open_frames(str(student.sidecar.inputs.settings.get("whisper", DESCRIPTORS)), threads)
         self._student = MCEDVoice(student, self._frames.spec, threads=threads)
         self.spec = self._student.spec
 
@@ -142,9 +142,9 @@ class VoiceEmotionExtractor:
 
     def __init__(self, name_or_path: str | Path, threads: int) -> None:
         self._made = name_or_path, threads
-        head = find_head(name_or_path)
+        head = HEADS.find(name_or_path)
         self._answers = read_cross_fit(head.folder)
-        self._whisper = Whisper(model_folder(str(head.sidecar.frames.settings["whisper"])), threads=threads)
+        self._whisper = Whisper(model_folder(str(head.sidecar.inputs.settings["whisper"])), threads=threads)
         self._voice = VoiceEmotion(head, self._whisper, threads=threads)
         self.spec = self._voice.spec
 
@@ -229,9 +229,9 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
     `adapter` is a folder, or a name under core_models/weights, for text alone. Raises WeightsError,
     UsageError.
     """
-    if modality == "voice" and student_folder(model) is not None:
+    if modality == "voice" and STUDENTS.folder(model) is not None:
         return MCEDExtractor(model, threads)
-    if modality == "voice" and head_folder(model) is not None:
+    if modality == "voice" and HEADS.folder(model) is not None:
         return VoiceEmotionExtractor(model, threads)
     if modality == "voice" and (tdfnet := tdfnet_folder(model)) is not None:
         return TDFNetExtractor(tdfnet, threads)

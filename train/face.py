@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core_models.errors import UsageError
 from core_models.expression import ExpressionConfig, ExpressionNet
-from core_models.expression_checkpoint import save_expression, sidecar_of
+from core_models.features.expression import EXPRESSIONS
 from core_models.features.face import MIRROR, MIRROR_SIGN, SCORES
 from core_models.features.face_crop import SIDE
 from train.corpora.dialogues import Corpus
@@ -89,7 +89,7 @@ def fit_face(config: FaceConfig) -> Result:
         "epochs": run.place.epochs,
         "seconds": round(run.place.seconds),
     }
-    save_expression(config.out, net, sidecar_of(net, "meld7", extractor.spec, record))
+    EXPRESSIONS.save(config.out, net, EXPRESSIONS.sidecar(net, "meld7", extractor.spec, record))
     result = evaluate(
         EvalConfig(
             checkpoint=[str(config.out)], corpus="fer2013", root=config.fer2013, split="validation", store=config.store

@@ -13,9 +13,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from core_models.errors import UsageError
+from core_models.features.mced_voice import STUDENTS
 from core_models.labels import MCED5
 from core_models.mced import SoftAlign, Student, StudentConfig
-from core_models.mced_checkpoint import save_student, sidecar_of
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.splits import validation_split
 from train.frames import Frames, FrameStore, open_frames
@@ -160,7 +160,7 @@ def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
         "config": fingerprint(config),
         **run.record(),
     }
-    save_student(config.out, student, sidecar_of(student, MCED5.name, frames.spec, record))
+    STUDENTS.save(config.out, student, STUDENTS.sidecar(student, MCED5.name, frames.spec, record))
     console.print(f"{config.out}: best epoch {run.place.best_epoch} of {len(run.place.epochs)}", highlight=False)
     return record
 

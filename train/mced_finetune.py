@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core_models.errors import UsageError
+from core_models.feature_network import Loaded
+from core_models.features.mced_voice import STUDENTS
 from core_models.labels import LabelSet
 from core_models.mced import Student, classifier
-from core_models.mced_checkpoint import LoadedStudent, load_student, save_student, sidecar_of
 from train.frames import DESCRIPTORS, FrameStore, open_frames
 from train.material import Data
 from train.mced_clips import Clip, Clips, clips_of, statistics
@@ -77,14 +78,14 @@ def finetune(config: FinetuneConfig, console: Console) -> dict[str, Any]:
     """
     schedule = config.schedule
     torch.set_num_threads(schedule.threads)
-    start = None if config.start is None else load_student(config.start)
+    start = None if config.start is None else STUDENTS.load(config.start)
     if start is not None and config.student:
         raise UsageError("finetune.student shapes a student from scratch: leave it out, or leave out finetune.start.")
-    heard = config.frames if start is None else str(start.sidecar.frames.settings.get("whisper", DESCRIPTORS))
+    heard = config.frames if start is None else str(start.sidecar.inputs.settings.get("whisper", DESCRIPTORS))
     frames = open_frames(heard, schedule.threads)
-    if start is not None and start.sidecar.frames != frames.spec:
+    if start is not None and start.sidecar.inputs != frames.spec:
         raise UsageError(
-            f"start: {config.start} was distilled on [{start.sidecar.frames.describe()}], at hand is "
+            f"start: {config.start} was distilled on [{start.sidecar.inputs.describe()}], at hand is "
             f"[{frames.spec.describe()}]: use the same weights, or distil again."
         )
     corpora = config.data.parts("validation")
@@ -134,7 +135,7 @@ def finetune(config: FinetuneConfig, console: Console) -> dict[str, Any]:
         "config": fingerprint(config),
         **run.record(),
     }
-    save_student(config.out, student, sidecar_of(student, labels.name, frames.spec, record))
+    STUDENTS.save(config.out, student, STUDENTS.sidecar(student, labels.name, frames.spec, record))
     console.print(f"{config.out}: validation {config.select} {run.place.best:.4f}", highlight=False)
     return record
 
@@ -152,7 +153,7 @@ def _classes(clips: Sequence[Clip], labels: LabelSet) -> list[int]:
 
 
 def _student(
-    config: FinetuneConfig, start: LoadedStudent | None, inputs: int, labels: LabelSet, training: Clips
+    config: FinetuneConfig, start: Loaded[Student] | None, inputs: int, labels: LabelSet, training: Clips
 ) -> Student:
     """A new student; of a distilled one everything but the classifier (section 3.2)."""
     if start is None:

@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core_models.errors import DiskError, UsageError
+from core_models.feature_network import Loaded
 from core_models.features.prosody import DIMENSION
-from core_models.features.voice_emotion import LoadedHead, load_head, save_head, sidecar_of
-from core_models.features.voice_head import HeadConfig, Member
+from core_models.features.voice_emotion import HEADS
+from core_models.features.voice_head import HeadConfig, Member, VoiceHead
 from core_models.labels import LabelSet
 from train.corpora.choose import CorpusConfig, read_corpus
 from train.corpora.dialogues import Corpus
@@ -111,12 +112,12 @@ def train_voice(config: VoiceTraining) -> None:
         "temperature": round(temperature, 4),
         "config": fingerprint(config),
     }
-    save_head(config.out, head, sidecar_of(head, corpus.labels.name, frames.spec, record))
+    HEADS.save(config.out, head, HEADS.sidecar(head, corpus.labels.name, frames.spec, record))
     answers: dict[str, Tensor] = {}
     for clip, rows in zip(clips, unseen, strict=True):
         answers |= dict(zip(clip.keys, rows, strict=True))
     write_cross_fit(config.out, answers)
-    _tell(config, corpus, load_head(config.out), clips, folds, unseen, console)
+    _tell(config, corpus, HEADS.load(config.out), clips, folds, unseen, console)
 
 
 def _shape(config: VoiceTraining, frames: HeardFrames, labels: LabelSet) -> HeadConfig:
@@ -163,7 +164,7 @@ class _Shelf:
 def _tell(
     config: VoiceTraining,
     corpus: Corpus,
-    head: LoadedHead,
+    head: Loaded[VoiceHead],
     clips: Sequence[Voiced],
     folds: Sequence[set[str]],
     unseen: Tensor,

@@ -9,14 +9,24 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.errors import CheckpointError
-from core_models.expression_checkpoint import LoadedExpression, expression_folder, load_expression
+from core_models.expression import ExpressionConfig, ExpressionNet
+from core_models.feature_network import Kind, Loaded
 from core_models.features.face import MIRROR, MIRROR_SIGN, SCORES, SETTINGS, Face, FaceFeature
 from core_models.features.face_crop import SIDE, crop
 from core_models.features.spec import FeatureSpec, tensors_digest
 
 VERSION = 1
 TASK = "face_landmarker.task"
+
+EXPRESSIONS = Kind(
+    noun="expression network",
+    tensors="expression.safetensors",
+    config=ExpressionConfig,
+    network=ExpressionNet,
+    width=lambda config: SIDE * SIDE + config.scores,
+    made_by="python -m train face",
+)
+"""Expression networks on disk."""
 
 
 class ExpressionFeature(FaceFeature):
@@ -25,21 +35,17 @@ class ExpressionFeature(FaceFeature):
     `task` as for FaceFeature. CheckpointError where the network was trained on other faces than this landmarker's.
     """
 
-    def __init__(self, task: Path, expression: LoadedExpression, *, threads: int = 1) -> None:
+    def __init__(self, task: Path, expression: Loaded[ExpressionNet], *, threads: int = 1) -> None:
         super().__init__(task)
-        at_hand, trained = faces_spec(self.spec), expression.sidecar.faces
-        if trained != at_hand:
-            raise CheckpointError(
-                f"Expression network {expression.name} was trained on [{trained.describe()}], at hand is "
-                f"[{at_hand.describe()}]; run `make weights`, or train it again."
-            )
-        self._net, self._threads = expression.net, threads
+        at_hand = faces_spec(self.spec)
+        expression.require(at_hand)
+        self._net, self._threads = expression.model, threads
         both = {"faces": at_hand.digest, "expression": expression.digest}
         self.spec = FeatureSpec(
             modality="face",
             name=expression.name,
             version=VERSION,
-            dimension=expression.net.config.classes,
+            dimension=expression.model.config.classes,
             digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
             settings={**at_hand.settings, "mirrored": True, "pooling": "mean"},
         )
@@ -84,7 +90,6 @@ def open_face(model: str, *, threads: int = 1) -> FaceFeature:
 
     Raises WeightsError, CheckpointError.
     """
-    expression = expression_folder(model)
-    if expression is not None:
-        return ExpressionFeature(model_folder("face-landmarker") / TASK, load_expression(expression), threads=threads)
+    if EXPRESSIONS.folder(model) is not None:
+        return ExpressionFeature(model_folder("face-landmarker") / TASK, EXPRESSIONS.find(model), threads=threads)
     return FaceFeature((Path(model) if Path(model).is_dir() else model_folder(model)) / TASK)

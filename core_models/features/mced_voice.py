@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core_models.checkpoint import WEIGHTS
-from core_models.errors import CheckpointError
+from core_models.feature_network import Kind, Loaded
 from core_models.features.spec import FeatureSpec, tensors_digest
 from core_models.features.whisper import CONTEXT_MIN, MARGIN, Encoded, Whisper
-from core_models.mced_checkpoint import TENSORS, LoadedStudent, load_student
+from core_models.mced import Student, StudentConfig
 
 VERSION = 1
+
+STUDENTS = Kind(
+    noun="MCED student",
+    tensors="student.safetensors",
+    config=StudentConfig,
+    network=Student,
+    width=lambda config: config.inputs,
+    made_by="python -m train mced",
+    whole=("mean", "deviation"),  # of the frames: descriptors of openSMILE run into the millions, beyond float16
+)
+"""MCED students on disk."""
 
 
 class MCEDVoice:
@@ -26,13 +34,8 @@ class MCEDVoice:
 
     spec: FeatureSpec
 
-    def __init__(self, student: LoadedStudent, frames: FeatureSpec, *, threads: int = 1) -> None:
-        trained = student.sidecar.frames
-        if trained != frames:
-            raise CheckpointError(
-                f"Student {student.name} was trained on [{trained.describe()}], but the frames at hand are "
-                f"[{frames.describe()}]; choose what it was trained on, or another student."
-            )
+    def __init__(self, student: Loaded[Student], frames: FeatureSpec, *, threads: int = 1) -> None:
+        student.require(frames)
         self._model = student.model
         self._threads = threads
         both = {"frames": frames.digest, "student": student.digest}
@@ -70,21 +73,3 @@ def frames_spec(whisper: Whisper) -> FeatureSpec:
         digest=whisper.digest,
         settings={"whisper": whisper.name, "context_min": CONTEXT_MIN, "margin": MARGIN, "crop": True},
     )
-
-
-def student_folder(name_or_path: str | Path) -> Path | None:
-    """The folder of the student of that name under core_models/weights, or the one given; None where it holds none."""
-    for folder in (WEIGHTS / name_or_path, Path(name_or_path)):
-        if (folder / TENSORS).is_file():
-            return folder
-    return None
-
-
-def find_student(name_or_path: str | Path) -> LoadedStudent:
-    """The student of that name under core_models/weights, or in that folder. Raises CheckpointError."""
-    folder = student_folder(name_or_path)
-    if folder is None:
-        raise CheckpointError(
-            f"There is no MCED student {str(name_or_path)!r}: put its folder under {WEIGHTS}, or choose another."
-        )
-    return load_student(folder)

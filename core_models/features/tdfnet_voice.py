@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core_models.checkpoint import SIDECAR, WEIGHTS, Checkpoint
+from core_models.checkpoint import WEIGHTS, Checkpoint
 from core_models.errors import CheckpointError
 from core_models.features.sequences import VoiceSequence
 from core_models.features.spec import FeatureSpec, tensors_digest
 from core_models.features.whisper import Encoded
 from core_models.tdfnet import TDFNet
+from core_models.tensor_files import SIDECAR
 
 VERSION = 1
 

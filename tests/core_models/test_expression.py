@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from core_models.assets import model_folder
 from core_models.errors import CheckpointError, UsageError
 from core_models.expression import ExpressionConfig, ExpressionNet
-from core_models.expression_checkpoint import TENSORS, expression_folder, load_expression, save_expression, sidecar_of
-from core_models.features.expression import TASK, ExpressionFeature, faces_spec, mirrored, open_face
+from core_models.features.expression import EXPRESSIONS, TASK, ExpressionFeature, faces_spec, mirrored, open_face
 from core_models.features.face import SCORES, FaceFeature
 from core_models.features.face_crop import SIDE, crop
 from core_models.labels import MELD7
@@ -42,7 +41,7 @@ def shipped() -> ExpressionFeature:
 def save(folder: Path, face_feature: FaceFeature) -> ExpressionNet:
     torch.manual_seed(0)
     net = ExpressionNet(SMALL)
-    save_expression(folder, net, sidecar_of(net, "meld7", faces_spec(face_feature.spec), {}))
+    EXPRESSIONS.save(folder, net, EXPRESSIONS.sidecar(net, "meld7", faces_spec(face_feature.spec), {}))
     return net
 
 
@@ -86,12 +85,12 @@ def test_dim_light_changes_little() -> None:
 def test_what_was_saved_comes_back(face_feature: FaceFeature, tmp_path: Path) -> None:
     """A saved network has the float16 weights that it was saved with, and its folder is found by its path."""
     net = save(tmp_path / "small", face_feature)
-    loaded = load_expression(tmp_path / "small")
-    assert expression_folder(tmp_path / "small") == tmp_path / "small"
-    assert expression_folder(tmp_path) is None
+    loaded = EXPRESSIONS.load(tmp_path / "small")
+    assert EXPRESSIONS.folder(tmp_path / "small") == tmp_path / "small"
+    assert EXPRESSIONS.folder(tmp_path) is None
     for name, value in net.state_dict().items():
         assert torch.equal(
-            loaded.net.state_dict()[name].float(), value.half().float() if value.is_floating_point() else value
+            loaded.model.state_dict()[name].float(), value.half().float() if value.is_floating_point() else value
         )
 
 
@@ -99,10 +98,10 @@ def test_what_was_saved_comes_back(face_feature: FaceFeature, tmp_path: Path) ->
 def test_a_broken_network_is_one_sentence(face_feature: FaceFeature, tmp_path: Path) -> None:
     """A cut file, and tensors of another shape, are refused by a sentence that names the folder."""
     save(tmp_path / "small", face_feature)
-    path = tmp_path / "small" / TENSORS
+    path = tmp_path / "small" / EXPRESSIONS.tensors
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="small holds no expression network"):
-        load_expression(tmp_path / "small")
+        EXPRESSIONS.load(tmp_path / "small")
     with pytest.raises(UsageError, match="two widths"):
         ExpressionConfig(widths=(4,))
 
@@ -112,9 +111,9 @@ def test_a_network_of_other_faces_is_refused(face_feature: FaceFeature, tmp_path
     """A network that was trained on another landmarker's faces does not run, and the sentence names both."""
     net = save(tmp_path / "small", face_feature)
     other = replace_spec(faces_spec(face_feature.spec))
-    save_expression(tmp_path / "small", net, sidecar_of(net, "meld7", other, {}))
+    EXPRESSIONS.save(tmp_path / "small", net, EXPRESSIONS.sidecar(net, "meld7", other, {}))
     with pytest.raises(CheckpointError, match="00000000.*at hand"):
-        ExpressionFeature(model_folder("face-landmarker") / TASK, load_expression(tmp_path / "small"))
+        ExpressionFeature(model_folder("face-landmarker") / TASK, EXPRESSIONS.load(tmp_path / "small"))
 
 
 def replace_spec(spec):  # type: ignore[no-untyped-def]
@@ -173,10 +172,10 @@ def test_one_frame_pools_to_itself_and_many_to_their_mean(shipped: ExpressionFea
 @pytest.mark.weights
 def test_what_ships_is_small_and_says_where_it_came_from() -> None:
     """Half precision, under 5 MB, with a card, a training record and no path of the machine that trained it."""
-    folder = expression_folder(SHIPPED)
+    folder = EXPRESSIONS.folder(SHIPPED)
     assert folder is not None
-    assert (folder / TENSORS).stat().st_size < 5_000_000
+    assert (folder / EXPRESSIONS.tensors).stat().st_size < 5_000_000
     assert "not commercial" in (folder / "CARD.md").read_text(encoding="utf-8")
-    record = load_expression(folder).sidecar.record
+    record = EXPRESSIONS.load(folder).sidecar.record
     assert record["epochs"]
     assert "/" not in str(record["config"])

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from core_models.errors import CheckpointError, UsageError
-from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec, student_folder
+from core_models.features.mced_voice import STUDENTS, MCEDVoice, frames_spec
 from core_models.features.spec import FeatureSpec
 from core_models.features.whisper import Whisper
 from core_models.mced import SoftAlign, Student, StudentConfig
-from core_models.mced_checkpoint import load_student, save_student, sidecar_of
 
 SMALL = StudentConfig(inputs=6, classes=5, width=16, layers=3, heads=2, feed_forward=24)
 SPEC = FeatureSpec(modality="voice", name="test-frames", version=1, dimension=6, digest="0" * 64)
@@ -142,8 +141,8 @@ def test_round_trip(tmp_path: Path) -> None:
     """A student comes back from its folder as it was, to half precision, its statistics whole."""
     made = student()
     made.scale_by(torch.full((6,), 3e6), torch.full((6,), 2e5))
-    save_student(tmp_path / "voice", made, sidecar_of(made, "mced5", SPEC, {"stage": "distil"}))
-    loaded = load_student(tmp_path / "voice")
+    STUDENTS.save(tmp_path / "voice", made, STUDENTS.sidecar(made, "mced5", SPEC, {"stage": "distil"}))
+    loaded = STUDENTS.load(tmp_path / "voice")
     assert (loaded.name, loaded.sidecar.labels, loaded.sidecar.record) == ("voice", "mced5", {"stage": "distil"})
     assert loaded.model.config == SMALL
     assert torch.equal(loaded.model.mean, made.mean)
@@ -151,16 +150,16 @@ def test_round_trip(tmp_path: Path) -> None:
     with torch.no_grad():
         one, other = made(frames, lengths), loaded.model(frames, lengths)
     torch.testing.assert_close(one.utterance, other.utterance, atol=2e-2, rtol=0)
-    save_student(tmp_path / "again", loaded.model, loaded.sidecar)
-    assert load_student(tmp_path / "again").digest == loaded.digest
+    STUDENTS.save(tmp_path / "again", loaded.model, loaded.sidecar)
+    assert STUDENTS.load(tmp_path / "again").digest == loaded.digest
 
 
 def test_whatever_does_not_fit_is_refused(tmp_path: Path) -> None:
     """Foreign tensors, labels, frames, formats and broken files end in a sentence that names the student."""
     made = student()
     good = tmp_path / "good"
-    sidecar = sidecar_of(made, "mced5", SPEC, {})
-    save_student(good, made, sidecar)
+    sidecar = STUDENTS.sidecar(made, "mced5", SPEC, {})
+    STUDENTS.save(good, made, sidecar)
 
     def spoilt(**changes: object) -> Path:
         folder = tmp_path / "-".join(changes)
@@ -173,25 +172,25 @@ def test_whatever_does_not_fit_is_refused(tmp_path: Path) -> None:
         (spoilt(config=wider), "do not belong together"),
         (spoilt(labels="meld7"), "5 classes are not those"),
         (spoilt(format=9), "format 9"),
-        (spoilt(frames=msgspec.structs.replace(SPEC, dimension=7)), "frames have 7"),
+        (spoilt(inputs=msgspec.structs.replace(SPEC, dimension=7)), "inputs have 7"),
         (tmp_path / "nowhere", "no MCED student"),
     ):
         with pytest.raises(CheckpointError, match=sentence):
-            load_student(folder)
+            STUDENTS.load(folder)
     (good / "student.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match="no MCED student"):
-        load_student(good)
+        STUDENTS.load(good)
     with torch.no_grad():
         next(made.parameters()).fill_(float("inf"))
     with pytest.raises(CheckpointError, match="not finite"):
-        save_student(tmp_path / "infinite", made, sidecar)
+        STUDENTS.save(tmp_path / "infinite", made, sidecar)
 
 
 @pytest.fixture
 def on_tiny(whisper_tiny: Whisper, tmp_path: Path) -> Path:
     """A student of Whisper tiny.en's frames."""
     made = student(StudentConfig(inputs=whisper_tiny.dimension, classes=5, width=16, heads=2, feed_forward=24))
-    save_student(tmp_path / "tiny-student", made, sidecar_of(made, "mced5", frames_spec(whisper_tiny), {}))
+    STUDENTS.save(tmp_path / "tiny-student", made, STUDENTS.sidecar(made, "mced5", frames_spec(whisper_tiny), {}))
     return tmp_path / "tiny-student"
 
 
@@ -200,33 +199,33 @@ def test_voice_is_the_pooled_last_layer(
     whisper_tiny: Whisper, on_tiny: Path, librivox: list[tuple[str, NDArray[np.float32]]]
 ) -> None:
     """The vector of a real utterance is the student's utterance representation over the transcript's own states."""
-    voice = MCEDVoice(load_student(on_tiny), frames_spec(whisper_tiny))
+    voice = MCEDVoice(STUDENTS.load(on_tiny), frames_spec(whisper_tiny))
     encoded = whisper_tiny.encode(librivox[0][1][:32_000])
     vector = voice(encoded)
     assert (vector.shape, vector.dtype) == ((voice.spec.dimension,), np.float32)
     frames = torch.from_numpy(encoded.frames)[None]
-    output = load_student(on_tiny).model(frames, torch.tensor([frames.shape[1]]))
+    output = STUDENTS.load(on_tiny).model(frames, torch.tensor([frames.shape[1]]))
     np.testing.assert_allclose(vector, output.hidden[-1][0].amax(0).numpy(), atol=1e-6)
 
 
 @pytest.mark.weights
 def test_spec_names_both_networks(whisper_tiny: Whisper, on_tiny: Path, tmp_path: Path) -> None:
     """Another student is another feature, though it may have the same name; one of other frames is refused."""
-    spec = MCEDVoice(find_student(on_tiny), frames_spec(whisper_tiny)).spec
+    spec = MCEDVoice(STUDENTS.find(on_tiny), frames_spec(whisper_tiny)).spec
     assert (spec.name, spec.settings["whisper"]) == ("mced-tiny-student", "whisper-tiny.en")
-    assert student_folder(tmp_path) is None
+    assert STUDENTS.folder(tmp_path) is None
     with pytest.raises(CheckpointError, match="no MCED student 'nowhere'"):
-        find_student("nowhere")
-    loaded = load_student(on_tiny)
+        STUDENTS.find("nowhere")
+    loaded = STUDENTS.load(on_tiny)
     other = student(loaded.model.config, seed=1)
-    save_student(tmp_path / "b" / "tiny-student", other, loaded.sidecar)
-    second = MCEDVoice(load_student(tmp_path / "b" / "tiny-student"), frames_spec(whisper_tiny)).spec
+    STUDENTS.save(tmp_path / "b" / "tiny-student", other, loaded.sidecar)
+    second = MCEDVoice(STUDENTS.load(tmp_path / "b" / "tiny-student"), frames_spec(whisper_tiny)).spec
     assert (second.name, second.settings) == (spec.name, spec.settings)
     assert second.digest != spec.digest
-    foreign = msgspec.structs.replace(loaded.sidecar.frames, digest="f" * 64)
-    save_student(tmp_path / "foreign", other, msgspec.structs.replace(loaded.sidecar, frames=foreign))
+    foreign = msgspec.structs.replace(loaded.sidecar.inputs, digest="f" * 64)
+    STUDENTS.save(tmp_path / "foreign", other, msgspec.structs.replace(loaded.sidecar, inputs=foreign))
     with pytest.raises(CheckpointError, match="was trained on .*ffffffff.* at hand"):
-        MCEDVoice(load_student(tmp_path / "foreign"), frames_spec(whisper_tiny))
+        MCEDVoice(STUDENTS.load(tmp_path / "foreign"), frames_spec(whisper_tiny))
 
 
 def test_strides_keep_clips_apart() -> None:

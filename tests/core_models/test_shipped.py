@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from core_models.checkpoint import SIDECAR, TENSORS, WEIGHTS, load
+from core_models.checkpoint import TENSORS, WEIGHTS, load
 from core_models.features.spec import MODALITIES
+from core_models.tensor_files import SIDECAR
 
 SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob(f"*/{TENSORS}"))
 DEVICES = [

@@ -9,24 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core_models.errors import CheckpointError, UsageError
+from core_models.feature_network import NetworkSidecar
 from core_models.features.mced_voice import frames_spec
 from core_models.features.prosody import DIMENSION
-from core_models.features.voice_emotion import (
-    SIDECAR,
-    TENSORS,
-    HeadSidecar,
-    VoiceEmotion,
-    find_head,
-    heard,
-    heard_spec,
-    load_head,
-    save_head,
-    sidecar_of,
-)
+from core_models.features.voice_emotion import HEADS, VoiceEmotion, heard, heard_spec
 from core_models.features.voice_head import HeadConfig, VoiceHead
 from core_models.features.whisper import Whisper
+from core_models.tensor_files import SIDECAR
 
 
 def a_head(states: int, seed: int = 0, members: int = 2) -> VoiceHead:
@@ -39,7 +31,7 @@ def a_head(states: int, seed: int = 0, members: int = 2) -> VoiceHead:
 
 def written(folder: Path, whisper: Whisper, seed: int = 0) -> Path:
     head = a_head(whisper.dimension, seed)
-    save_head(folder, head, sidecar_of(head, "meld7", heard_spec(frames_spec(whisper)), {"seed": seed}))
+    HEADS.save(folder, head, HEADS.sidecar(head, "meld7", heard_spec(frames_spec(whisper)), {"seed": seed}))
     return folder
 
 
@@ -84,7 +76,7 @@ def test_a_shape_that_cannot_be_is_refused() -> None:
 @pytest.mark.weights
 def test_the_vector_is_what_the_head_says(tmp_path: Path, whisper_tiny: Whisper, librivox) -> None:
     """Seven log-probabilities from one encoder pass, the same each time, whose spec names Whisper, head and digest."""
-    head = load_head(written(tmp_path / "mini-voice", whisper_tiny))
+    head = HEADS.load(written(tmp_path / "mini-voice", whisper_tiny))
     voice, encoded = VoiceEmotion(head, whisper_tiny), whisper_tiny.encode(librivox[0][1])
     vector = voice(encoded)
     frames = torch.from_numpy(heard(encoded))
@@ -95,14 +87,14 @@ def test_the_vector_is_what_the_head_says(tmp_path: Path, whisper_tiny: Whisper,
     assert voice.spec.dimension == len(vector) == 7
     assert voice.spec.settings["head"] == "mini-voice"
     assert voice.spec.settings["whisper"] == "whisper-tiny.en"
-    other = load_head(written(tmp_path / "other" / "mini-voice", whisper_tiny, seed=1))
+    other = HEADS.load(written(tmp_path / "other" / "mini-voice", whisper_tiny, seed=1))
     assert VoiceEmotion(other, whisper_tiny).spec.digest != voice.spec.digest
 
 
 @pytest.mark.weights
 def test_other_frames_are_refused(tmp_path: Path, whisper_tiny: Whisper, whisper_base: Whisper) -> None:
     """A head of tiny.en's states does not run on base's, and the sentence names both."""
-    head = load_head(written(tmp_path / "mini-voice", whisper_tiny))
+    head = HEADS.load(written(tmp_path / "mini-voice", whisper_tiny))
     with pytest.raises(CheckpointError, match=r"whisper-tiny\.en.*whisper-base"):
         VoiceEmotion(head, whisper_base)
 
@@ -112,13 +104,13 @@ def test_other_frames_are_refused(tmp_path: Path, whisper_tiny: Whisper, whisper
 def test_a_folder_that_is_off_is_refused(tmp_path: Path, whisper_tiny: Whisper, broken: str) -> None:
     """Whatever is wrong with a head's files is one sentence that names the folder or the head."""
     folder = written(tmp_path / "mini-voice", whisper_tiny)
-    sidecar = msgspec.json.decode((folder / SIDECAR).read_bytes(), type=HeadSidecar)
+    sidecar = msgspec.json.decode((folder / SIDECAR).read_bytes(), type=NetworkSidecar)
     if broken == "tensors":
-        (folder / TENSORS).write_bytes(b"no tensors")
+        (folder / HEADS.tensors).write_bytes(b"no tensors")
     elif broken == "finite":
-        head = a_head(whisper_tiny.dimension)
-        head.members[0].classifier.weight.data[0, 0] = float("nan")  # type: ignore[union-attr,index]
-        save_head(folder, head, sidecar)
+        tensors = load_file(folder / HEADS.tensors)
+        tensors["members.0.classifier.weight"][0, 0] = float("nan")
+        save_file(tensors, folder / HEADS.tensors)
     else:
         changed = {
             "sidecar": {"config": {**sidecar.config, "width": 24}},
@@ -127,7 +119,7 @@ def test_a_folder_that_is_off_is_refused(tmp_path: Path, whisper_tiny: Whisper, 
         }[broken]
         (folder / SIDECAR).write_bytes(msgspec.json.encode(msgspec.structs.replace(sidecar, **changed)))
     with pytest.raises(CheckpointError, match="mini-voice"):
-        find_head(folder)
+        HEADS.find(folder)
 
 
 @pytest.mark.weights

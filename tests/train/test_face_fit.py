@@ -14,7 +14,7 @@ from rich.console import Console
 
 from core_models.errors import UsageError
 from core_models.expression import ExpressionConfig, ExpressionNet
-from core_models.expression_checkpoint import load_expression
+from core_models.features.expression import EXPRESSIONS
 from core_models.features.face import SCORES
 from core_models.features.face_crop import SIDE
 from train.__main__ import configuration, main
@@ -117,7 +117,7 @@ def test_the_command_teaches_scores_and_writes(miniature: Miniature, tmp_path: P
     result = json.loads(found.read_text())
     assert result["left_out"] == {"nothing found": 1}
     assert result["accuracy_left_out_as_errors"] < result["accuracy"] or result["accuracy"] == 0
-    record = load_expression(out).sidecar.record
+    record = EXPRESSIONS.load(out).sidecar.record
     assert str(tmp_path) not in json.dumps(record)
     assert record["stills"]["learned from, in validation too"] + record["stills"]["held out, in validation too"] == 28
     again = tmp_path / "again.json"

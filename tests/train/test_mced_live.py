@@ -11,12 +11,11 @@ import torch
 from miniature import Miniature
 from numpy.typing import NDArray
 
-import core_models.features.mced_voice
+import core_models.feature_network
 from core_models.errors import CheckpointError
-from core_models.features.mced_voice import MCEDVoice, find_student, frames_spec
+from core_models.features.mced_voice import STUDENTS, MCEDVoice, frames_spec
 from core_models.features.whisper import Whisper
 from core_models.mced import Student, StudentConfig
-from core_models.mced_checkpoint import save_student, sidecar_of
 from realtime.models import load_models
 from realtime.perceive import Perceiver
 from realtime.tracker import Tracker
@@ -31,13 +30,13 @@ LIVE = Path(__file__).parents[2] / "configs" / "train" / "sdt_live.yaml"
 def write_student(folder: Path, whisper: Whisper, seed: int) -> None:
     torch.manual_seed(seed)
     model = Student(StudentConfig(inputs=whisper.dimension, classes=5, width=16, heads=2, feed_forward=16))
-    save_student(folder, model, sidecar_of(model, "mced5", frames_spec(whisper), {}))
+    STUDENTS.save(folder, model, STUDENTS.sidecar(model, "mced5", frames_spec(whisper), {}))
 
 
 @pytest.fixture
 def weights(tmp_path: Path, whisper_tiny: Whisper, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of weights with a student of Whisper tiny.en's frames in it."""
-    monkeypatch.setattr(core_models.features.mced_voice, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(core_models.feature_network, "WEIGHTS", tmp_path / "weights")
     write_student(tmp_path / "weights" / "mini-student", whisper_tiny, seed=0)
     return tmp_path / "weights"
 
@@ -91,6 +90,6 @@ def test_extraction_and_live_run_agree(weights: Path, miniature: Miniature, whis
     turn = next(iter(read_ravdess(miniature.ravdess).turns()))
     (stored,) = extractor.vectors([turn])
     samples, _ = soundfile.read(turn.line.audio, dtype="float32")
-    live = MCEDVoice(find_student("mini-student"), frames_spec(whisper_tiny))
+    live = MCEDVoice(STUDENTS.find("mini-student"), frames_spec(whisper_tiny))
     assert live.spec == extractor.spec
     np.testing.assert_allclose(stored, live(whisper_tiny.encode(samples)), atol=2e-3)

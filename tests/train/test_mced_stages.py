@@ -15,10 +15,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from core_models.errors import UsageError
-from core_models.features.mced_voice import MCEDVoice
+from core_models.features.mced_voice import STUDENTS, MCEDVoice
 from core_models.features.text import TextFeature, load_adapter, load_encoder
 from core_models.labels import MCED5, MELD7
-from core_models.mced_checkpoint import load_student
 from train.__main__ import configuration, main
 from train.corpora.choose import CorpusConfig
 from train.corpora.dialogues import Line
@@ -227,7 +226,7 @@ def test_an_adapter_of_seven_teaches_five(pieces: Pieces, tmp_path: Path) -> Non
 @pytest.mark.weights
 def test_a_student_learns_from_its_teacher(lesson: DistilConfig, distilled: Path) -> None:
     """Distillation without a label brings both levels down, and the student comes back from its folder."""
-    student = load_student(distilled)
+    student = STUDENTS.load(distilled)
     record = student.sidecar.record
     first, last = record["epochs"][0], record["epochs"][-1]
     assert last["response"] < first["response"]
@@ -236,7 +235,7 @@ def test_a_student_learns_from_its_teacher(lesson: DistilConfig, distilled: Path
     assert record["layer_pairs"] == [[1, 1, 0.1], [2, 2, 0.3]]
     assert (record["pairs"]["sentences"], record["pairs"]["training"] + record["pairs"]["validation"]) == (3, 24)
     assert student.model.deviation.min() > 0
-    assert MCEDVoice(student, student.sidecar.frames).spec.name == "mced-student"
+    assert MCEDVoice(student, student.sidecar.inputs).spec.name == "mced-student"
 
 
 @pytest.mark.weights
@@ -260,7 +259,7 @@ def test_a_killed_run_ends_with_the_same_weights(
             distil(again, QUIET)
     assert not again.out.exists()
     distil(again, QUIET)
-    assert load_student(again.out).digest == load_student(distilled).digest
+    assert STUDENTS.load(again.out).digest == STUDENTS.load(distilled).digest
     with pytest.raises(UsageError, match="other settings"):
         distil(dataclasses.replace(again, objective=dataclasses.replace(OBJECTIVE, temperature=2.0)), QUIET)
 
@@ -305,7 +304,7 @@ def test_fine_tuning_is_scored_by_eval_and_tabulated(pieces: Pieces, tmp_path: P
     record = finetune(config, QUIET)
     assert record["start"] is None
     assert record["part"] == "1/1"
-    assert load_student(config.out).sidecar.labels == "meld7"
+    assert STUDENTS.load(config.out).sidecar.labels == "meld7"
     given = ["--checkpoint", str(config.out), "--corpus=folder", f"--root={pieces.pairs}", f"--store={pieces.store}"]
     assert main(["eval", *given, f"--json={tmp_path / 'result.json'}"]) == 0
     (result,) = read_results(tmp_path / "result.json")
@@ -323,7 +322,7 @@ def test_fine_tuning_begins_where_distillation_ended(pieces: Pieces, distilled: 
     config = refined(pieces, tmp_path, start=distilled, student={}, part=5, schedule=still)
     record = finetune(config, QUIET)
     assert record["lines"]["training"] == round(record["lines"]["of"] / 5)
-    before, after = (load_student(folder).model.state_dict() for folder in (distilled, config.out))
+    before, after = (STUDENTS.load(folder).model.state_dict() for folder in (distilled, config.out))
     for name, value in before.items():
         assert name.startswith("classifier.") or torch.equal(value, after[name]), name
     assert len(after["classifier.3.weight"]) == len(MELD7)

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from miniature_mced import Pieces, write_pieces
 
-from core_models.features.voice_emotion import find_head
+from core_models.features.voice_emotion import HEADS
 from train.__main__ import main
 from train.corpora.folder import read_folder
 from train.cross_fit import answer, read_cross_fit
@@ -61,7 +61,7 @@ def test_clips_it_was_trained_on_are_answered_by_heads_that_were_not(run: Run) -
     extractor = open_extractor("voice", str(run.out))
     answers = read_cross_fit(run.out)
     corpus = read_folder(run.pieces.pairs)
-    head, frames = find_head(run.out), HeardFrames("whisper-tiny.en", 1)
+    head, frames = HEADS.find(run.out), HeardFrames("whisper-tiny.en", 1)
     for part in (corpus, cut_to_speech(corpus)):
         vectors = extract(part, extractor, run.pieces.store).vectors
         for line in part.lines():
@@ -85,9 +85,19 @@ def test_clips_it_was_trained_on_are_answered_by_heads_that_were_not(run: Run) -
         assert vectors[line.id] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_voice_is_evaluated_by_itself(run: Run, tmp_path: Path) -> None:
+    """`train eval` takes a voice as it takes a dialogue model; clips that it learned from count as its folds said."""
+    found = tmp_path / "found.json"
+    corpus = ["--corpus=folder", f"--root={run.pieces.pairs}", "--labels=meld7", f"--store={run.pieces.store}"]
+    assert main(["eval", f"--checkpoint={run.out}", *corpus, f"--json={found}"]) == 0
+    result, folds = (json.loads(path.read_text()) for path in (found, run.out.parents[1] / "scores.json"))
+    assert (result["n"], result["modalities_used"]) == (24, ["voice"])
+    assert result["accuracy"] == pytest.approx(folds["accuracy"], abs=1e-3)
+
+
 def test_a_run_goes_on_from_the_networks_that_are_finished(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Where one network of four is lost, that one alone is trained again, and the head comes out the same."""
-    before = find_head(run.out).digest
+    before = HEADS.find(run.out).digest
     networks = sorted((run.out.parents[1] / "run").glob("*.safetensors"))
     assert len(networks) == 4
     kept = {path: path.stat().st_mtime_ns for path in networks[1:]}
@@ -95,7 +105,7 @@ def test_a_run_goes_on_from_the_networks_that_are_finished(run: Run, capsys: pyt
     assert main(["voice", *run.options]) == 0
     assert networks[0].exists()
     assert {path: path.stat().st_mtime_ns for path in networks[1:]} == kept
-    assert find_head(run.out).digest == before
+    assert HEADS.find(run.out).digest == before
     assert capsys.readouterr().err.count("network 1 of 1") == 1
 
 
