@@ -31,6 +31,7 @@ _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 _BLOCK = SAMPLE_RATE * 30 // 1000
 _SILENCE_S = 20
 _LOUD_DB = 25
+_SILENT_DB = -60
 _PER_S = 1000 / SAMPLE_RATE
 
 
@@ -234,15 +235,17 @@ def assemble(clips: list[Samples]) -> tuple[Samples, list[Turn]]:
 
 def spoken(clip: Samples) -> tuple[int, int]:
     """First and last sample of what is said: 10 ms within 25 dB of the loud ones, two of three in a row."""
-    frames = clip[: len(clip) // 160 * 160].reshape(-1, 160)
-    level = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)
+    level = _levels(clip)
     loud = np.convolve(level > np.percentile(level, 95) - _LOUD_DB, np.ones(3), "same") >= 2
     at = np.flatnonzero(loud)
     return int(at[0]) * 160, (int(at[-1]) + 1) * 160
 
 
 def speech(places: list[Path], limit: int) -> list[tuple[Path, Samples]]:
-    """Clips of 1 to 10 s found in files and folders, at most `limit`, drawn evenly over their lengths. MediaError."""
+    """Clips of 1 to 10 s found in files and folders, at most `limit`, drawn evenly over their lengths. MediaError.
+
+    Recordings of silence, such as prompts come with, are left out.
+    """
     found = []
     for place in places:
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
@@ -251,7 +254,7 @@ def speech(places: list[Path], limit: int) -> list[tuple[Path, Samples]]:
                     samples = read_audio(file)
                 except MediaError:
                     continue
-                if 1 <= len(samples) / SAMPLE_RATE <= 10:
+                if 1 <= len(samples) / SAMPLE_RATE <= 10 and np.percentile(_levels(samples), 95) > _SILENT_DB:
                     found.append((file, samples))
     if not found:
         raise MediaError(f"No clip of 1 to 10 s in {', '.join(map(str, places))}: give folders of recorded speech.")
@@ -260,6 +263,13 @@ def speech(places: list[Path], limit: int) -> list[tuple[Path, Samples]]:
         nearest = min(range(len(found)), key=lambda i: abs(len(found[i][1]) / SAMPLE_RATE - seconds))
         drawn.append(found.pop(nearest))
     return drawn
+
+
+def _levels(clip: Samples) -> Samples:
+    """Level of each 10 ms, dBFS."""
+    frames = clip[: len(clip) // 160 * 160].reshape(-1, 160)
+    levels: Samples = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)
+    return levels
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from realtime import events
-from realtime.bench_latency import Turn, assemble, figures
+from realtime.bench_latency import Turn, assemble, figures, speech
 from realtime.sources.media import SAMPLE_RATE
 
 TURNS = [Turn(1_000, 4_000), Turn(5_000, 7_000), Turn(8_000, 9_000)]
@@ -71,3 +73,11 @@ def test_turns_stand_where_they_are_said_to(librivox: list[tuple[str, NDArray[np
     assert len(turns) == len(librivox)
     gaps = [after.start_ms - before.end_ms for before, after in pairwise(turns)]
     assert all(500 <= gap <= 2_000 for gap in gaps)
+
+
+def test_recordings_of_silence_are_no_speech(tmp_path: Path) -> None:
+    """A clip as quiet as digital dither is left out; a tone at the level of speech is not."""
+    tone = 0.1 * np.sin(np.arange(2 * SAMPLE_RATE) / 8)
+    for name, samples in (("silence", 1e-5 * tone), ("tone", tone)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    assert [path.stem for path, _ in speech([tmp_path], 5)] == ["tone"]
