@@ -186,7 +186,7 @@ class UtteranceDiscarded(Event, frozen=True, kw_only=True, tag="utterance.discar
 
 
 class SourceStatus(Event, frozen=True, kw_only=True, tag="source.status"):
-    """A source was `opened`, `ended`, `lost` or found `absent`; `detail` says why in a sentence."""
+    """A source was `opened`, `ended`, `lost`, or found `muted` or `absent`; `detail` says why in a sentence."""
 
     source: str
     kind: str

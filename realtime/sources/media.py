@@ -38,7 +38,7 @@ class VideoFrame:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """Something happened to a source: `opened`, `overflow`, `ended`, `lost` or `absent`, and why in a sentence.
+    """Something happened to a source: `opened`, `muted`, `overflow`, `ended`, `lost` or `absent`, and a sentence on it.
 
     `returns`: it is `lost` or `absent` for now, and tried again; else that was its last word.
     """

@@ -22,6 +22,8 @@ _STALLED_S = 0.8
 _FIRST_BLOCK_S = 5.0
 """Sound servers take up to two seconds to begin."""
 _RETRY_S, _RETRY_MOST_S = 0.25, 5.0
+_MUTED_MS = 8_000
+"""A microphone that works gives noise where nobody speaks; zeros alone for so long are no sound."""
 
 
 class MicrophoneSource:
@@ -32,7 +34,8 @@ class MicrophoneSource:
     where there is no such microphone, or no PortAudio.
 
     Sound that stops coming is noticed within a second: the source is `lost`, and `opened` again as soon as
-    that is possible.
+    that is possible. A microphone that gives nothing but zeros is `muted` until it gives sound; what a system plays
+    may well be zeros.
     """
 
     hears = True
@@ -55,6 +58,8 @@ class MicrophoneSource:
         self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()  # None: look what happened
         self._dropped = 0  # frames that found the queue full
         self._rate = 0
+        self._zeros = 0  # frames of nothing else, the last ones
+        self._muted = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,12 +111,29 @@ class MicrophoneSource:
         while (block := self._next(patience_s)) is not None:
             patience_s = _STALLED_S
             self._place(sink, timeline, block)
+            if self.kind == "microphone":
+                self._watch_mute(sink, block)
             if timeline.lost_ms and block.heard_ms - said_at >= _SAY_EVERY_MS:
                 said_at = block.heard_ms
                 self._tell(sink, "overflow", f"{timeline.lost_ms} ms of its sound were lost: this machine is too slow.")
                 timeline.lost_ms = 0
         for chunk in timeline.rest():
             sink.audio(chunk)
+
+    def _watch_mute(self, sink: Sink, block: Block) -> None:
+        """Tell once when sound turns into zeros for good, and when it is back."""
+        self._zeros = 0 if block.frames.any() else self._zeros + len(block.frames)
+        if not self._muted and self._zeros * 1000 >= _MUTED_MS * self._rate:
+            self._muted = True
+            self._tell(
+                sink,
+                "muted",
+                f"{self.detail} gives nothing but digital silence: unmute it in the system's settings, allow this "
+                "program to use it, or choose another one with --microphone.",
+            )
+        elif self._muted and not self._zeros:
+            self._muted = False
+            self._tell(sink, "opened", f"{self.detail} is heard again.")
 
     def _reopened(self) -> Block | None:
         """Its first block, once the recorder gives sound again; None after `stop`."""

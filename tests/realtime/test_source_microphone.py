@@ -133,6 +133,40 @@ def test_without_a_microphone_the_fix_is_named(tmp_path: Path, hidden: str, fix:
     assert ran.stdout.count("\n") == 1
 
 
+MUTED = """
+from keeper import Keeper
+from realtime.sources import microphone
+from realtime.sources.media import SessionClock
+
+microphone._MUTED_MS = 1_000
+clock, keeper = SessionClock(), Keeper()
+source = microphone.MicrophoneSource(clock=clock)
+clock.start()
+source.start(keeper)
+keeper.until(lambda: any(said.status == "muted" for said in keeper.said))
+print("muted", flush=True)
+keeper.until(lambda: keeper.said[-1].status == "opened")
+keeper.until(lambda: keeper.said[-1].status == "muted")
+source.stop()
+print(*(said.status for said in keeper.said), *(s.detail for s in keeper.said if "unmute it" in s.detail), sep="|")
+"""
+
+
+def test_a_muted_microphone_is_told(machine: Machine, tmp_path: Path, librivox: list[tuple[str, Samples]]) -> None:
+    """Zeros for good are `muted`, once; the first sound opens it again, and the next silence is told again."""
+    file = tmp_path / "played.wav"
+    with wave.open(str(file), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
+        out.writeframes((librivox[1][1] * 32767).astype("<i2").tobytes())
+    program = machine.python(MUTED)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "muted\n"
+    machine.play(file)
+    statuses = program.communicate()[0].strip().split("|")
+    assert statuses[:5] == ["opened", "muted", "opened", "muted", "ended"]
+    assert len(statuses) == 7
+
+
 SLOW = """
 import sys
 import time
