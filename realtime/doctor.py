@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see realtime/listen.py; read before torch loads
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Timing:
 
 def main() -> int:
     """Print the screen; 0 whatever is missing, since that is what it is asked for."""
+    argparse.ArgumentParser(prog="python -m realtime.doctor", description=__doc__).parse_args()
     console = Console(highlight=False)
     console.print(device_table())
     with console.status("Measuring"):
@@ -83,8 +85,9 @@ def recommendation(timings: dict[str, list[Timing]], face: Timing) -> str:
 
 
 def _checkpoints() -> list[str]:
-    """The dialogue models that ship, the default first."""
-    there = [file.parent.name for file in WEIGHTS.glob(f"*/{TENSORS}")]
+    """The dialogue models that ship and can run live, the default first."""
+    shipped = (load(file.parent) for file in WEIGHTS.glob(f"*/{TENSORS}"))
+    there = [c.name for c in shipped if not any(s.settings.get("imported") for s in c.sidecar.features.values())]
     return sorted(there, key=lambda name: (name != "default", name))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from core_models.checkpoint import Checkpoint, load, locate
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
-from train.card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED
+from train.card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED, STILLS
 from train.curves import draw_losses
 from train.figures import draw_confusion, where
 from train.recorded import recorded
@@ -192,7 +192,9 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
             "new dialogues cannot calibrate is calibrated as it was there."
         )
     if len(features) > 1 and {"ravdess", "fer2013"} & set(_corpora(checkpoint)):
-        parts.append(PAIRED)
+        parts.append(PAIRED.format(how=_paired(record.get("run", {}).get("mixture", {}).get("mismatch") or {})))
+        if "fer2013" in _corpora(checkpoint):
+            parts.append(STILLS)
     if checkpoint.sidecar.temperature:
         fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in checkpoint.sidecar.temperature.items())
         parts.append(f"Temperatures, fitted on the dialogues that chose the pass: {fitted}.")
@@ -206,6 +208,14 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
     if losses:
         parts.append("![losses and scores, pass by pass](record/loss.png)")
     return "\n\n".join(parts)
+
+
+def _paired(mismatch: dict[str, float]) -> str:
+    """How clips were put to lines."""
+    told = [f"{100 * share:.0f}% of the {modality}s" for modality, share in mismatch.items() if share]
+    if not told:
+        return "each of the line's own label"
+    return f"each of the line's own label, but for {' and '.join(told)}, of a label drawn at random"
 
 
 def _patterns(scores: dict[str, Any]) -> str:
@@ -228,11 +238,13 @@ def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
     restraint = benches.get("bench_restraint")
     if restraint is not None:
         rows = [
-            f"| {Path(place).name} | {60 * one['hours']:.0f} | {one['finals']} | {_percent(one['neutral'])} | "
-            f"{_percent(one['uncertain'])} | {one['strong']} | {one['strong_per_hour']:.0f} |"
+            f"| {Path(place).name} | {60 * one['hours']:.1f} | {one['finals']} | "
+            + (f"{_percent(one['neutral'])} | {_percent(one['uncertain'])}" if one["finals"] else "- | -")
+            + f" | {one['strong']} | {one['strong_per_hour']:.0f} |"
             for place, one in restraint["sounds"].items()
         ]
-        head = "| sound | minutes | judged | neutral | uncertain | strong emotions | an hour |\n" + "|---" * 7 + "|"
+        heads = ("sound", "minutes with pauses", "judged", "neutral", "uncertain", "strong emotions", "an hour")
+        head = f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|"
         parts.append(
             "## Restraint\n\nSound in which nobody feels anything strongly, through the live pipeline (`python -m "
             f"realtime.bench restraint`); strong is not neutral with a confidence of {restraint['strong_from']} or "
@@ -274,7 +286,7 @@ def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
         cells = [where(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
         table.append(f"| {' | '.join([*cells, left_out, _percent(r.accuracy_left_out_as_errors)])} |")
         values = " | ".join(_percent(r.per_class_f1[label]) for label in labels)
-        per_class.append(f"| {r.corpus} {modalities}, prior: {r.prior} | {values} |")
+        per_class.append(f"| {where(r)} {modalities}, prior: {r.prior} | {values} |")
     maps = sorted({f"{r.corpus}: {r.label_map}" for r in results.values() if r.label_map != "own"})
     return "\n\n".join(
         [
@@ -296,11 +308,11 @@ def _percent(share: float) -> str:
 def _apart(result: Result) -> str:
     """The result's breakdowns, and what another checkpoint had on the same utterances."""
     rows = ["| part | n | weighted F1 | accuracy | UAR |", "|---|---|---|---|---|"]
-    for breakdown in result.breakdown.values():
-        rows += [
-            f"| {name} | {p.n} | {_percent(p.weighted_f1)} | {_percent(p.accuracy)} | {_percent(p.uar)} |"
-            for name, p in breakdown.parts.items()
-        ]
+    for kind, breakdown in result.breakdown.items():
+        for name, p in breakdown.parts.items():
+            part = f"missing {name}" if kind == "missing" else name
+            scores = " | ".join(_percent(value) for value in (p.weighted_f1, p.accuracy, p.uar))
+            rows.append(f"| {part} | {p.n} | {scores} |")
     notes = [f"{name}: {breakdown.protocol}." for name, breakdown in result.breakdown.items()]
     title = f"### {where(result)}, {', '.join(result.modalities_used)}, apart"
     parts = [title, "\n".join(rows), "\n".join(f"- {note}" for note in notes)]

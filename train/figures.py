@@ -80,7 +80,8 @@ def colours_of(corpus: Corpus, places: Sequence[Place]) -> tuple[list[str], list
 def where(result: Result) -> str:
     """The part of the corpus, as a title."""
     split = "" if result.split == "all" and (result.subset or result.fold) else result.split
-    return " ".join(filter(None, [result.corpus, split, result.subset, result.fold]))
+    cut = "cut to speech" if result.cut == "speech" else ""
+    return " ".join(filter(None, [result.corpus, split, result.subset, result.fold, cut]))
 
 
 def draw_confusion(result: Result, path: Path) -> None:

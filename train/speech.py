@@ -16,7 +16,8 @@ from core_models.errors import MediaError
 from train.corpora.dialogues import Corpus, Dialogue, Line
 from train.extractors import SAMPLE_RATE, sound
 
-# The live run's own defaults (realtime/utterances.py, Endpointing), which this room does not import.
+# As a live run cuts, but for finer frames and the gate against steady noise there (realtime/utterances.py), which
+# clips from a studio do not need.
 AGGRESSIVENESS = 2
 FRAME_MS = 30
 ONSET_FRAMES, ONSET_VOICED = 8, 5
