@@ -39,8 +39,8 @@ def opened(url: str, further: str = "") -> socket.socket:
     raw = socket.create_connection((address.hostname or "", address.port or 0))
     raw.sendall((HANDSHAKE + further + "\n").replace("\n", "\r\n").encode())
     answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += raw.recv(4096)
+    while b"\r\n\r\n" not in answer and (piece := raw.recv(4096)):
+        answer += piece
     assert answer.startswith(b"HTTP/1.1 101")
     assert b"xtensions" not in answer
     return raw
@@ -97,8 +97,8 @@ def test_a_command_may_come_in_pieces(call: Callable[..., Call]) -> None:
     with opened(it.feed.url) as raw:
         raw.sendall(frame(TEXT, b'{"type":"mo', flags=0) + frame(CONTINUED, b'ment.mark","id":"c7"}'))
         got = b""
-        while b"command.result" not in got:
-            got += raw.recv(4096)
+        while b"command.result" not in got and (piece := raw.recv(4096)):
+            got += piece
     assert b'"id":"c7","ok":true' in got
 
 
