@@ -291,9 +291,9 @@ def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     return "\n\n".join(
         [
             "## Numbers",
-            "Percent. `prior` says whether the model's own class frequencies were kept, or taken out for a corpus "
-            "whose classes are about alike. `left out`: utterances that were not scored; `with them`: accuracy if "
-            "those in which nothing was found counted as wrong.",
+            "Percent. `prior`: `checkpoint` keeps the class frequencies that the model learnt, `uniform` takes them "
+            "out, `train` puts those of the corpus's own training part in their place. `left out`: utterances that "
+            "were not scored; `with them`: accuracy if those in which nothing was found counted as wrong.",
             "\n".join(table),
             "\n".join(per_class),
             *([f"Label maps: {'. '.join(maps)}."] if maps else []),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
+import torch
+from torch import Tensor
 
 from core_models.checkpoint import Checkpoint, locate
 from core_models.errors import UsageError
 from core_models.features.spec import MODALITIES
-from core_models.labels import LABEL_SETS
+from core_models.labels import LABEL_SETS, LabelSet
 from train.breakdown import apart, by_missing_rate, by_subset, modalities_of
 from train.compare import compare
 from train.corpora.choose import CorpusConfig, read_corpus
@@ -61,7 +63,8 @@ class EvalConfig(CorpusConfig):
     imported: Imported = field(default_factory=Imported)
     """Features computed elsewhere, for checkpoints of such; looked for beside the corpus where none is given."""
     prior: Prior = "checkpoint"
-    """`uniform` takes out the class frequencies that the model learnt before the decision."""
+    """Class frequencies before the decision: those that the model learnt, all alike (`uniform`), or those of the
+    corpus's own training part (`train`), which is what `subset` leaves where there are no splits."""
     subsets: bool = False
     """Also with each subset of the modalities."""
     missing: bool = False
@@ -97,6 +100,8 @@ class Measured:
     checkpoint: Checkpoint
     corpus: Corpus
     dialogues: list[TensorDialogue]
+    prior: Tensor | None
+    """[C], the counts of classes under which it decided; None: its own."""
     predictions: Predictions
     left_out: dict[str, int]
     stamp: str
@@ -126,7 +131,7 @@ def evaluate_one(config: EvalConfig, name: str, against: str | None = None) -> R
     checkpoint, dialogues = measured.checkpoint, measured.dialogues
 
     def predict(others: list[TensorDialogue]) -> Predictions:
-        return predictions(checkpoint, others, config.prior)
+        return predictions(checkpoint, others, measured.prior)
 
     breakdown = apart(measured.predictions, measured.corpus)
     used = modalities_of(dialogues)
@@ -201,10 +206,28 @@ def measure(config: EvalConfig, name: str) -> Measured:
         raise UsageError(
             f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
         )
-    said = predictions(checkpoint, dialogues, config.prior)
+    prior = expected_counts(config, labels, {line.id for line in corpus.lines()})
+    said = predictions(checkpoint, dialogues, prior)
     reasons = {"no label of the set": unknown} if unknown else {}
     reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
-    return Measured(checkpoint, corpus, dialogues, said, reasons | without_modality(corpus, extracted), stamp)
+    return Measured(checkpoint, corpus, dialogues, prior, said, reasons | without_modality(corpus, extracted), stamp)
+
+
+def expected_counts(config: EvalConfig, labels: LabelSet, scored: Container[str]) -> Tensor | None:
+    """[C], how often each class is to be expected by `config.prior`; None leaves it to the checkpoint.
+
+    `scored` has the ids of what is scored, which count for nothing. Raises UsageError.
+    """
+    if config.prior == "checkpoint":
+        return None
+    if config.prior == "uniform":
+        return torch.ones(len(labels))
+    if config.split is None and config.subset is None:
+        raise UsageError("--prior train needs a training part: name the --split or the --subset that is scored.")
+    whole = replace(_in_labels(config, labels.name), split=config.split and "train", subset=None)
+    train, *_ = relabel(read_corpus(whole), labels)
+    indices = [labels.index(line.label) for line in train.lines() if line.label is not None and line.id not in scored]
+    return torch.bincount(torch.tensor(indices), minlength=len(labels))
 
 
 def _part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:

@@ -19,7 +19,7 @@ from train.result import SCORES, Part
 from train.run import predict
 from train.scores import Scores, score
 
-Prior = Literal["checkpoint", "uniform"]
+Prior = Literal["checkpoint", "uniform", "train"]
 
 
 class Place(NamedTuple):
@@ -63,10 +63,11 @@ class Predictions:
         return Part(n=rounded["n"], **{name: rounded[name] for name in SCORES}, dropped=dropped)
 
 
-def predictions(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Prior) -> Predictions:
-    """What the checkpoint says of `dialogues` as wholes, under `prior`, calibrated by its own temperatures.
+def predictions(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Tensor | None) -> Predictions:
+    """What the checkpoint says of `dialogues` as wholes, calibrated by its own temperatures.
 
-    Raises UsageError where its prior is asked to be taken out and is not known.
+    `prior` [C] counts the classes as often as they are expected; None leaves the checkpoint's own. Raises UsageError
+    where that is to be taken out and is not known.
     """
     logits, truth = predict(checkpoint.model, with_prior(dialogues, prior, checkpoint))
     logits = logits / temperatures(checkpoint, dialogues)[:, None]
@@ -91,13 +92,13 @@ def temperatures(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue]) ->
     return torch.tensor(found)
 
 
-def with_prior(dialogues: list[TensorDialogue], prior: Prior, checkpoint: Checkpoint) -> list[TensorDialogue]:
+def with_prior(dialogues: list[TensorDialogue], prior: Tensor | None, checkpoint: Checkpoint) -> list[TensorDialogue]:
     """The dialogues, their logits to be moved to `prior`. Raises UsageError where the checkpoint's is not known."""
-    if prior == "checkpoint":
+    if prior is None:
         return dialogues
     learnt = torch.tensor(checkpoint.sidecar.record.get("prior", ()))
     if len(learnt) != len(LABEL_SETS[checkpoint.sidecar.labels]):
         raise UsageError(f"Checkpoint {checkpoint.name} does not record its prior: leave --prior out.")
     # `prior_offset` takes counts, and a share is none: as counts of a million lines none falls below its floor.
-    offset = prior_offset(torch.full_like(learnt, 1e6), learnt * 1e6)
+    offset = prior_offset(prior, learnt * 1e6)
     return [replace(dialogue, offset=offset) for dialogue in dialogues]

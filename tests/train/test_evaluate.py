@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from core_models.errors import CheckpointError, UsageError
 from core_models.features.spec import FeatureSpec
 from train.__main__ import configuration, main
 from train.corpora.meld import read_meld
+from train.corpora.ravdess import read_ravdess
 from train.dialogues_in_tensors import Reading, TensorDialogue, to_tensors
 from train.encoder_alone import open_checkpoint
 from train.evaluate import evaluate
@@ -86,6 +88,27 @@ def test_uniform_prior_takes_out_the_learnt_one(miniature: Miniature, checkpoint
     assert kept.confusion[0][0] == sum(kept.confusion[0])  # neutral is MELD's most frequent
     assert kept.ece == pytest.approx(abs(float(prior.max() - shares[0])), abs=2e-3)
     assert taken.ece == pytest.approx(abs(1 / 7 - taken.accuracy), abs=2e-3)
+
+
+def test_train_prior_is_that_of_the_corpus(miniature: Miniature, checkpoint: Path) -> None:
+    """A model that knows nothing says under the prior of the training part how frequent the classes are in it."""
+    trained = load(checkpoint)
+    for parameter in trained.model.classifier.parameters():
+        parameter.zero_()
+    folder = checkpoint.parent / "unknowing"
+    record = trained.sidecar.record | {"prior": [1 / 7] * 7}
+    save(folder, trained.model, msgspec.structs.replace(trained.sidecar, temperature={}, record=record))
+    counts = Counter(line.label for line in read_meld(miniature.meld, "train").lines())
+    ((most, often),) = counts.most_common(1)
+    said = measured(miniature, folder, "meld", "--split=dev", "--prior=train")
+    assert all(row[said.labels.index(str(most))] == sum(row) for row in said.confusion)
+    assert said.ece == pytest.approx(abs(often / counts.total() - said.accuracy), abs=2e-3)
+    with pytest.raises(UsageError, match="training part"):
+        measured(miniature, folder, "ravdess", "--modalities=voice", "--prior=train")
+    rest = measured(miniature, folder, "ravdess", "--subset=actors=5", "--modalities=voice", "--prior=train")
+    counts = Counter(line.label for line in read_ravdess(miniature.ravdess, {1, 2, 17}).lines())
+    ((most, often),) = counts.most_common(1)
+    assert rest.ece == pytest.approx(abs(often / counts.total() - rest.accuracy), abs=2e-3)
 
 
 def test_temperature_is_that_of_each_pattern(miniature: Miniature, checkpoint: Path) -> None:
