@@ -75,7 +75,8 @@ def export(run: Run, folder: Path, ended: str = "finished") -> None:
             "best_pass": progressed.best_epoch,
             "changes": progressed.changes,
             "select_on": part,
-            "selection": f"mean weighted F1 on {part} over {', '.join(run.selection)}",
+            "selection": ("the last pass; " if run.config.keep == "last" else "")
+            + f"mean weighted F1 on {part} over {', '.join(run.selection)}",
             "selection_score": round(progressed.best, 4),
             part: scores,
             "prior": [round(p, 5) for p in prior],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
@@ -67,6 +68,9 @@ class FitConfig:
     """Passes over the training dialogues at most."""
     patience: int = 8
     """Passes without a better score after which training ends; as many as `epochs` never ends it early."""
+    keep: Literal["best", "last"] = "best"
+    """The pass that is kept: the best on `select_on`, or the last, which under `schedule: cosine` has settled and owes
+    nothing to the luck of few validation dialogues; `patience` ends nothing then."""
     select_on: Literal["validation", "test"] = "validation"
     """The part whose scores decide which pass is kept. `test` is how papers without a validation set chose, for
     comparison with them alone; it is stamped on every result."""
@@ -162,6 +166,7 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
             start,
         )
     console.print(material.describe(), highlight=False, soft_wrap=True)
+    torch.set_num_threads(config.threads)  # extraction of features has a number of its own, and sums depend on it
     run = Run(config, material, fabric, console, start)
     try:
         run.fit()

@@ -137,7 +137,7 @@ class Run:
                 **{f"{config.select_on} {pattern}": s.weighted_f1 for pattern, s in scores.items()},
             }
             progressed.history.append(row)
-            if selection > progressed.best:
+            if config.keep == "last" or selection > progressed.best:
                 progressed.best, progressed.best_epoch = selection, progressed.epoch
                 if self.fabric.is_global_zero:
                     self._keep_best()

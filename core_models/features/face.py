@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,6 +87,8 @@ class FaceFeature:
         digest = _digest(task)
         with _quiet():
             self._landmarker = _landmarker(task)
+            # Its own `__del__` waits for ever where the collector of cycles finds it, for its thread has ended by then.
+            weakref.finalize(self, self._landmarker.close).atexit = False
             self.faces(np.zeros((LARGEST_SIDE, LARGEST_SIDE, 3), np.uint8))
         self.spec = FeatureSpec(
             modality="face",

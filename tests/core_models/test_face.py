@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -94,3 +97,15 @@ def test_what_is_no_landmarker_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"no zip")
     with pytest.raises(WeightsError, match="make weights"):
         FaceFeature(broken)
+
+
+def test_one_that_only_refers_to_itself_is_let_go() -> None:
+    """What the collector of cycles finds ends its landmarker, which by itself would wait there for ever."""
+    feature: Any = FaceFeature(model_folder("face-landmarker") / "face_landmarker.task")
+    feature.itself = feature
+    gone, landmarker = weakref.ref(feature), weakref.ref(feature._landmarker)
+    del feature
+    gc.collect()
+    assert gone() is None
+    gc.collect()
+    assert landmarker() is None

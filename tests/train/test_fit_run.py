@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from miniature import Miniature
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train.run
@@ -62,6 +63,19 @@ def test_killed_run_goes_on_bit_equal(
     assert (one / "history.jsonl").read_text() == (other / "history.jsonl").read_text()
     first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (one, other))
     assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
+
+
+def test_the_last_pass_is_kept_where_that_is_asked_for(miniature: Miniature, tmp_path: Path) -> None:
+    """`keep: last` runs to its end whatever validation says, keeps what it ends with, and says so."""
+    fit(words_alone(miniature, tmp_path, "--keep=last", "--patience=1", "--lr=0.3"))
+    run = tmp_path / "run"
+    record = load(run / "checkpoint").sidecar.record
+    assert record["best_pass"] == record["passes"] == 4
+    assert record["selection"].startswith("the last pass; ")
+    ended, kept = torch.load(run / "last.pt", weights_only=True)["model"], load_file(run / "best.safetensors")
+    assert all(torch.equal(ended[name], kept[name]) for name in ended)
+    scores = [json.loads(line)["selection"] for line in (run / "history.jsonl").read_text().splitlines()]
+    assert max(scores) > scores[-1] or scores.index(max(scores)) + 1 < 4  # keeping the best would have kept another
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 TB")])
