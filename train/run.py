@@ -297,14 +297,14 @@ class Run:
         return SummaryWriter(self.folder / "tensorboard", purge_step=self.progressed.epoch + 1)
 
     def _tell(self, row: dict[str, Any]) -> None:
-        best = "  best" if self.progressed.best_epoch == row["epoch"] else ""
+        kept = "  kept" if self.progressed.best_epoch == row["epoch"] else ""
         part = f"{self.config.select_on} "
         scores = "  ".join(
             f"{name.removeprefix(part)} {100 * value:.1f}" for name, value in row.items() if name.startswith(part)
         )
         seconds = self.progressed.seconds / self.progressed.epoch
         self.console.print(
-            f"pass {row['epoch']}: loss {row['loss']:.3f}  {part}{scores}{best}  ({seconds:.1f} s a pass)",
+            f"pass {row['epoch']}: loss {row['loss']:.3f}  {part}{scores}{kept}  ({seconds:.1f} s a pass)",
             highlight=False,
             soft_wrap=True,
         )
