@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 from rich.console import Console
@@ -23,8 +24,9 @@ from rich.text import Text
 from core_models.assets import model_folder
 from core_models.checkpoint import TENSORS, WEIGHTS, load
 from core_models.errors import TrackerError
-from core_models.features.face import FaceFeature
+from core_models.features.expression import open_face
 from core_models.features.whisper import Whisper
+from realtime.demo.__main__ import FACE
 from realtime.models import load_models
 from realtime.sources.devices import device_table
 from realtime.sources.file import read_audio
@@ -58,8 +60,9 @@ def main() -> int:
         recognisers = {
             name: _timing(f"{name}, {_CLIP_S} s of speech", partial(_recogniser, name)) for name in RECOGNISERS
         }
-        steps = {name: _timing(f"{name}: words and a step", partial(_step, name)) for name in _checkpoints()}
-        face = _timing("face landmarker, a picture", _face)
+        names = _checkpoints()
+        steps = {name: _timing(f"{name}: words and a step", partial(_step, name)) for name in names}
+        face = _timing("a picture: landmarks and expression", partial(_face, next(iter(names), "default")))
     table = Table("model", "this machine needs")
     for timing in (*recognisers.values(), *steps.values(), face):
         table.add_row(Text(timing.what), _told(timing))
@@ -119,9 +122,10 @@ def _step(name: str) -> Callable[[], object]:
     return judge
 
 
-def _face() -> Callable[[], object]:
-    face = FaceFeature(model_folder("face-landmarker") / "face_landmarker.task")
-    picture = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+def _face(name: str) -> Callable[[], object]:
+    face = open_face(load(WEIGHTS / name).sidecar.features["face"].name)
+    with av.open(str(model_folder("demo-face") / FACE)) as clip:
+        picture = next(clip.decode(video=0)).to_ndarray(format="rgb24")
     return lambda: face.look(picture)
 
 

@@ -64,7 +64,7 @@ class EvalConfig(CorpusConfig):
     """Features computed elsewhere, for checkpoints of such; looked for beside the corpus where none is given."""
     prior: Prior = "checkpoint"
     """Class frequencies before the decision: those that the model learnt, all alike (`uniform`), or those of the
-    corpus's own training part (`train`), which is what `subset` leaves where there are no splits."""
+    corpus's own training part (`train`), which is what `subset` or `fold` leaves where there are no splits."""
     subsets: bool = False
     """Also with each subset of the modalities."""
     missing: bool = False
@@ -222,9 +222,10 @@ def expected_counts(config: EvalConfig, labels: LabelSet, scored: Container[str]
         return None
     if config.prior == "uniform":
         return torch.ones(len(labels))
-    if config.split is None and config.subset is None:
-        raise UsageError("--prior train needs a training part: name the --split or the --subset that is scored.")
-    whole = replace(_in_labels(config, labels.name), split=config.split and "train", subset=None)
+    if config.split is None and config.subset is None and config.plan is None:
+        raise UsageError("--prior train needs a training part: name the --split, --subset or --plan that is scored.")
+    subset = config.subset if config.plan is not None else None
+    whole = replace(_in_labels(config, labels.name), split=config.split and "train", subset=subset)
     train, *_ = relabel(read_corpus(whole), labels)
     indices = [labels.index(line.label) for line in train.lines() if line.label is not None and line.id not in scored]
     return torch.bincount(torch.tensor(indices), minlength=len(labels))

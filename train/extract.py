@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -115,6 +116,7 @@ def _compute(
     keys, turns = list(todo), list(todo.values())
     starts = range(0, len(turns), extractor.batch)
     batches = [turns[start : start + extractor.batch] for start in starts]
+    threads = torch.get_num_threads()
     try:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(title, total=len(turns))
@@ -128,6 +130,7 @@ def _compute(
                     result.computed += len(batch)
                 progress.advance(task, len(batch))
     finally:
+        torch.set_num_threads(threads)  # an extractor's own number is for itself: sums of a training depend on it
         store.flush()
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
@@ -166,7 +165,6 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
             start,
         )
     console.print(material.describe(), highlight=False, soft_wrap=True)
-    torch.set_num_threads(config.threads)  # extraction of features has a number of its own, and sums depend on it
     run = Run(config, material, fabric, console, start)
     try:
         run.fit()

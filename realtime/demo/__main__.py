@@ -20,7 +20,8 @@ from core_models.errors import TrackerError
 
 _FPS = 12
 _SCENE = Path(__file__).with_name("conversation.ogg")
-_FACE = "WolfgangLanger_Pexels.mp4"
+FACE = "WolfgangLanger_Pexels.mp4"
+"""The clip among the files of demo-face."""
 
 # (from this second of the conversation, clip from, clip to): the clip runs forth and back between the two,
 # None is a covered camera. Its first half is sad, its second half laughs.
@@ -34,7 +35,7 @@ _CUTS: tuple[tuple[float, tuple[float, float] | None], ...] = (
 
 def assemble(target: Path) -> None:
     """Write the recording (Matroska; Opus stereo, H.264 640x360) to `target`, whole or not at all."""
-    clip = _pictures(model_folder("demo-face") / _FACE)
+    clip = _pictures(model_folder("demo-face") / FACE)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial.mkv")
     with av.open(str(_SCENE)) as scene, av.open(str(partial), "w") as out:

@@ -109,6 +109,9 @@ def test_train_prior_is_that_of_the_corpus(miniature: Miniature, checkpoint: Pat
     counts = Counter(line.label for line in read_ravdess(miniature.ravdess, {1, 2, 17}).lines())
     ((most, often),) = counts.most_common(1)
     assert rest.ece == pytest.approx(abs(often / counts.total() - rest.accuracy), abs=2e-3)
+    plan = ["--plan=lopo", "--fold=without actor 5"]
+    fold = measured(miniature, folder, "ravdess", *plan, "--modalities=voice", "--prior=train")
+    assert fold.ece == rest.ece
 
 
 def test_temperature_is_that_of_each_pattern(miniature: Miniature, checkpoint: Path) -> None:
