@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 
-from core_models.cmath import CMATH, CMATHConfig
 from core_models.errors import CheckpointError, DiskError, UsageError
-from core_models.features.spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
-from core_models.sdt import SDT, SDTConfig
-from core_models.tdfnet import TDFNet, TDFNetConfig
+from core_models.networks.cmath import CMATH, CMATHConfig
+from core_models.networks.sdt import SDT, SDTConfig
+from core_models.networks.tdfnet import TDFNet, TDFNetConfig
 from core_models.tensor_files import SIDECAR, check_finite, check_fit, halved, write_pair
 
 FORMAT = 1

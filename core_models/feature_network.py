@@ -18,7 +18,7 @@ from torch import nn
 
 from core_models.checkpoint import WEIGHTS
 from core_models.errors import CheckpointError, DiskError, UsageError
-from core_models.features.spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
 from core_models.tensor_files import SIDECAR, check_finite, check_fit, halved, write_pair
 
@@ -43,7 +43,7 @@ class NetworkSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 @dataclass(frozen=True)
-class Loaded(Generic[M]):
+class LoadedNetwork(Generic[M]):
     """A network that is ready to run: evaluation mode, float32, on the CPU."""
 
     name: str
@@ -64,7 +64,7 @@ class Loaded(Generic[M]):
 
 
 @dataclass(frozen=True)
-class Kind(Generic[M]):
+class FeatureNetworkKind(Generic[M]):
     """A kind of network: how it is called, stored and built."""
 
     noun: str
@@ -103,7 +103,7 @@ class Kind(Generic[M]):
                 "another folder."
             ) from None
 
-    def load(self, folder: Path) -> Loaded[M]:
+    def load(self, folder: Path) -> LoadedNetwork[M]:
         """The network in `folder`; every failure is a CheckpointError of one sentence."""
         folder = folder.resolve()
         try:
@@ -119,7 +119,7 @@ class Kind(Generic[M]):
         check_finite(what, tensors)
         model.load_state_dict(tensors)  # float16 is widened to the parameters' float32
         digest = tensors_digest((key, value.numpy()) for key, value in tensors.items())
-        return Loaded(folder.name, folder, model.eval().requires_grad_(False), sidecar, digest)
+        return LoadedNetwork(folder.name, folder, model.eval().requires_grad_(False), sidecar, digest)
 
     def folder(self, name_or_path: str | Path) -> Path | None:
         """The folder of the one of that name under core_models/weights, or the one given; None where it holds none."""
@@ -128,7 +128,7 @@ class Kind(Generic[M]):
                 return folder
         return None
 
-    def find(self, name_or_path: str | Path) -> Loaded[M]:
+    def find(self, name_or_path: str | Path) -> LoadedNetwork[M]:
         """The one of that name under core_models/weights, or in that folder. Raises CheckpointError."""
         folder = self.folder(name_or_path)
         if folder is None:

@@ -115,3 +115,7 @@ def label_map(source: LabelSet, target: LabelSet) -> LabelMap:
     seven = _TO_SEVEN[source.name]
     twins = {label: onward[seven[label]] for label in source.labels if seven.get(label) in onward}
     return LabelMap(source, target, twins)
+
+
+IGNORED = -1
+"""Label of an utterance that counts in no term."""

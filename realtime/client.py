@@ -22,8 +22,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError
-from realtime import commands, events
-from realtime.access import SUBPROTOCOL
+from realtime.feed.access import SUBPROTOCOL
+from realtime.protocol import commands, events
 
 _OVER = 1001
 _HOPELESS = {1002, 1003, 1007, 1008, 1009}  # closed for what this client did: it would do so again
@@ -38,7 +38,7 @@ class Client:
     """One subscription to the feed at `url`, for one `async for`.
 
     It begins after (epoch, number) `after`, or as `history` says, and wants only events of these `types`,
-    `speakers` and of at least `min_confidence` (realtime/subscription.py). A cut connection is made again, at
+    `speakers` and of at least `min_confidence` (realtime/feed/subscription.py). A cut connection is made again, at
     first after about `first_pause_s`, then after ever longer pauses up to `longest_pause_s`, and goes on where
     it was; what cannot be had any more is a `stream.gap` and a `snapshot` among the events. The iteration ends
     after `session.closed`, or when the feed is stopped. It raises FeedError where the first connection fails,

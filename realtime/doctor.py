@@ -24,14 +24,14 @@ from rich.text import Text
 from core_models.assets import model_folder
 from core_models.checkpoint import TENSORS, WEIGHTS, load
 from core_models.errors import TrackerError
-from core_models.features.expression import open_face
-from core_models.features.whisper import Whisper
-from realtime.demo.__main__ import FACE
-from realtime.models import load_models
+from core_models.features.audio.whisper import Whisper
+from core_models.features.face.expression_posteriors import open_face
+from realtime.demo.assemble import FACE
+from realtime.dialogue.tracker import Tracker
+from realtime.pipeline.models import load_models
 from realtime.sources.devices import device_table
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
-from realtime.tracker import Tracker
 
 RECOGNISERS = ("whisper-base", "whisper-tiny.en")
 """The larger one first."""

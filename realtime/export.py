@@ -17,14 +17,14 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError
-from realtime import events
-from realtime.exports.conversation import Conversation, gather
 from realtime.exports.elan import eaf
 from realtime.exports.emotionml import emotionml
-from realtime.exports.report import html
+from realtime.exports.html_report import html
 from realtime.exports.subtitles import webvtt
 from realtime.exports.tables import as_csv, jsonl, parquet
-from realtime.recording import find, read
+from realtime.journal.reader import find, read
+from realtime.protocol import events
+from realtime.review.conversation import Conversation, gather
 
 Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet"]
 
@@ -59,14 +59,14 @@ class Export:
 def load(path: Path, rescore: str | None = None) -> Conversation:
     """The conversation of a journal; DiskError where it cannot be read or does not begin as one.
 
-    `rescore` is a checkpoint that says what it thinks too (realtime/rescore.py).
+    `rescore` is a checkpoint that says what it thinks too (realtime/review/rescoring.py).
     """
     told = read(path)
     created = next(told, None)
     if not isinstance(created, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
     if rescore:
-        from realtime.rescore import rescorer  # it brings torch, which an export has no need of
+        from realtime.review.rescoring import rescorer  # it brings torch, which an export has no need of
 
         told = map(rescorer(path, rescore), told)
     return gather(created, told)

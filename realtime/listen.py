@@ -19,10 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
 
 import structlog
 import torch
@@ -30,108 +27,33 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
-from core_models.features.recorded import FeatureRecorder, features_path
-from core_models.features.spec import FeatureSpec
+from core_models.feature_log import FeatureRecorder, features_path
+from core_models.feature_spec import FeatureSpec
 from core_models.labels import LABEL_SETS
-from realtime import events
-from realtime.feed import Feed
-from realtime.journal import Journal, default_folder, journal_path, sweep
-from realtime.judge import Summary
-from realtime.ledger import Ledger
-from realtime.models import Models, load_models
-from realtime.pages import address
-from realtime.perceive import Perceiver
-from realtime.provisional import Provisional
-from realtime.session import Session
-from realtime.sides import analysed, browser_of, far_ends, sources_of, voices_of
-from realtime.sources.browser import Browser
+from realtime.cli.listen_options import Listen
+from realtime.cli.session_inputs import analysed, build_browser, build_sources, build_speaker_clustering, far_ends
+from realtime.cli.terminal import Terminal, show_summary
+from realtime.dialogue.provisional import Provisional
+from realtime.dialogue.tracker import Tracker
+from realtime.feed.publisher import EventPublisher
+from realtime.feed.server import Feed
+from realtime.feed.static_files import address
+from realtime.journal.event_log import Journal
+from realtime.journal.session_files import default_folder, delete_older_than, journal_path
+from realtime.perception.utterance_features import FeatureExtractor
+from realtime.pipeline.models import LoadedModels, load_models
+from realtime.pipeline.session import Session
+from realtime.pipeline.summary import Summary
+from realtime.protocol import events
+from realtime.sources.browser.capture import Browser
 from realtime.sources.devices import device_table
 from realtime.sources.media import SessionClock, Source
-from realtime.terminal import Terminal, show_summary
-from realtime.tracker import Tracker
-from realtime.utterances import Endpointing
 
 NOTICE = (
     "A program on this computer infers emotions from the voices, words and faces in this call. "
     "Everybody in it must be told (EU AI Act, Art. 50(3)); it is forbidden at work and in education "
     "(Art. 5(1)(f)). Nothing leaves this machine."
 )
-
-
-@dataclass(frozen=True)
-class Listen:
-    """Options of a live run."""
-
-    file: Path | None = None
-    """A recording instead of microphone and camera: any container with sound, with or without video."""
-    pace: Literal["realtime", "fast"] = "realtime"
-    """Play the recording at the pace of real time, or as fast as it can be judged."""
-    channels: Literal["mix", "split"] = "mix"
-    """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
-    speakers: Literal["auto"] | tuple[str, ...] = ()
-    """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's.
-
-    `auto` tells several people apart at one microphone, or in one channel, by their voices.
-    """
-    enrol: tuple[str, ...] = ()
-    """With `--speakers auto`, people to be known by name, as NAME=FILE: ten seconds of one voice are enough."""
-    voice_prints: Path | None = None
-    """With `--speakers auto`, keep voices in this file and know them again in the next call; else none are kept."""
-    source: Literal["devices", "browser"] = "devices"
-    """Devices of this computer, or what a page at /capture sends: a browser's microphone, another tab and camera."""
-    microphone: str | None = None
-    """Microphone by number or part of its name; the system's default if not given (see --list-devices)."""
-    system_sound: str = "auto"
-    """What this computer plays, as the other side: `auto` where it can be heard, `off`, or a part of a name."""
-    analyse: Literal["local", "remote", "both"] = "both"
-    """Whose side to analyse: `local` is the microphone, or the first channel of a recording; the rest is `remote`."""
-    camera: str | None = "0"
-    """Camera by number, path or URL; `null` for none."""
-    camera_speaker: str | None = None
-    """Whose face the camera sees; the first speaker if not given."""
-    video_fps: float = 6.0
-    """Pictures a second that the face landmarker looks at."""
-    checkpoint: str = "default"
-    """Dialogue model: a name under core_models/weights, or a folder."""
-    language: str = "auto"
-    """Spoken language as a code such as `en`, or `auto` where the recogniser is multilingual."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where Whisper and the dialogue model run."""
-    threads: int = 2
-    """CPU threads of Whisper; the dialogue model always takes one."""
-    endpointing: Endpointing = field(default_factory=Endpointing)
-    """When an utterance begins and ends."""
-    provisional: Provisional = field(default_factory=Provisional)
-    """When an utterance is judged before it has ended; never with a recording at pace `fast`."""
-    host: str = "127.0.0.1"
-    """Address of the feed; beyond 127.0.0.1 only with a token."""
-    port: int = 8765
-    """Port of the feed; 0 takes any free one, -1 serves no feed."""
-    token: str | None = None
-    """What clients of the feed must show; may also come from EMOTION_TRACKER_TOKEN."""
-    hold: bool = False
-    """Keep feed and page up after a recording has ended, until Ctrl-C; what is wrong can then be corrected."""
-    origins: tuple[str, ...] = ()
-    """Web origins besides the feed's own that may subscribe, such as http://localhost:5173."""
-    hosts: tuple[str, ...] = ()
-    """Names besides `host` and addresses by which clients may call the feed, such as studio.lan."""
-    certificate: Path | None = None
-    """PEM certificate; with it the feed and the page speak TLS."""
-    key: Path | None = None
-    """PEM key of the certificate, where it does not hold it itself."""
-    events: str | None = None
-    """Write every event as a JSON line to this file, or with `-` to standard output."""
-    journal: Path | None = None
-    """Folder of the journal; the user's state folder if not given."""
-    keep_journal: bool = True
-    """Whether to write a journal at all."""
-    retention_days: int = 30
-    """Journals older than this are deleted at the start of a session."""
-    words: bool = True
-    """Whether the journal may hold what was said."""
-    store_features: bool = False
-    """Keep what was computed of words, voice and face beside the journal, for `realtime.replay --rescore` and to train
-    on corrections; no sound or picture can be made of it again, but much of what was said can be guessed."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -177,8 +99,8 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if options.store_features and not options.keep_journal:
         raise UsageError("store_features keeps features beside the journal: leave keep_journal true, or turn it off.")
     clock = SessionClock()
-    browser = browser_of(options, clock)
-    sources, speakers = sources_of(options, clock, console, browser)
+    browser = build_browser(options, clock)
+    sources, speakers = build_sources(options, clock, console, browser)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
     if camera_speaker not in speakers.values():
         raise UsageError(
@@ -193,21 +115,21 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     if browser is not None:
         browser.wanted = [s.name for s in sources if not s.hears or s.name in speakers or s.name in far.values()]
     with console.status("Loading the models"):
-        voices = voices_of(options)
+        voices = build_speaker_clustering(options)
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)
         torch.set_num_threads(1)
         tracker = Tracker(models.checkpoint)
-        perceiver = Perceiver(
+        perceiver = FeatureExtractor(
             models.transcriber(options.language), models.voice, models.text, models.face
         )
     live = options.file is None or options.pace == "realtime"
     with ExitStack() as stack:
-        ledger, feed = _ledger(options, console, stack, browser, models.specs, text=text)
+        publisher, feed = _publisher(options, console, stack, browser, models.specs, text=text)
         session = Session(
             sources,
             perceiver,
             tracker,
-            ledger.append if text else lambda event: ledger.append(events.without_words(event)),
+            publisher.append if text else lambda event: publisher.append(events.without_words(event)),
             endpointing=options.endpointing,
             speakers=speakers,
             camera_speaker=camera_speaker,
@@ -215,33 +137,33 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
             voices=voices,
-            keep=ledger.keep if options.store_features else None,
+            keep=publisher.keep if options.store_features else None,
             far_ends=far,
         )
-        ledger.watch(session.follow)
+        publisher.watch(session.follow)
         if feed is not None:
             feed.metrics.watch_lag(lambda: session.overload.lag_ms)
             for queue, (depth, capacity) in session.queues.items():
                 feed.metrics.watch(queue, depth, capacity)
         _end_on_signals(session)
-        ledger.append(_created(models, sources))
+        publisher.append(_created(models, sources))
         clock.start()
         try:
             summary = session.run()
         except TrackerError as error:
-            ledger.append(events.Error(code="source", message=str(error), fatal=True))
-            ledger.append(_closed("failed", session.summary))
+            publisher.append(events.Error(code="source", message=str(error), fatal=True))
+            publisher.append(_closed("failed", session.summary))
             raise
         if voices is not None and options.voice_prints is not None:
             voices.save(options.voice_prints)
         show_summary(console, summary, tracker.labels)
         if options.hold and session.reason == "ended":
             _hold(console)
-        ledger.append(_closed(session.reason, summary))
+        publisher.append(_closed(session.reason, summary))
     return session.failure.exit_code if session.failure else Exit.OK
 
 
-def _ledger(
+def _publisher(
     options: Listen,
     console: Console,
     stack: ExitStack,
@@ -249,13 +171,13 @@ def _ledger(
     specs: Mapping[str, FeatureSpec],
     *,
     text: bool,
-) -> tuple[Ledger, Feed | None]:
+) -> tuple[EventPublisher, Feed | None]:
     """The ledger of a new session with its journal, its feed and its outputs; `stack` closes them in order."""
     session = events.new_id()
     journal = None
     if options.keep_journal:
         folder = options.journal or default_folder()
-        sweep(folder, options.retention_days)
+        delete_older_than(folder, options.retention_days)
         journal = Journal(journal_path(folder, session))
         console.print(f"journal: {journal.path}", style="dim", markup=False, soft_wrap=True)
     feed = None
@@ -280,7 +202,7 @@ def _ledger(
         if browser is not None:
             capture = address(f"{feed.url}capture", token)
             console.print(f"capture: {capture}", style="bold", markup=False, soft_wrap=True)
-    ledger = Ledger(
+    publisher = EventPublisher(
         session,
         journal=journal,
         feed=feed,
@@ -289,8 +211,8 @@ def _ledger(
         words=options.words and text,
         features=FeatureRecorder(features_path(journal.path), specs) if journal and options.store_features else None,
     )
-    stack.callback(ledger.close)
-    return ledger, feed
+    stack.callback(publisher.close)
+    return publisher, feed
 
 
 def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:
@@ -314,7 +236,7 @@ def _line_writer(target: str, stack: ExitStack) -> Callable[[bytes], None]:
     return write
 
 
-def _created(models: Models, sources: list[Source]) -> events.SessionCreated:
+def _created(models: LoadedModels, sources: list[Source]) -> events.SessionCreated:
     checkpoint = models.checkpoint
     return events.SessionCreated(
         created_at=datetime.now(UTC),

@@ -24,13 +24,13 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
-from realtime import events
-from realtime.feed import Feed
-from realtime.journal import Journal
-from realtime.ledger import Ledger
-from realtime.pages import address
-from realtime.recording import find, moment, read
-from realtime.terminal import Terminal
+from realtime.cli.terminal import Terminal
+from realtime.feed.publisher import EventPublisher
+from realtime.feed.server import Feed
+from realtime.feed.static_files import address
+from realtime.journal.event_log import Journal
+from realtime.journal.reader import find, media_time_of, read
+from realtime.protocol import events
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def play(
         if isinstance(event, events.SessionClosed):
             closed = event
             continue
-        at = moment(event)
+        at = media_time_of(event)
         if at is not None and at > now:
             if speed != "max" and wait((at - now) / 1000 / speed):
                 break
@@ -107,7 +107,7 @@ def _replay(options: Replay) -> int:
     if not isinstance(first, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
     if options.rescore:
-        from realtime.rescore import rescorer  # it brings torch, which a replay has no need of
+        from realtime.review.rescoring import rescorer  # it brings torch, which a replay has no need of
 
         recorded = map(rescorer(path, options.rescore), recorded)
     over = threading.Event()
@@ -122,8 +122,8 @@ def _replay(options: Replay) -> int:
             origins=options.origins,
             memory_bytes=sys.maxsize,
         )
-        ledger = Ledger(first.session, feed=feed, views=[Terminal(console).show])
-        feed.take_commands(_kept(ledger, first.session, path, stack))
+        publisher = EventPublisher(first.session, feed=feed, views=[Terminal(console).show])
+        feed.take_commands(_kept(publisher, first.session, path, stack))
         feed.start()
         stack.callback(feed.stop)
         console.print(f"page: {address(feed.url, options.token)}", style="dim", markup=False, soft_wrap=True)
@@ -131,28 +131,30 @@ def _replay(options: Replay) -> int:
         status = events.SourceStatus(
             source="journal", kind="replay", status="opened", detail=f"A recorded session, {pace}."
         )
-        closed = play(itertools.chain([first, status], recorded), ledger.append, speed=options.speed, wait=over.wait)
+        closed = play(itertools.chain([first, status], recorded), publisher.append, speed=options.speed, wait=over.wait)
         if not over.is_set():
-            ledger.append(msgspec.structs.replace(status, status="ended", detail="All of it has been played."))
+            publisher.append(msgspec.structs.replace(status, status="ended", detail="All of it has been played."))
             if options.hold:
                 over.wait()
-        ledger.append(closed or events.SessionClosed(reason="cut_off", totals={}))
+        publisher.append(closed or events.SessionClosed(reason="cut_off", totals={}))
     return Exit.OK
 
 
-def _kept(ledger: Ledger, session: str, path: Path, stack: ExitStack) -> Callable[[events.Logged], tuple[str, int]]:
+def _kept(
+    publisher: EventPublisher, session: str, path: Path, stack: ExitStack
+) -> Callable[[events.Logged], tuple[str, int]]:
     """Takes what commands become into the replay and, for good, into the journal."""
 
     @functools.cache
-    def journaling() -> Ledger:
-        kept = Ledger(session, journal=Journal.reopen(path))
+    def journaling() -> EventPublisher:
+        kept = EventPublisher(session, journal=Journal.reopen(path))
         stack.callback(kept.close)
         return kept
 
     def append(event: events.Logged) -> tuple[str, int]:
         journaling().append(event)
-        seq = ledger.append(event)
-        return ledger.epoch, seq
+        seq = publisher.append(event)
+        return publisher.epoch, seq
 
     return append
 

@@ -16,9 +16,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.features.face import FaceFeature
-from core_models.features.text import TextFeature
-from core_models.features.whisper import Whisper
+from core_models.features.audio.whisper import Whisper
+from core_models.features.face.landmarker import FaceFeature
+from core_models.features.text.sentence_encoder import TextFeature
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRIVOX = ROOT / "tests" / "data" / "librivox"

@@ -22,21 +22,24 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_s
 from rich.console import Console
 
 from core_models.errors import Exit, TrackerError, UsageError
-from train.card import CardConfig, write_card
-from train.evaluate import EvalConfig, evaluate
-from train.extract import ExtractConfig, extract_corpus
-from train.face import FaceConfig, fit_face
-from train.fit import FitConfig, fit
-from train.mced import MCEDConfig, fit_mced
-from train.recorded import RecordedConfig, tell_recorded
-from train.report import tell
-from train.start import open_start, settings_of
-from train.systems import DECIDED_BY_DATA, system
-from train.table import TableConfig, write_table
-from train.tdfnet import TDFNetTraining, fit_tdfnet
-from train.text import TextConfig, fit_text
-from train.throughput import ThroughputConfig, bench
-from train.voice import VoiceTraining, train_voice
+from train.evaluation.evaluate import EvalConfig, evaluate
+from train.extraction.extract import ExtractConfig, extract_corpus
+from train.figures.evaluation_figures import draw
+from train.recipes.dialogue.config import FitConfig
+from train.recipes.dialogue.fit import fit
+from train.recipes.dialogue.systems import DECIDED_BY_DATA, system
+from train.recipes.dialogue.throughput import ThroughputConfig, bench
+from train.recipes.dialogue.warm_start import open_start, settings_of
+from train.recipes.face.fit import FaceConfig, fit_face
+from train.recipes.mced.fit import MCEDConfig, fit_mced
+from train.recipes.tdfnet.fit import TDFNetTraining, fit_tdfnet
+from train.recipes.text.config import TextConfig
+from train.recipes.text.fit import fit_text
+from train.recipes.voice.fit import VoiceTraining, train_voice
+from train.reports.console import tell
+from train.reports.model_card import CardConfig, write_card
+from train.reports.recorded_results import RecordedConfig, print_recorded
+from train.reports.results_table import TableConfig, write_table
 
 
 def _fit(config: FitConfig) -> None:
@@ -44,7 +47,7 @@ def _fit(config: FitConfig) -> None:
 
 
 def _evaluate(config: EvalConfig) -> None:
-    tell(evaluate(config), config.json)
+    tell(evaluate(config, draw), config.json)
 
 
 def _text(config: TextConfig) -> None:
@@ -63,7 +66,7 @@ COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
     "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
     "fit": (FitConfig, _fit, "Train a dialogue model."),
     "eval": (EvalConfig, _evaluate, "Score checkpoints on a corpus."),
-    "numbers": (RecordedConfig, tell_recorded, "Tell what was measured of checkpoints that ship."),
+    "numbers": (RecordedConfig, print_recorded, "Tell what was measured of checkpoints that ship."),
     "table": (TableConfig, write_table, "Make one table of many results."),
     "card": (CardConfig, write_card, "Write a checkpoint's model card."),
     "text": (TextConfig, _text, "Teach a sentence encoder emotion."),

@@ -1,18 +1,18 @@
 // The page: the feed fills the call, and once a frame whatever changed is drawn.
 
-import { Announcer } from "./announcer.js";
-import { Call, clock } from "./call.js";
-import { Details } from "./details.js";
-import { face } from "./emotions.js";
+import { Announcer } from "./views/live_region.js";
+import { Call, clock } from "./state/call.js";
+import { Details } from "./views/utterance_details.js";
+import { face } from "./state/emotions.js";
 import { Feed } from "./feed.js";
-import { make } from "./make.js";
-import { Moods } from "./moods.js";
-import { Overlay } from "./overlay.js";
-import { System } from "./system.js";
+import { make } from "./views/dom.js";
+import { Moods } from "./views/mood_cards.js";
+import { Overlay } from "./views/overlay.js";
+import { System } from "./views/system_status.js";
 import { followSystem } from "./theme.js";
 import { askForToken, givenToken } from "./token.js";
-import { Timeline } from "./timeline.js";
-import { Transcript } from "./transcript.js";
+import { Timeline } from "./views/timeline.js";
+import { Transcript } from "./views/transcript.js";
 
 const parameters = new URLSearchParams(location.search);
 const isOverlay = parameters.get("overlay") === "1";

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from realtime.exports.conversation import Conversation, Utterance
+from realtime.review.conversation import Conversation, Utterance
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv2.6.xsd"
 _VOCABULARY = "emotions"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from realtime.exports.conversation import Conversation
+from realtime.review.conversation import Conversation
 
 _NAMESPACE = "http://www.w3.org/2009/10/emotionml"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from realtime.exports.conversation import Conversation, Utterance
-from realtime.exports.looks import look
+from realtime.exports.emotion_styles import look
+from realtime.review.conversation import Conversation, Utterance
 
 
 def webvtt(conversation: Conversation) -> bytes:

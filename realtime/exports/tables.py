@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from core_models.errors import UsageError
-from realtime.exports.conversation import Conversation, Utterance
+from realtime.review.conversation import Conversation, Utterance
 
 
 def jsonl(conversation: Conversation) -> bytes:

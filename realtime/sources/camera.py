@@ -18,7 +18,7 @@ _DARK = 2.0
 """Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered."""
 
 
-def shows_nothing(picture: NDArray[np.uint8]) -> bool:
+def is_dark(picture: NDArray[np.uint8]) -> bool:
     """Whether a picture [height, width, 3] is that of a lens that is covered."""
     return max(float(picture.mean()), float(picture.std())) < _DARK
 
@@ -120,7 +120,7 @@ class CameraSource:
                 continue
             due = max(due + round(1000 / self._fps), now)
             taken, bgr = capture.retrieve()
-            if taken and (dark := shows_nothing(bgr)) != covered:
+            if taken and (dark := is_dark(bgr)) != covered:
                 covered = dark
                 told = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
                 sink.status(SourceStatus(self.name, self.kind, *told))

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from core_models.errors import MicrophoneError
-from realtime.sources.portaudio import find_microphone, microphones, portaudio
-from realtime.sources.system_sound import system_sound
+from realtime.sources.audio_backends.portaudio import find_microphone, microphones, portaudio
+from realtime.sources.loopback import system_sound
 
 _PROBED = 4  # cameras that are opened in turn on systems that do not list them
 _VIDEO4LINUX = Path("/sys/class/video4linux")

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.errors import MicrophoneError
+from realtime.sources.audio_backends.backend import AudioBackend
+from realtime.sources.audio_backends.portaudio import PortAudioBackend
+from realtime.sources.clock_sync import Block, ClockAligner
 from realtime.sources.media import Sink, SourceStatus
-from realtime.sources.portaudio import PortAudioRecorder
-from realtime.sources.recorder import Recorder
-from realtime.sources.timeline import Block, Timeline
 
 _WAITING_BLOCKS = 1_000  # 30 s: whoever reads this slowly has lost the call anyway
 _SAY_EVERY_MS = 10_000
@@ -42,14 +42,14 @@ class MicrophoneSource:
 
     def __init__(
         self,
-        recorder: Recorder | str | int | None = None,
+        recorder: AudioBackend | str | int | None = None,
         *,
         clock: Callable[[], int],
         name: str = "microphone",
         kind: str = "microphone",
     ) -> None:
         if recorder is None or isinstance(recorder, str | int):
-            recorder = PortAudioRecorder(recorder)
+            recorder = PortAudioBackend(recorder)
         self.name = name
         self.kind = kind
         self.detail = recorder.detail
@@ -90,7 +90,7 @@ class MicrophoneSource:
     def _run(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
         try:
-            timeline = Timeline(self.name, self._rate)
+            timeline = ClockAligner(self.name, self._rate)
             self._tell(sink, "opened", f"Listening to {self.detail}.")
             self._follow(sink, timeline, _FIRST_BLOCK_S)
             while not self._stopping.is_set():
@@ -105,7 +105,7 @@ class MicrophoneSource:
             self._recorder.close()
             self._tell(sink, *end)
 
-    def _follow(self, sink: Sink, timeline: Timeline, patience_s: float) -> None:
+    def _follow(self, sink: Sink, timeline: ClockAligner, patience_s: float) -> None:
         """Deliver blocks until no more come, or `stop`; then what was held back."""
         said_at = -_SAY_EVERY_MS
         while (block := self._next(patience_s)) is not None:
@@ -160,7 +160,7 @@ class MicrophoneSource:
         except queue.Empty:
             return None
 
-    def _place(self, sink: Sink, timeline: Timeline, block: Block) -> None:
+    def _place(self, sink: Sink, timeline: ClockAligner, block: Block) -> None:
         for chunk in timeline.place(block):
             sink.audio(chunk)
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 from core_models import checkpoint
 from core_models.checkpoint import Sidecar, load, save, sidecar_config
 from core_models.errors import CheckpointError, DiskError, Exit, UsageError
-from core_models.features.spec import FeatureSpec, tensors_digest
-from core_models.sdt import SDT, SDTConfig
+from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.networks.sdt import SDT, SDTConfig
 
 CONFIG = SDTConfig(dimensions={"text": 6, "voice": 4}, classes=7, width=16, heads=2, feed_forward=8, kernel=3, window=5)
 SPECS = {

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Tab, chromium
-from served import Served
+from support.chromium import Tab, chromium
+from support.served_session import ServedSession
 
-from realtime import events
-from realtime.demo.__main__ import assemble
+from realtime.demo.assemble import assemble
+from realtime.protocol import events
 
 SCENE = Path("realtime/demo/conversation.json")
 
@@ -105,12 +105,12 @@ def open_page(running_chromium: Any) -> Iterator[Callable[..., Tab]]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Served]]:
+def serve() -> Iterator[Callable[..., ServedSession]]:
     """Serves sessions that the test speaks for."""
-    made: list[Served] = []
+    made: list[ServedSession] = []
 
-    def start(**options: Any) -> Served:
-        made.append(Served(**options))
+    def start(**options: Any) -> ServedSession:
+        made.append(ServedSession(**options))
         return made[-1]
 
     yield start

@@ -17,7 +17,7 @@ import pytest
 
 from core_models.checkpoint import WEIGHTS
 from core_models.errors import Exit
-from realtime import events
+from realtime.protocol import events
 
 pytestmark = pytest.mark.weights
 

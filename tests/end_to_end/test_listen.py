@@ -10,11 +10,12 @@ import jsonschema
 import msgspec
 import pytest
 
-from core_models.features.recorded import features_path
-from realtime import distributions, events
-from realtime.recording import read
-from realtime.rescore import rescorer
-from realtime.schema import schema
+from core_models.feature_log import features_path
+from realtime.journal.reader import read
+from realtime.protocol import events
+from realtime.protocol import probabilities as distributions
+from realtime.protocol.schema import schema
+from realtime.review.rescoring import rescorer
 
 pytestmark = pytest.mark.weights
 

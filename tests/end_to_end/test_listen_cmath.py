@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from core_models.checkpoint import load, save, sidecar_config
-from core_models.cmath import CMATH, CMATHConfig
-from realtime import distributions, events
+from core_models.networks.cmath import CMATH, CMATHConfig
+from realtime.protocol import events, probabilities
 
 pytestmark = pytest.mark.weights
 
@@ -35,6 +35,6 @@ def test_a_cmath_is_a_live_model(listen, conversation: Path, tmp_path: Path) -> 
     finals = run.of(events.EmotionFinal)
     assert len(finals) > 5
     for event in finals:
-        distributions.check(event)
+        probabilities.check(event)
         assert sum(m.gate for m in event.modalities.values() if m.gate is not None) == pytest.approx(1.0, abs=0.01)
     assert any(event.modalities["face"].gate for event in finals)

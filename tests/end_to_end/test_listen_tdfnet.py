@@ -9,12 +9,13 @@ import torch
 
 from core_models.assets import model_folder
 from core_models.checkpoint import Sidecar, save, sidecar_config
-from core_models.features.sequences import TokenStates, VoiceSequence
-from core_models.features.speaker import SpeakerVector
-from core_models.features.whisper import Whisper
+from core_models.features.audio.campplus import SpeakerVector
+from core_models.features.audio.whisper import Whisper
+from core_models.features.text.token_states import TokenStates
+from core_models.features.voice.frame_sequence import VoiceSequence
 from core_models.labels import MELD7
-from core_models.tdfnet import TDFNet, TDFNetConfig
-from realtime import distributions, events
+from core_models.networks.tdfnet import TDFNet, TDFNetConfig
+from realtime.protocol import events, probabilities
 
 pytestmark = pytest.mark.weights
 
@@ -38,7 +39,7 @@ def test_a_tdfnet_is_a_live_model(listen, conversation: Path, whisper_tiny: Whis
     finals = run.of(events.EmotionFinal)
     assert len(finals) > 5
     for event in finals:
-        distributions.check(event)
+        probabilities.check(event)
         assert sum(m.gate for m in event.modalities.values() if m.gate is not None) == pytest.approx(1.0, abs=0.01)
     assert {event.modalities["face"].status for event in finals} == {"unused"}
     assert all(event.modalities["voice"].gate for event in finals)

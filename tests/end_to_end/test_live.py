@@ -13,26 +13,26 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
-from sound_server import ROOT, Machine
+from support.pulse_server import ROOT, PulseServer
 from websockets.sync.client import connect
 
 from core_models.errors import Exit
-from realtime import events
+from realtime.protocol import events
 
 pytestmark = pytest.mark.weights
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine(tmp_path: Path) -> Iterator[PulseServer]:
     if not shutil.which("pulseaudio") or not shutil.which("paplay"):
         pytest.skip("no pulseaudio here: it makes the microphone of this test")
-    started = Machine(tmp_path, 44_100)
+    started = PulseServer(tmp_path, 44_100)
     yield started
     started.stop()
 
 
 def test_the_default_microphone_is_followed(
-    machine: Machine, librivox: list[tuple[str, NDArray[np.float32]]], tmp_path: Path
+    machine: PulseServer, librivox: list[tuple[str, NDArray[np.float32]]], tmp_path: Path
 ) -> None:
     """What is played into the microphone comes out as words and an emotion; Ctrl-C ends the session in order."""
     said, samples = librivox[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from realtime import events
+from realtime.protocol import events
 
 pytestmark = pytest.mark.weights
 

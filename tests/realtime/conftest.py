@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from subscriber import Call
+from support.feed_session import FeedSession
 
 
 @pytest.fixture
-def call(tmp_path: Path) -> Iterator[Callable[..., Call]]:
-    made: list[Call] = []
+def call(tmp_path: Path) -> Iterator[Callable[..., FeedSession]]:
+    made: list[FeedSession] = []
 
-    def make(**options: Any) -> Call:
-        made.append(Call(tmp_path, **options))
+    def make(**options: Any) -> FeedSession:
+        made.append(FeedSession(tmp_path, **options))
         return made[-1]
 
     yield make
     for one in made:
         one.feed.stop(grace=0.2)
-        one.ledger.close()
+        one.publisher.close()

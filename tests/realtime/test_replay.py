@@ -13,11 +13,12 @@ import pytest
 from websockets.sync.client import connect
 
 from core_models.errors import DiskError, UsageError
-from realtime import events
-from realtime.bench_page import conversation
-from realtime.journal import Journal, sessions
-from realtime.ledger import Ledger
-from realtime.recording import find, moment, read
+from realtime.bench.workloads.synthetic_session import conversation
+from realtime.feed.publisher import EventPublisher
+from realtime.journal.event_log import Journal
+from realtime.journal.reader import find, media_time_of, read
+from realtime.journal.session_files import sessions
+from realtime.protocol import events
 from realtime.replay import play
 
 SESSION = "01JREPAY000000000000000000"
@@ -26,10 +27,10 @@ SESSION = "01JREPAY000000000000000000"
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """The journal of a session of twenty utterances that ended in order."""
-    ledger = Ledger(SESSION, journal=Journal(tmp_path / f"{SESSION}.jsonl"))
+    publisher = EventPublisher(SESSION, journal=Journal(tmp_path / f"{SESSION}.jsonl"))
     for event in [*conversation(20), events.SessionClosed(reason="ended", totals={"utterances": 20})]:
-        ledger.append(event)
-    ledger.close()
+        publisher.append(event)
+    publisher.close()
     return tmp_path / f"{SESSION}.jsonl"
 
 
@@ -50,7 +51,7 @@ def test_the_pace_is_that_of_media_time(recorded: Path) -> None:
     """At four times the speed the waits add up to a quarter of the session's length."""
     waits: list[float] = []
     play(read(recorded), lambda event: None, speed=4.0, wait=lambda seconds: bool(waits.append(seconds)))
-    last = max(at for event in read(recorded) if (at := moment(event)) is not None)
+    last = max(at for event in read(recorded) if (at := media_time_of(event)) is not None)
     assert sum(waits) == pytest.approx(last / 4000)
     assert min(waits) > 0
 

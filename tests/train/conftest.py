@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from miniature import Miniature, write_fer2013, write_meld, write_ravdess
+from support.miniature_corpora import Miniature, write_fer2013, write_meld, write_ravdess
 
 from core_models.assets import model_folder
-from core_models.features.face import FaceFeature
+from core_models.features.face.landmarker import FaceFeature
 from train.__main__ import main
 
-LIVE = Path(__file__).parents[2] / "configs" / "train" / "sdt_live.yaml"
+LIVE = Path(__file__).parents[2] / "configs" / "train" / "default.yaml"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What people corrected in their own calls: journals of sessions, and the features that those kept.
 
-A journal is read by the feed's published schema (realtime/schema/events.json): one JSON event a line.
+A journal is read by the feed's published schema (realtime/protocol/schema/events.json): one JSON event a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from core_models.errors import UsageError
-from core_models.features.recorded import SUFFIX, features_path, read
+from core_models.feature_log import SUFFIX, features_path, read
 from core_models.labels import LABEL_SETS, LabelSet
 from train.corpora.dialogues import Corpus, Dialogue, Line, Recorded, relabel
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core_models.features.spec import FeatureSpec
+from core_models.feature_spec import FeatureSpec
 from core_models.labels import LabelSet, label_map
 
 Span = tuple[int, int]

@@ -1,0 +1,1 @@
+"""A picture's faces: landmarks, blendshapes, alignment, expression."""

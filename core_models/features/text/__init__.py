@@ -1,0 +1,1 @@
+"""An utterance's words to a sentence embedding or to token states."""

@@ -1,0 +1,219 @@
+"""The frame of a dialogue model: features in, whole or utterance by utterance, through one path (contract 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core_models.errors import UsageError
+from core_models.feature_spec import MODALITIES
+from core_models.networks.attention import KeyValueCache
+from core_models.networks.dialogue_state import DialogueState
+
+STANDARDISED_LIMIT = 1e4
+"""Standardised features are held within this, so that one broken vector leaves every loss finite."""
+
+_LEAST = {
+    "classes": 2,
+    "width": 1,
+    "heads": 1,
+    "feed_forward": 1,
+    "layers": 1,
+    "kernel": 1,
+    "speakers": 1,
+    "window": 1,
+    "rewind": 0,
+}
+
+Output = TypeVar("Output", bound=tuple[Any, ...])
+
+
+class DialogueConfig(Protocol):
+    """What the frame needs to know of a model's shape."""
+
+    @property
+    def dimensions(self) -> dict[str, int]: ...
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def speakers(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def rewind(self) -> int: ...
+    @property
+    def causal(self) -> bool: ...
+    @property
+    def dropout(self) -> float: ...
+
+
+def check_shape(config: DialogueConfig) -> None:
+    """Raise UsageError where a number that every dialogue model has is out of its range."""
+    if not set(config.dimensions) <= set(MODALITIES) or min(config.dimensions.values(), default=0) < 1:
+        raise UsageError(
+            f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
+            f"not {config.dimensions}; correct the model's configuration."
+        )
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
+            raise UsageError(
+                f"{name} is {getattr(config, name)}, at least {least} was expected; correct the model's configuration."
+            )
+    if not 0 <= config.dropout < 1:
+        raise UsageError(f"dropout is {config.dropout}, a rate from 0 to below 1 was expected; change it.")
+
+
+def speaker_embedding(config: DialogueConfig) -> nn.Embedding:
+    """A vector [width] for each speaker slot, small: a speaker colours an utterance, not drowns it."""
+    slots = nn.Embedding(config.speakers, config.width)
+    nn.init.normal_(slots.weight, std=0.1)  # below the size of a standardised feature's projection
+    return slots
+
+
+class DialogueModel(nn.Module, Generic[Output]):
+    """Standardised features, speaker slots and the state of a dialogue; a paper's network fills in the rest.
+
+    A subclass gives `speakers`, what tells one speaker from another; `_advance`, its network over N utterances
+    after a state; and `_begin`, the pasts of its layers (at least one) before the first. Below, M modalities are
+    in use.
+    """
+
+    speakers: nn.Embedding | None
+
+    def __init__(self, config: DialogueConfig, kernel: int, depth: int) -> None:
+        """depth: convolutions of `kernel` utterances, one after the other, between features and attention."""
+        super().__init__()
+        self._frame = config
+        self._columns = [MODALITIES.index(name) for name in config.modalities]
+        before = kernel - 1 if config.causal else (kernel - 1) // 2
+        self._left, self._right = depth * before, depth * (kernel - 1 - before)
+        reach = max(config.window - 1, self._left)
+        self._tail = reach + config.rewind if config.causal and self._left else 0
+        for name in config.modalities:
+            self.register_buffer(f"{name}_mean", torch.zeros(config.dimensions[name]))
+            self.register_buffer(f"{name}_deviation", torch.ones(config.dimensions[name]))
+
+    def _begin(self, batch: int) -> tuple[KeyValueCache, ...]:
+        raise TypeError(f"{type(self).__name__} must define _begin.")
+
+    def _advance(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[Output, DialogueState]:
+        """N utterances after `state`: the one path of `forward` (N = all) and `step` (N = 1)."""
+        raise TypeError(f"{type(self).__name__} must define _advance.")
+
+    def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
+        """Standardise the features of `modality` by these float [d_m] from now on; a checkpoint keeps them.
+
+        Deviations are held above 0.001: a dimension that never moved in training stays harmless, and
+        float16 can store them.
+        """
+        self.get_buffer(f"{modality}_mean").copy_(mean)
+        self.get_buffer(f"{modality}_deviation").copy_(deviation.clamp(min=1e-3))
+
+    def initial_state(self, batch: int) -> DialogueState:
+        """The state of `batch` dialogues that have not begun."""
+        device = next(self.parameters()).device
+        return DialogueState(
+            position=0,
+            window=self._frame.window,
+            layers=self._begin(batch),
+            inputs={m: torch.zeros(batch, 0, d, device=device) for m, d in self._widths().items()},
+        )
+
+    def forward(
+        self,
+        features: Mapping[str, Tensor],
+        present: Tensor,
+        speakers: Tensor,
+        padding: Tensor | None = None,
+    ) -> Output:
+        """The output for whole dialogues.
+
+        features: modality -> [B, N, d_m], whatever stands where it is missing; a modality that is left
+        out is missing throughout; present: bool [B, N, 3] in the order of MODALITIES; speakers: int64
+        [B, N] slots; padding: bool [B, N], True behind the end of a shorter dialogue.
+        """
+        if padding is not None:
+            present = present & ~padding[..., None]
+        return self._advance(features, present, speakers, self.initial_state(len(present)))[0]
+
+    def step(
+        self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
+    ) -> tuple[Output, DialogueState]:
+        """What `forward` gives for the next utterance of B dialogues, and the state after it.
+
+        features: modality -> [B, d_m]; present: bool [B, 3]; speakers: int64 [B]. The state that was given
+        stays valid. UsageError when the model is not causal.
+        """
+        if not self._frame.causal:
+            raise UsageError(
+                "This model looks into the future (causal: false), so it cannot follow a live dialogue; "
+                "run it on whole dialogues, or use a causal checkpoint."
+            )
+        output, state = self._advance(
+            {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
+        )
+        return type(output)(*(_only(x) for x in output)), state
+
+    def _widths(self) -> dict[str, int]:
+        return {m: self._frame.dimensions[m] for m in self._frame.modalities}
+
+    def _valid(self, features: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """bool [M, B, N]: where each modality in use is there."""
+        given = torch.tensor([m in features for m in self._frame.modalities], device=present.device)
+        return (present[..., self._columns] & given).permute(2, 0, 1)
+
+    def _standardised(
+        self, features: Mapping[str, Tensor], valid: Tensor, state: DialogueState
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Modality -> [B, left + N + right, d_m], zero where missing or outside the dialogue; and the tails to keep.
+
+        left and right: utterances around its own that the convolutions of an utterance read.
+        """
+        around, tails = {}, {}
+        for here, (modality, width) in zip(valid, self._widths().items(), strict=True):
+            raw = features.get(modality)
+            if raw is None:
+                x = torch.zeros(*here.shape, width, device=here.device)
+            else:
+                mean, deviation = self.get_buffer(f"{modality}_mean"), self.get_buffer(f"{modality}_deviation")
+                scaled = ((raw - mean) / deviation).clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT)
+                x = torch.where(here[..., None], scaled, 0.0)  # no product: a missing entry may hold NaN
+            x = torch.cat([state.inputs[modality], x], dim=1)
+            tails[modality] = x[:, max(0, x.shape[1] - self._tail) :]
+            wanted = self._left + here.shape[-1] + self._right
+            around[modality] = F.pad(x, (0, 0, self._left, self._right))[:, -wanted:]
+        return around, tails
+
+    def _slots(self, speakers: Tensor) -> Tensor:
+        """[B, N, width] embedding of each utterance's speaker, zero without any; overflow shares the last slot."""
+        if self.speakers is None:
+            return torch.zeros(*speakers.shape, self._frame.width, device=speakers.device)
+        found: Tensor = self.speakers(speakers.clamp(0, self._frame.speakers - 1))
+        return found
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
+        full = x.new_zeros(len(MODALITIES), *x.shape[1:])
+        full[self._columns] = x
+        return full.movedim(0, 2)
+
+
+def convolve(x: Tensor, convolutions: nn.ModuleDict, name: str) -> Tensor:
+    """[B, N + kernel - 1, d] -> [B, N, out]: the convolution of that name over utterances, as one matrix product."""
+    convolution = convolutions[name]
+    assert isinstance(convolution, nn.Conv1d)
+    patches = x.unfold(1, convolution.kernel_size[0], 1).flatten(2)
+    return F.linear(patches, convolution.weight.flatten(1))
+
+
+def _only(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """A tensor, or tensors by name, without the axis of utterances, of which there is one."""
+    return x[:, 0] if isinstance(x, Tensor) else {name: value[:, 0] for name, value in x.items()}

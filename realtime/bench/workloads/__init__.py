@@ -1,0 +1,1 @@
+"""What the benchmarks run on: sound that is played, light clients, a synthetic session, Chromium."""

@@ -1,0 +1,123 @@
+"""What a live run hears and sees, and whom: the sources that its options ask for, and who speaks there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from core_models.assets import model_folder
+from core_models.errors import MicrophoneError, UsageError
+from core_models.features.audio.campplus import SpeakerVector
+from realtime.cli.listen_options import Listen
+from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClustering
+from realtime.sources.browser.capture import MOST_PICTURES, Browser
+from realtime.sources.camera import CameraSource
+from realtime.sources.file import FileSource, read_audio
+from realtime.sources.loopback import system_sound
+from realtime.sources.media import SessionClock, Source
+from realtime.sources.microphone import MicrophoneSource
+
+
+def build_speaker_clustering(options: Listen) -> SpeakerClustering | None:
+    """Who is known by voice, where several people are to be told apart."""
+    if options.speakers != "auto":
+        if options.enrol or options.voice_prints:
+            raise UsageError("Voices are only told apart with --speakers auto: add it, or leave out enrol and prints.")
+        return None
+    voices = SpeakerClustering(SpeakerVector(model_folder("campplus")))
+    for sample in options.enrol:
+        name, _, file = sample.partition("=")
+        if not name or not file:
+            raise UsageError(f"{sample!r} enrols nobody: give NAME=FILE.")
+        voices.hear_sample(name, read_audio(Path(file)))
+    if options.voice_prints is not None:
+        voices.load(options.voice_prints)
+    return voices
+
+
+def build_browser(options: Listen, clock: SessionClock) -> Browser | None:
+    """What the page at /capture fills, where that is asked for."""
+    if options.source != "browser":
+        return None
+    if options.file is not None or options.microphone is not None:
+        raise UsageError("A page sends the sound with --source browser: leave out --file and --microphone.")
+    if options.port < 0:
+        raise UsageError("The page of --source browser comes from the feed: give it a --port, or 0 for any free one.")
+    pictures = options.video_fps if options.camera is not None else 0.0
+    return Browser(clock=clock, tab=options.system_sound != "off", pictures_per_second=min(pictures, MOST_PICTURES))
+
+
+def build_sources(
+    options: Listen, clock: SessionClock, console: Console, browser: Browser | None
+) -> tuple[list[Source], dict[str, str]]:
+    """The sources, and who speaks in each source that hears."""
+    if options.file is None:
+        sources: list[Source]
+        if browser is not None:
+            sources = list(browser.sounds.values())
+        else:
+            sources = [MicrophoneSource(options.microphone, clock=clock)]
+            if (other := _other_side(options, clock, console)) is not None:
+                sources.append(other)
+        names = (UNKNOWN_SPEAKER,) if options.speakers == "auto" else options.speakers
+        if len(names) > len(sources):
+            raise UsageError(
+                f"{len(sources)} sources of sound cannot be {len(names)} speakers: name one with --speakers "
+                "for the microphone and one for the system's sound."
+            )
+        sides = [*names, *("local", "remote")[len(names) :]]
+        speakers = {source.name: side for source, side in zip(sources, sides, strict=False)}
+        if browser is not None and browser.camera is not None:
+            sources.append(browser.camera)
+        elif browser is None and options.camera is not None and options.video_fps > 0:
+            sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
+        return sources, speakers
+    file = FileSource(
+        options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
+    )
+    voices = file.channels
+    if options.speakers == "auto":
+        return [file], dict.fromkeys(voices, UNKNOWN_SPEAKER)
+    names = options.speakers or tuple(f"speaker{n + 1}" for n in range(len(voices)))
+    if len(names) != len(voices):
+        raise UsageError(
+            f"{options.file} gives {len(voices)} channels with --channels {options.channels}, but --speakers "
+            f"names {len(names)}: name one speaker a channel."
+        )
+    return [file], dict(zip(voices, names, strict=True))
+
+
+def _other_side(options: Listen, clock: SessionClock, console: Console) -> Source | None:
+    """What this computer plays, where it can be heard or was asked for."""
+    if options.system_sound == "off":
+        return None
+    try:
+        return system_sound(options.system_sound, clock=clock)
+    except MicrophoneError as error:
+        if options.system_sound != "auto" or options.analyse == "remote":
+            raise
+        console.print(f"One side is followed. {error}", style="dim", markup=False, soft_wrap=True)
+        return None
+
+
+def far_ends(sources: list[Source]) -> dict[str, str]:
+    """For a source, the one whose sound may leak into it."""
+    far = next((source.name for source in sources if source.name in ("system", "tab")), None)
+    return {"microphone": far} if far else {}
+
+
+def analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:
+    """The speakers of the sides that were asked for; the sound of the others is not even segmented."""
+    if options.analyse == "both":
+        return speakers
+    first, *rest = speakers
+    if options.file is not None and not rest:
+        raise UsageError(
+            f"One channel holds both sides, so --analyse {options.analyse} cannot tell them apart: "
+            "give a recording with a channel a side and --channels split, or --analyse both."
+        )
+    asked = [first] if options.analyse == "local" else rest
+    if not asked:
+        raise UsageError("Only the microphone is heard here, which is the local side: give --analyse local or both.")
+    return {source: speakers[source] for source in asked}

@@ -1,0 +1,122 @@
+"""The conversation in the terminal, line by line as it is judged, and the summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from realtime.pipeline.summary import Summary
+from realtime.protocol import events
+
+_COLOURS = {
+    "neutral": "white",
+    "joy": "yellow",
+    "sadness": "blue",
+    "anger": "red",
+    "surprise": "magenta",
+    "fear": "green",
+    "disgust": "cyan",
+}
+_BAR = 8
+
+
+class Terminal:
+    """Prints every event that a person wants to see; takes them from any thread, in order of `seq`.
+
+    Speakers are shown by the names that people gave them.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._names: dict[str, str] = {}
+
+    def show(self, event: events.Logged) -> None:
+        """One event as one or two lines; those of no interest to a reader are left out."""
+        match event:
+            case events.EmotionFinal():
+                self._console.print(_result(event, self._name(event.speaker)), highlight=False, soft_wrap=True)
+            case events.SpeakerRenamed():
+                self._say(f"{self._name(event.speaker)} is called {event.name} from now on.", "dim")
+                self._names[event.speaker] = event.name
+            case events.SpeakerMerged():
+                gone, into = self._name(event.speaker), self._name(event.into)
+                self._say(f"{gone} proved to be {into}: what {gone} said above was said by {into}.", "yellow")
+                if event.speaker in self._names:
+                    self._names.setdefault(event.into, self._names[event.speaker])
+            case events.UtteranceDiscarded():
+                self._say(f"{_clock(event.start_ms)}  left out ({event.reason}): {event.detail}", "dim")
+            case events.SourceStatus():
+                self._say(f"{event.source}: {event.status}. {event.detail}", "dim")
+            case events.StreamDegraded():
+                state = "recovered" if event.recovered else "degraded"
+                self._say(f"{state}: {event.what} ({event.count} lost). {event.detail}", "yellow")
+            case events.Error():
+                self._say(event.message, "red")
+            case _:
+                pass
+
+    def _name(self, speaker: str) -> str:
+        return self._names.get(speaker, speaker)
+
+    def _say(self, words: str, style: str) -> None:
+        # As Text: file names and messages may hold what rich would take for markup.
+        self._console.print(Text(words, style=style), soft_wrap=True)
+
+
+def _result(event: events.EmotionFinal, name: str) -> Text:
+    colour = _COLOURS.get(event.emotion, "white")
+    bar = "█" * round(event.confidence * _BAR)
+    line = Text(f"{_clock(event.start_ms)}  ")
+    line.append(f"{name:<8}", style="bold")
+    emotion = f"{event.emotion}?" if event.uncertain else event.emotion
+    line.append(f"{emotion:<9}", style=colour if event.uncertain else f"bold {colour}")
+    line.append(f"{event.confidence:4.0%} {bar:<{_BAR}}  ", style=colour)
+    line.append(event.text or "(no words)", style="" if event.text else "dim")
+    if (second := event.rescored) is not None:
+        line.append(f"\n{'':17}{second.checkpoint}: ", style="dim")
+        line.append(f"{second.emotion} {second.confidence:.0%}", style=_COLOURS.get(second.emotion, "white"))
+        line.append("" if second.emotion == event.emotion else ", another opinion", style="yellow")
+    line.append(f"\n{'':17}{_opinions(event)}; {event.latency_ms.total} ms after the last word", style="dim")
+    return line
+
+
+def _opinions(event: events.EmotionFinal) -> str:
+    said = []
+    for modality, opinion in event.modalities.items():
+        if opinion.probabilities is None:
+            said.append(f"{modality} {opinion.status}")
+            continue
+        best = max(opinion.probabilities, key=opinion.probabilities.__getitem__)
+        said.append(f"{modality} {best} {opinion.probabilities[best]:.0%}")
+    return ", ".join(said)
+
+
+def _clock(ms: int) -> str:
+    return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
+
+
+def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> None:
+    """Utterances, emotions by speaker and latency percentiles, at the end of a session."""
+    lost = "".join(f", {count} {what} shed" for what, count in summary.lost.items())
+    console.print(
+        f"[bold]{summary.utterances} utterances in {_clock(summary.media_ms)}, "
+        f"{summary.discarded} discarded{lost}[/]"
+    )
+    if not summary.utterances:
+        return
+    table = Table("speaker")
+    shown = [label for label in labels if any(label in c for c in summary.emotions.values())]
+    for label in shown:
+        table.add_column(label, justify="right")
+    for speaker, counts in summary.emotions.items():
+        table.add_row(Text(speaker), *(str(counts[label] or "·") for label in shown))
+    console.print(table)
+    p50, p95 = np.percentile(summary.latencies_ms, [50, 95])
+    console.print(
+        f"from the endpoint decision to emotion.final: median {p50:.0f} ms, 95th percentile {p95:.0f} ms",
+        soft_wrap=True,
+    )

@@ -1,0 +1,1 @@
+"""Who of several people in one channel speaks."""

@@ -1,0 +1,34 @@
+"""What emotions look like outside the page: the same table that the page uses."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import msgspec
+
+
+class EmotionStyle(msgspec.Struct, frozen=True):
+    """Colour and ink of a face, how pleasant the emotion is (1, 0, -1), and the strokes (24 by 24) that draw it."""
+
+    colour: str
+    ink: str
+    pleasant: int
+    strokes: str
+
+
+@functools.cache
+def _looks() -> dict[str, EmotionStyle | str]:
+    text = (Path(__file__).parents[1] / "dashboard" / "state" / "emotion_styles.js").read_text(encoding="utf-8")
+    table = msgspec.json.decode(text.rpartition("export default ")[2], type=dict[str, dict[str, str | int]])
+    return {
+        label: str(given["as"]) if "as" in given else msgspec.convert(given, EmotionStyle)
+        for label, given in table.items()
+    }
+
+
+def look(label: str) -> EmotionStyle:
+    """How a label looks; one of another label set looks like a question."""
+    table = _looks()
+    found = table.get(label, table["unknown"])
+    return found if isinstance(found, EmotionStyle) else look(found)

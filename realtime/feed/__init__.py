@@ -1,0 +1,1 @@
+"""The WebSocket feed: publisher, server, fan-out, history, HTTP."""

@@ -1,0 +1,77 @@
+"""The socket of the page at /capture: `ws://HOST:PORT/capture/feed?sources=microphone,tab,camera`.
+
+A page sends binary messages (realtime/sources/browser/wire.py) and hears nothing; it offers the sub-protocol
+`capture.v1`, with the token beside it as for the feed (realtime/feed/access.py). GET /capture/wishes says beforehand
+what the session wants of it.
+
+How it ends: 1001 the session is over; 1003 text; 1007 a message that is none of the format, or
+of another version; 1008 faster than real time, or time that goes back; 1009 a message of more than 128 KiB; 1013
+another page sends one of these sources already, or the session has not begun: come back later. Before the handshake is
+done: 400 sources that the session does not want, 401 no token, 403 the wrong Host or Origin, 404 no such session. What
+a page sent before it was refused is heard like anything else.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+import msgspec
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+
+from realtime.feed.access import Access, Refusal
+from realtime.sources.browser.capture import Browser, Refused
+from realtime.sources.browser.wire import LARGEST_MESSAGE, LARGEST_SIDE, VERSION
+
+ENDPOINT, SUBPROTOCOL = "/capture/feed", "capture.v1"
+UNSUPPORTED_DATA = 1003
+
+
+class Capture:
+    """Lets pages fill the sources of `browser`, by the rules of `access`."""
+
+    def __init__(self, browser: Browser, access: Access) -> None:
+        self._browser, self._access = browser, access
+
+    def wishes(self, headers: Headers, query: str) -> bytes:
+        """What a page may send here, as JSON; Refusal where this page may not."""
+        self._check(headers, query)
+        wishes = {
+            "version": VERSION,
+            "sources": list(self._browser.wanted),
+            "pictures_per_second": self._browser.pictures_per_second,
+            "largest_side": LARGEST_SIDE,
+        }
+        return msgspec.json.encode(wishes)
+
+    def admit(self, connection: ServerConnection, headers: Headers, query: str) -> list[str]:
+        """The sources that this connection is going to send; Refusal where it may not."""
+        self._check(headers, query)
+        names = parse_qs(query).get("sources", [""])[-1].split(",")
+        if not set(names) <= set(self._browser.wanted):
+            wanted = ", ".join(self._browser.wanted)
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"expected `sources` to be some of {wanted}, with commas between")
+        connection.protocol.max_message_size = LARGEST_MESSAGE
+        return sorted(set(names))
+
+    async def serve(self, connection: ServerConnection, names: list[str]) -> tuple[int, str]:
+        """Take what a page sends until it breaks the rules; the close code and why. ConnectionClosed when it goes."""
+        try:
+            page = self._browser.admit(names)
+        except Refused as refused:
+            return refused.code, str(refused)
+        try:
+            while True:
+                message = await connection.recv()
+                if isinstance(message, str):
+                    return UNSUPPORTED_DATA, "sound and pictures are binary"
+                page.take(message)
+        except Refused as refused:
+            return refused.code, str(refused)
+        finally:
+            page.leave()
+
+    def _check(self, headers: Headers, query: str) -> None:
+        if not self._access.check_client(headers, query):
+            raise Refusal(HTTPStatus.FORBIDDEN, "pages of another origin may send no sound here")

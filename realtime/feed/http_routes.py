@@ -1,0 +1,97 @@
+"""What the feed's port answers to plain HTTP.
+
+`/` is the dashboard to a browser and a few lines to anything else; `/healthz` answers 200 while the feed lives,
+`/readyz` while a session runs (503 before and after); `/metrics` is for Prometheus, `/schema` JSON Schema and
+`/asyncapi.json` the AsyncAPI document of the feed; `/ticket` gives a one-time token. `/capture` is the page that sends
+a browser's sound and pictures, `/capture/wishes` what it may send (404 where the session takes none). `/metrics`,
+`/ticket` and `/capture/wishes` ask for the token where there is one.
+"""
+
+from __future__ import annotations
+
+import functools
+from http import HTTPStatus
+
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from realtime.feed import metrics
+from realtime.feed.access import Access, Refusal
+from realtime.feed.capture_endpoint import Capture
+from realtime.feed.history import EventHistory
+from realtime.feed.metrics import Metrics
+from realtime.feed.static_files import page
+from realtime.protocol.schema import FOLDER
+
+_GREETING = """Conversation emotion tracker: the live feed of one session.
+
+Connect a WebSocket to this address: every message is one JSON event.
+  ?from=0              everything from the start of the session
+  ?from=N&epoch=E      what came after event N of epoch E
+  ?history=snapshot    how things stand, and then what follows
+  ?types=A,B&speakers=A,B&min_confidence=X
+                       only events of these
+Where the feed asks for a token: Authorization: Bearer TOKEN
+
+/schema and /asyncapi.json describe the events and the commands; /healthz, /readyz and /metrics the program.
+"""
+
+_TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
+
+
+class Routes:
+    """Answers by path."""
+
+    def __init__(self, access: Access, recall: EventHistory, metrics: Metrics, capture: Capture | None) -> None:
+        self._access, self._recall, self._metrics, self._capture = access, recall, metrics, capture
+
+    def answer(self, path: str, query: str, headers: Headers) -> Response:
+        """The answer to GET of `path`; Refusal where there is none or this client may not have it."""
+        self._access.check_host(headers)
+        match path:
+            case "/healthz":
+                return respond(HTTPStatus.OK, b"ok\n")
+            case "/readyz":
+                return self._ready()
+            case "/schema":
+                return respond(HTTPStatus.OK, _document("events.json"), "application/schema+json")
+            case "/asyncapi.json":
+                return respond(HTTPStatus.OK, _document("asyncapi.json"), _JSON)
+            case "/metrics":
+                self._access.check_client(headers, query)
+                return respond(HTTPStatus.OK, self._metrics.exposition(), metrics.CONTENT_TYPE)
+            case "/ticket":
+                self._access.check_client(headers, query)
+                return respond(HTTPStatus.OK, f"{self._access.tickets.issue()}\n".encode())
+            case "/capture/wishes" if self._capture is not None:
+                return respond(HTTPStatus.OK, self._capture.wishes(headers, query), _JSON)
+            case "/" if "text/html" not in headers.get("Accept", ""):
+                return respond(HTTPStatus.OK, _GREETING.encode())
+        found = page(path, headers.get_all("If-None-Match"))
+        if found is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
+        return respond(found.status, found.body, "", found.headers)
+
+    def _ready(self) -> Response:
+        standing = self._recall.latest
+        if standing.running:
+            return respond(HTTPStatus.OK, b"ready\n")
+        why = "the session is over" if standing.over else "the session has not begun"
+        return respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
+
+
+def respond(
+    status: HTTPStatus, body: bytes, kind: str = _TEXT, further: tuple[tuple[str, str], ...] = ()
+) -> Response:
+    """A whole answer, after which the connection closes."""
+    headers = Headers([*further, ("Content-Length", str(len(body))), ("Connection", "close")])
+    if kind:
+        headers["Content-Type"] = kind
+        headers["Cache-Control"] = "no-store"
+        headers["X-Content-Type-Options"] = "nosniff"
+    return Response(status.value, status.phrase, headers, body)
+
+
+@functools.cache
+def _document(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()

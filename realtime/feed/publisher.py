@@ -1,0 +1,237 @@
+"""The one place where an event gets its number: stamp, round as the wire has it, journal, then everybody else.
+
+An epoch is a run of numbers that is never reused. A session begins with one; when the journal cannot be
+written, what follows belongs to a new epoch that is kept in memory and announced as degraded; once the
+journal takes writes again it first gets what memory kept, and another epoch begins.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.feature_log import FeatureRecorder, features_path, forget
+from realtime.feed.server import Feed
+from realtime.journal.event_log import Journal, Record
+from realtime.protocol import events
+from realtime.protocol.commands import Refused
+from realtime.protocol.probabilities import rounded
+
+BACKLOG_BYTES = 8 * 1024 * 1024
+
+
+class EventPublisher:
+    """Numbers the events of one session and hands each on, in one order, to journal, feed, sinks and views.
+
+    `journal` None keeps none (numbers then live as long as the process). With `words` false the journal holds
+    no text. `sinks` take each line (no line's end), `views` each stamped event; both are called inside
+    `append`, so what blocks there holds the session up. A sink that raises OSError is dropped, and an `error`
+    event says so, and so is a view that raises anything. While the journal is degraded it is tried again every
+    `retry_s` seconds at the earliest.
+
+    Once a speaker has opted out, their words are taken out of the journal and of what the feed keeps, and their
+    `features` out of those that are stored.
+
+    A reopened journal that ended cleanly continues its epoch, any other gets a new one.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        *,
+        journal: Journal | None = None,
+        feed: Feed | None = None,
+        sinks: Iterable[Callable[[bytes], None]] = (),
+        views: Iterable[Callable[[events.Logged], None]] = (),
+        words: bool = True,
+        features: FeatureRecorder | None = None,
+        retry_s: float = 10.0,
+        backlog_bytes: int = BACKLOG_BYTES,
+    ) -> None:
+        self._session = session
+        self._journal = journal
+        self._feed = feed
+        self._sinks = list(sinks)
+        self._views = list(views)
+        self._words = words
+        self._features = features
+        self._retry_s = retry_s
+        self._lock = threading.RLock()
+        self._epoch, self._seq = events.new_id(), 0
+        if journal is not None and journal.clean:
+            self._epoch, _, self._seq = journal.epochs[-1]
+        self._retry_at: float | None = None  # set while degraded
+        self._backlog: deque[Record] = deque()
+        self._backlog_bytes = 0
+        self._backlog_limit = backlog_bytes
+        self._lost = 0
+        self._over = False
+        self._silent: set[str] = set()  # who opted out
+        self._merged: dict[str, str] = {}  # speakers who proved to be another
+        for record in journal.all() if journal is not None else ():
+            told = events.decode(record.line) if b'"speaker.merged"' in record.line else None
+            if isinstance(told, events.SpeakerMerged):
+                self._merged[told.speaker] = told.into
+        if feed is not None:
+            feed.take_commands(self._obey)
+
+    def watch(self, view: Callable[[events.Logged], None]) -> None:
+        """Add a view: it gets every stamped event from now on, those that clients' commands became among them."""
+        with self._lock:
+            self._views.append(view)
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of the next event."""
+        return self._epoch
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the journal is not being written at the moment."""
+        return self._retry_at is not None
+
+    def append(self, event: events.Logged) -> int:
+        """Stamp an event, write it through to the journal, then broadcast it; returns its number.
+
+        May be called from any thread. A journal that fails does not fail the call.
+        """
+        with self._lock:
+            last = isinstance(event, events.SessionClosed)
+            if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
+                self._recover()
+            self._over = last
+            if isinstance(event, events.SpeakerOptedOut):
+                (self._silent.add if event.opted_out else self._silent.discard)(event.speaker)
+                if event.opted_out:
+                    self._redact(event.speaker)
+            elif isinstance(event, events.SpeakerMerged):
+                self._merged[event.speaker] = event.into
+            elif isinstance(event, events.EmotionFinal | events.EmotionProvisional) and event.speaker in self._silent:
+                event = events.without_words(event)  # it was on its way when the speaker opted out
+            return self._commit(event)
+
+    def keep(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Store an utterance's features, where that was asked for; none of who opted out. OSError."""
+        with self._lock:
+            if self._features is not None and speaker not in self._silent:
+                wanted = {modality: x for modality, x in features.items() if self._words or modality != "text"}
+                self._features.keep(utterance_id, speaker, wanted)
+
+    def _obey(self, event: events.Logged) -> tuple[str, int]:
+        """Append what a client's command became; Refused after the session's last event."""
+        with self._lock:
+            if self._over:
+                raise Refused("closed", "the session is over")
+            seq = self.append(event)
+            return self._epoch, seq
+
+    def close(self) -> None:
+        """Close the journal's file. The feed is its owner's to stop."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+
+    def _commit(self, event: events.Logged) -> int:
+        seq, epoch = self._seq + 1, self._epoch
+        stamped = msgspec.structs.replace(rounded(event), seq=seq, epoch=epoch, session=self._session)
+        line = events.encode(stamped)
+        if self._journal is not None:
+            kept = line if self._words else events.encode(events.without_words(stamped))
+            record = Record(epoch, seq, kept)
+            if self._retry_at is not None:
+                self._remember(record)
+            else:
+                try:
+                    self._journal.append([record])
+                except OSError as error:
+                    self._degrade(error)
+                    return self._commit(event)
+        self._seq = seq
+        self._broadcast(stamped, line)
+        return seq
+
+    def _redact(self, speaker: str) -> None:
+        """Take this speaker's words out of everything that was kept so far, also those said under another id."""
+        people = {speaker}
+        while more := {gone for gone, into in self._merged.items() if into in people} - people:
+            people |= more
+        edit = partial(_without_words_of, people)
+        self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
+        self._backlog_bytes = sum(len(record.line) for record in self._backlog)
+        if self._feed is not None:
+            self._feed.rewrite(edit)
+        if self._journal is not None:
+            try:
+                self._journal.rewrite(edit)
+                forget(features_path(self._journal.path), people)
+            except OSError as error:
+                sentence = f"the words of {speaker} could not be taken out of the journal ({error.strerror})"
+                self._commit(events.Error(code="redaction", message=sentence, fatal=False))
+
+    def _broadcast(self, event: events.Logged, line: bytes) -> None:
+        if self._feed is not None:
+            self._feed.publish(event.seq, event.epoch, line)
+        failures = []
+        for sink in list(self._sinks):
+            try:
+                sink(line)
+            except OSError as error:
+                self._sinks.remove(sink)
+                failures.append(str(error.strerror))
+        for view in list(self._views):
+            try:
+                view(event)
+            except Exception as error:  # whoever only looks on must not end the call
+                self._views.remove(view)
+                failures.append(repr(error))
+        for why in failures:
+            sentence = f"an output of events cannot be written any more ({why}): it was given up"
+            self._commit(events.Error(code="events_output", message=sentence, fatal=False))
+
+    def _degrade(self, error: OSError) -> None:
+        self._epoch, self._seq = events.new_id(), 0
+        self._retry_at = time.monotonic() + self._retry_s
+        sentence = (
+            f"the journal cannot be written ({error.strerror}): the session goes on and keeps the latest "
+            "events in memory; free some space or make the folder writable, and they will be written"
+        )
+        self._commit(events.StreamDegraded(what="journal", detail=sentence))
+
+    def _remember(self, record: Record) -> None:
+        self._backlog.append(record)
+        self._backlog_bytes += len(record.line)
+        while self._backlog_bytes > self._backlog_limit:
+            self._backlog_bytes -= len(self._backlog.popleft().line)
+            self._lost += 1
+
+    def _recover(self) -> None:
+        assert self._journal is not None
+        try:
+            self._journal.append(self._backlog)
+        except OSError:
+            self._retry_at = time.monotonic() + self._retry_s
+            return
+        lost = self._lost
+        self._backlog.clear()
+        self._backlog_bytes = self._lost = 0
+        self._retry_at = None
+        self._epoch, self._seq = events.new_id(), 0
+        sentence = f"the journal is written again; {lost} of the events meanwhile are missing in it"
+        self._commit(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
+
+
+def _without_words_of(people: Collection[str], line: bytes) -> bytes:
+    """A line of the journal without what one of `people` said in it."""
+    if b'"text"' not in line:
+        return line
+    event = events.decode(line)
+    if not isinstance(event, events.EmotionFinal | events.EmotionProvisional) or event.speaker not in people:
+        return line
+    return events.encode(events.without_words(event))

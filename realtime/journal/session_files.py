@@ -1,0 +1,63 @@
+"""Where the journals of this user lie, which there are, and how they are deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from core_models.errors import UsageError
+from core_models.feature_log import remove
+
+_NAME = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.jsonl")
+
+
+def default_folder() -> Path:
+    """Where this user's sessions lie on this system."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return base / "conversation-emotion-tracker" / "sessions"
+
+
+def journal_path(folder: Path, session: str) -> Path:
+    """The file of `session`; UsageError where that is no session's id."""
+    name = f"{session}.jsonl"
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{session!r} is no session: expected the 26 characters of a session's id")
+    return folder / name
+
+
+def sessions(folder: Path) -> list[str]:
+    """The ids of the sessions whose journals lie in `folder`, oldest first; none where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return sorted(path.stem for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return []
+
+
+def delete(folder: Path, session: str) -> None:
+    """Delete one session's journal, and what features it kept; UsageError where there is none."""
+    path = journal_path(folder, session)
+    remove(path)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise UsageError(f"there is no session {session} in {folder}: nothing was deleted") from None
+
+
+def delete_older_than(folder: Path, days: float) -> list[str]:
+    """Delete the journals last written more than `days` days ago; returns their sessions' ids."""
+    limit = time.time() - days * 86_400
+    swept = []
+    for session in sessions(folder):
+        path = journal_path(folder, session)
+        with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
+            if path.stat().st_mtime < limit:
+                remove(path)
+                path.unlink()
+                swept.append(session)
+    return swept

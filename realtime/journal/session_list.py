@@ -1,0 +1,109 @@
+"""`python -m realtime.journal list | delete`: the sessions that are kept on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core_models.errors import Exit, TrackerError, UsageError
+from realtime.journal.reader import media_time_of, read
+from realtime.journal.session_files import default_folder, delete, delete_older_than, journal_path, sessions
+from realtime.protocol import events
+
+
+class StoredSession(NamedTuple):
+    """A kept session: when it began (UTC), its length in media time, who spoke how often, how it ended, bytes."""
+
+    session: str
+    began: datetime | None
+    length_ms: int
+    utterances: int
+    speakers: tuple[str, ...]
+    ended: str
+    size: int
+
+
+def kept(folder: Path) -> list[StoredSession]:
+    """What lies in `folder`, oldest first; a journal that cannot be read whole is told as far as it can be."""
+    return [_kept(session, journal_path(folder, session)) for session in sessions(folder)]
+
+
+def _kept(session: str, path: Path) -> StoredSession:
+    began, length, judged, ended = None, 0, set(), "cut off"
+    speakers: dict[str, None] = {}
+    merged: set[str] = set()
+    with suppress(TrackerError):
+        ended = "damaged"
+        for event in read(path):
+            length = max(length, media_time_of(event) or 0)
+            match event:
+                case events.SessionCreated():
+                    began = event.created_at
+                case events.EmotionFinal():
+                    judged.add(event.utterance_id)
+                    speakers[event.speaker] = None
+                case events.SpeakerMerged():
+                    merged.add(event.speaker)
+                case events.SessionClosed():
+                    ended = event.reason
+        ended = "cut off" if ended == "damaged" else ended
+    size = path.stat().st_size if path.exists() else 0
+    people = tuple(one for one in speakers if one not in merged)
+    return StoredSession(session, began, length, len(judged), people, ended, size)
+
+
+def _show(folder: Path, console: Console) -> None:
+    table = Table(box=None)
+    table.add_column("session", no_wrap=True, min_width=26)
+    for column in ("began (UTC)", "length", "utterances", "speakers", "ended", "KiB"):
+        table.add_column(column, justify="right" if column in ("length", "utterances", "KiB") else "left")
+    for one in kept(folder):
+        seconds = one.length_ms // 1000
+        began = f"{one.began:%Y-%m-%d %H:%M}" if one.began else "?"
+        length = f"{seconds // 60}:{seconds % 60:02d}"
+        names = Text(", ".join(one.speakers))
+        table.add_row(one.session, began, length, str(one.utterances), names, one.ended, f"{one.size / 1024:.0f}")
+    if table.rows:
+        console.print(table)
+    console.print(f"{len(table.rows)} sessions in {folder}", style="dim", markup=False, soft_wrap=True)
+
+
+def _delete(folder: Path, named: list[str], days: float | None, everything: bool) -> list[str]:
+    if not named and days is None and not everything:
+        raise UsageError("Nothing was named: give the ids of sessions, --older-than-days DAYS or --all.")
+    gone = delete_older_than(folder, days) if days is not None else []
+    for one in dict.fromkeys([*named, *(sessions(folder) if everything else [])]):
+        delete(folder, one)
+        gone.append(one)
+    return gone
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m realtime.journal", description="The sessions that are kept.")
+    parser.add_argument("--journal", type=Path, metavar="FOLDER", help="default: the user's state folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="when each session was, how long, who spoke")
+    deleting = commands.add_parser("delete", help="delete sessions for good, words and all")
+    deleting.add_argument("session", nargs="*", help="ids, as `list` shows them")
+    deleting.add_argument("--older-than-days", type=float, metavar="DAYS", help="those last written longer ago")
+    deleting.add_argument("--all", action="store_true", help="every session")
+    given = parser.parse_args(arguments)
+    folder = given.journal or default_folder()
+    try:
+        if given.command == "list":
+            _show(folder, Console(highlight=False))
+        else:
+            for one in _delete(folder, given.session, given.older_than_days, given.all):
+                print(f"deleted {one}")
+    except TrackerError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
+        return error.exit_code
+    return Exit.OK

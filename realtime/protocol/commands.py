@@ -1,0 +1,116 @@
+"""What a client may ask of a session, on the socket on which it listens (version 1).
+
+A command is one JSON object in one text frame. It is answered to its sender by `command.result` with the same
+`id`; what it changes is an event like any other, numbered, journaled and told to everybody.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+import msgspec
+
+from realtime.protocol import events
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+_Id = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class _Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    id: _Id = ""
+
+
+class RenameSpeaker(_Command, frozen=True, kw_only=True, tag="speaker.rename"):
+    """Show `name` for a speaker from now on; becomes `speaker.renamed`. `id` comes back in the answer."""
+
+    speaker: _Name
+    name: _Name
+
+
+class OptOutSpeaker(_Command, frozen=True, kw_only=True, tag="speaker.opt_out"):
+    """Judge a speaker no longer, or with `opted_out` false again; becomes `speaker.opted_out`."""
+
+    speaker: _Name
+    opted_out: bool = True
+
+
+class CorrectEmotion(_Command, frozen=True, kw_only=True, tag="emotion.correct"):
+    """Say what an utterance's emotion really was, of the session's labels; becomes `emotion.corrected`."""
+
+    utterance_id: _Name
+    emotion: _Name
+
+
+class MarkMoment(_Command, frozen=True, kw_only=True, tag="moment.mark"):
+    """Mark a moment, the latest that was judged where `at_ms` is not given; becomes `media_time_of.marked`."""
+
+    at_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    note: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+Command = RenameSpeaker | OptOutSpeaker | CorrectEmotion | MarkMoment
+
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+
+
+class Refused(Exception):
+    """A command that is not done: a code and one sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Known(Protocol):
+    """What must be known of a session to judge a command."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def latest_ms(self) -> int: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    def knows(self, speaker: str) -> bool: ...
+
+    def whose(self, speaker: str) -> str: ...
+
+    def judged(self, utterance_id: str) -> tuple[str, str] | None: ...
+
+
+def decode(text: str | bytes) -> Command:
+    """The command of one message; Refused (`malformed`) where it is none."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Refused("malformed", f"this is no command: {error}") from None
+
+
+def encode(command: Command) -> bytes:
+    """One command as JSON on one line."""
+    return msgspec.json.encode(command)
+
+
+def event_of(command: Command, known: Known) -> events.Logged:
+    """The event that a command becomes, not yet stamped; Refused where it makes no sense now."""
+    if known.over:
+        raise Refused("closed", "the session is over")
+    if isinstance(command, RenameSpeaker | OptOutSpeaker) and not known.knows(command.speaker):
+        raise Refused("unknown_speaker", f"nobody here is the speaker {command.speaker!r}")
+    match command:
+        case RenameSpeaker(speaker=speaker, name=name):
+            return events.SpeakerRenamed(speaker=known.whose(speaker), name=name)
+        case OptOutSpeaker(speaker=speaker, opted_out=opted_out):
+            return events.SpeakerOptedOut(speaker=known.whose(speaker), opted_out=opted_out)
+        case CorrectEmotion(utterance_id=utterance_id, emotion=emotion):
+            judged = known.judged(utterance_id)
+            if judged is None:
+                raise Refused("unknown_utterance", f"no utterance {utterance_id!r} has been judged")
+            if emotion not in known.labels:
+                raise Refused("unknown_emotion", f"{emotion!r} is none of {', '.join(known.labels)}")
+            speaker, before = judged
+            return events.EmotionCorrected(utterance_id=utterance_id, speaker=speaker, from_=before, to=emotion)
+        case MarkMoment(at_ms=at_ms, note=note):
+            return events.MomentMarked(at_ms=known.latest_ms if at_ms is None else at_ms, note=note)

@@ -1,0 +1,102 @@
+"""What is said to one client and never journaled (realtime/protocol/events.py holds the rules of the wire)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from realtime.protocol.logged_events import ModalityStatus, SessionClosed, SessionCreated, SourceStatus, StreamDegraded
+
+
+class StreamGap(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag="stream.gap",
+    rename={"from_": "from"},
+):
+    """Said to one client, never journaled, so without a `seq`: something is missing here.
+
+    The client has seen number `from` of `from_epoch`; the next message will be number `to` of `epoch`; what
+    lay between cannot be given any more. `reason` is a code (realtime/feed/server.py lists them).
+    """
+
+    session: str
+    from_epoch: str
+    from_: int
+    epoch: str
+    to: int
+    reason: str
+
+
+class TrendPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a speaker's latest utterances in a `snapshot`; `emotion` is the corrected one where there is one."""
+
+    utterance_id: str
+    start_ms: int
+    end_ms: int
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A speaker in a `snapshot`: how often heard, and the latest utterances, oldest first.
+
+    `emotion` and `confidence` are those of the latest; they are absent before the first. `merged` names those who
+    proved to be this speaker (`speaker.merged`): what they said is this speaker's, and counted here.
+    """
+
+    speaker: str
+    name: str | None = None
+    opted_out: bool = False
+    utterances: int = 0
+    emotion: str | None = None
+    confidence: float | None = None
+    trend: tuple[TrendPoint, ...] = ()
+    merged: tuple[str, ...] = ()
+
+
+class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An utterance in a `snapshot` that has begun and is not judged; `emotion` is the provisional one."""
+
+    utterance_id: str
+    source: str
+    speaker: str
+    start_ms: int
+    emotion: str | None = None
+    confidence: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="snapshot"):
+    """Said to one client, never journaled: how things stood after number `seq` of `epoch`.
+
+    It stands for all that came before; what follows is the next number. `created` is the session's first
+    event. `sources` have their latest status, `degraded` is what is being shed or cannot be kept.
+    """
+
+    session: str
+    epoch: str
+    seq: int
+    created: SessionCreated | None = None
+    speakers: tuple[SpeakerState, ...] = ()
+    open: tuple[OpenUtterance, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
+    modalities: tuple[ModalityStatus, ...] = ()
+    degraded: tuple[StreamDegraded, ...] = ()
+    closed: SessionClosed | None = None
+
+
+class CommandResult(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="command.result"
+):
+    """The answer to one client's command `id`: the event that it became, or why not (a code, a sentence)."""
+
+    session: str
+    id: str
+    ok: bool
+    event_epoch: str = ""
+    event_seq: int = 0
+    code: str = ""
+    message: str = ""

@@ -1,0 +1,1 @@
+"""Sound in, utterances out: voice activity, endpointing, end of turn, crosstalk. No I/O."""

@@ -1,0 +1,319 @@
+"""Sound in, utterances out: voice activity, pre-roll, endpointing, longest length. No I/O, no clock but media time.
+
+Sound is cut into frames on a grid of its own and every decision is made on one frame at a time, so boundaries do not
+depend on the size of the chunks in which the sound arrived. A sample belongs to one utterance at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import webrtcvad
+from numpy.typing import NDArray
+
+from core_models.errors import UsageError
+from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
+from realtime.segmentation.silero_vad import Silero
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+
+_PER_MS = SAMPLE_RATE // 1000
+_SILERO_BEGINS, _SILERO_GOES_ON = 0.5, 0.3  # probabilities
+_LONG_SILENCE = 5 * SAMPLE_RATE
+_QUIETEST_MS = 100  # a pause between words; the closure of a stop inside one is shorter
+_FLOOR_LOW_DB = -70.0  # below it, a microphone's own noise is nothing to compare speech with
+_FLOOR_START_DB = -45.0  # a recording may begin with speech, so its first frames are not taken for noise
+_FLOOR_RISE_DB = 1.0  # a second: 15 s of speech without a pause lift the floor by less than speech stands above it
+
+
+@dataclass(frozen=True)
+class Endpointing:
+    """When speech begins and when it has ended. Milliseconds are media time, rounded up to whole frames."""
+
+    aggressiveness: int = 2
+    """webrtcvad's mode, 0 (lets much through) to 3 (loses the ends of words in noise)."""
+    silero: bool = False
+    """Ask Silero about what webrtcvad takes for speech; it knows music and keys better, for one percent of a core."""
+    frame_ms: int = 20
+    """Length of a frame: 10, 20 or 30."""
+    gate_db: float = 1.0
+    """How far above the tracked noise floor a frame must be to count as voiced."""
+    onset_ms: int = 300
+    """Window in which the onset of speech is looked for."""
+    onset_share: float = 0.7
+    """Share of voiced frames in that window that makes it speech."""
+    preroll_ms: int = 300
+    """Sound kept from before the first voiced frame, so that no first consonant is lost."""
+    postroll_ms: int = 200
+    """Sound kept from after the last voiced frame; at most the hangover."""
+    hangover_ms: int = 400
+    """Silence after which an utterance has ended."""
+    adaptive: bool = False
+    """Wait for less after words that end a sentence, and for more after words that do not."""
+    finished_hangover_ms: int = 300
+    """Silence after a finished sentence, if adaptive."""
+    unfinished_hangover_ms: int = 800
+    """Silence after a trailing "and ...", if adaptive."""
+    shortest_ms: int = 200
+    """Speech shorter than this is rejected."""
+    longest_ms: int = 15_000
+    """No utterance is longer, pre-roll and post-roll included; Whisper hears at most 30 s."""
+    cut_search_ms: int = 4_000
+    """How far back from the longest length the quietest point is looked for."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            sentence
+            for is_wrong, sentence in (
+                (self.aggressiveness not in (0, 1, 2, 3), "aggressiveness must be 0, 1, 2 or 3"),
+                (self.frame_ms not in (10, 20, 30), "frame_ms must be 10, 20 or 30"),
+                (not 0 < self.onset_share <= 1, "onset_share must be above 0 and at most 1"),
+                (min(self.onset_ms, self.hangover_ms) <= 0, "onset_ms and hangover_ms must be positive"),
+                (min(self.preroll_ms, self.shortest_ms) < 0, "preroll_ms and shortest_ms cannot be negative"),
+                (not 0 <= self.postroll_ms <= self.hangover_ms, "postroll_ms must lie between 0 and hangover_ms"),
+                (
+                    self.adaptive
+                    and not self.postroll_ms
+                    <= self.finished_hangover_ms
+                    <= self.hangover_ms
+                    <= self.unfinished_hangover_ms
+                    <= 3_000,
+                    "postroll_ms, finished_hangover_ms, hangover_ms, unfinished_hangover_ms and 3000 must not fall",
+                ),
+                (not 0 < self.longest_ms <= 30_000, "longest_ms must be positive and at most 30000"),
+                (
+                    self.cut_search_ms < self.shortest_ms + 2 * _QUIETEST_MS,
+                    f"cut_search_ms must be at least shortest_ms + {2 * _QUIETEST_MS}",
+                ),
+                (
+                    self.preroll_ms + self.onset_ms + self.cut_search_ms > self.longest_ms,
+                    "preroll_ms, onset_ms and cut_search_ms together must fit into longest_ms",
+                ),
+            )
+            if is_wrong
+        ]
+        if wrong:
+            raise UsageError(f"Endpointing cannot work with these settings: {'; '.join(wrong)}.")
+
+
+class _Frame(NamedTuple):
+    samples: NDArray[np.float32]
+    voiced: bool
+    power: float  # mean square of samples in [-1, 1]
+
+
+class Segmenter:
+    """Turns one source's chunks into segments, in the order in which they were decided.
+
+    What `feed` returns for a stream does not depend on how the stream is cut into chunks.
+    """
+
+    def __init__(self, source: str, config: Endpointing) -> None:
+        self.source = source
+        self.config = config
+        self._frame = config.frame_ms * _PER_MS
+        self._vad = webrtcvad.Vad(config.aggressiveness)
+        self._silero = Silero() if config.silero else None
+        self._unvoiced = 0  # samples since webrtcvad last heard speech
+        self._floor = _FLOOR_START_DB
+        self._rise = _FLOOR_RISE_DB * config.frame_ms / 1000
+        self._window = self._count(config.onset_ms)
+        self._onset = math.ceil(config.onset_share * self._window)
+        self._preroll = self._count(config.preroll_ms)
+        self._postroll = self._count(config.postroll_ms)
+        self._hangover = self._count(config.hangover_ms)
+        longest = self._count(config.unfinished_hangover_ms) if config.adaptive else self._hangover
+        # After this much silence nothing before it can matter any more.
+        self._settled = (longest + self._window + self._preroll) * self._frame
+        self._rest = np.zeros(0, np.float32)  # less than a frame
+        self._frames: deque[_Frame] = deque()  # idle: pre-roll and window; speaking: the utterance so far
+        self._position = 0  # sample after the last frame
+        self._start: int | None = None  # first voiced frame of the open utterance, as an index of _frames
+        self._end = 0  # index after its last voiced frame
+        self._continues = False  # the open utterance is the rest of one that was cut
+        self._paused = False
+        self._wait = self._hangover  # frames of silence that end the open utterance
+
+    def feed(self, chunk: AudioChunk) -> list[Segment]:
+        """What was decided within this chunk. A jump of `chunk.start` is silence; a step back a ValueError."""
+        gap = chunk.start - self._position - len(self._rest)
+        if gap < 0:
+            raise ValueError(f"chunk of {chunk.source} starts {-gap} samples before the end of the one before")
+        segments: list[Segment] = []
+        to_grid = -len(self._rest) % self._frame
+        if gap > self._settled + to_grid:  # a source may have been away for hours
+            self._take(np.zeros(self._settled + to_grid, np.float32), segments)
+            self._frames.clear()
+            self._position = chunk.start
+        elif gap:
+            self._take(np.zeros(gap, np.float32), segments)
+        self._take(chunk.samples, segments)
+        return segments
+
+    def flush(self) -> list[Segment]:
+        """Close the open utterance: the source has ended or was lost. Feeding may go on afterwards."""
+        segments: list[Segment] = []
+        self._position += len(self._rest)
+        if self._start is not None:
+            self._frames.append(_Frame(self._rest, False, 0.0))
+            self._close(segments)
+        self._rest = np.zeros(0, np.float32)
+        self._frames.clear()
+        return segments
+
+    def so_far(self) -> Utterance | None:
+        """The open utterance up to now, or None while nobody speaks."""
+        if self._start is None:
+            return None
+        return self._utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
+
+    def expect(self, ended: bool | None) -> None:
+        """Whether the words say that the turn has ended (segmentation/end_of_turn.py); until speech goes on again."""
+        if self.config.adaptive and self._paused and ended is not None:
+            self._wait = self._count(
+                self.config.finished_hangover_ms if ended else self.config.unfinished_hangover_ms
+            )
+
+    def _count(self, ms: int) -> int:
+        return -(-ms // self.config.frame_ms)
+
+    def _take(self, samples: NDArray[np.float32], segments: list[Segment]) -> None:
+        samples = np.concatenate((self._rest, samples), dtype=np.float32)
+        whole = len(samples) - len(samples) % self._frame
+        # Whole numbers in float64: their squares add up exactly, in whatever order.
+        scaled = np.clip(np.rint(samples[:whole] * 32768), -32768, 32767).astype(np.float64)
+        pcm = scaled.astype(np.int16)
+        for at in range(0, whole, self._frame):
+            part = slice(at, at + self._frame)
+            power = float(np.dot(scaled[part], scaled[part])) / self._frame / 32768**2
+            self._position += self._frame
+            self._frames.append(_Frame(samples[part], self._voiced(pcm[part], samples[part], power), power))
+            if self._start is None:
+                self._listen(segments)
+            else:
+                self._follow(segments)
+        self._rest = samples[whole:].copy()
+
+    def _voiced(self, pcm: NDArray[np.int16], samples: NDArray[np.float32], power: float) -> bool:
+        """webrtcvad's word for it, and Silero's if it is asked, and louder than the noise floor.
+
+        The floor is the lowest level of late: it falls at once and rises slowly. A steady hum, which webrtcvad takes
+        for speech without end, is its own floor; and webrtcvad's lingering after the last word is cut short.
+        """
+        second = True if self._silero is None else self._second_opinion(self._silero, samples)
+        if not power:  # digital silence says nothing about the room
+            return False
+        level = 10 * math.log10(power)
+        self._floor = max(min(level, self._floor + self._rise), _FLOOR_LOW_DB)
+        speech: bool = self._vad.is_speech(pcm.tobytes(), SAMPLE_RATE)
+        self._unvoiced = 0 if speech else self._unvoiced
+        return speech and second and level > self._floor + self.config.gate_db
+
+    def _second_opinion(self, silero: Silero, samples: NDArray[np.float32]) -> bool:
+        self._unvoiced += len(samples)
+        if self._unvoiced >= _LONG_SILENCE and self._start is None:
+            silero.reset()
+            self._unvoiced = 0
+        return silero(samples) >= (_SILERO_BEGINS if self._start is None else _SILERO_GOES_ON)
+
+    def _listen(self, segments: list[Segment]) -> None:
+        while len(self._frames) > self._preroll + self._window:
+            self._frames.popleft()
+        voiced = [frame.voiced for frame in self._frames]
+        if voiced[-1] and sum(voiced[-self._window :]) >= self._onset:
+            first = voiced.index(True, max(0, len(voiced) - self._window))
+            self._drop(max(0, first - self._preroll))
+            self._open(min(first, self._preroll), segments)
+
+    def _follow(self, segments: list[Segment]) -> None:
+        if self._frames[-1].voiced:
+            self._end = len(self._frames)
+            if self._paused:
+                self._unpause()
+                segments.append(Resumed(self.source))
+        silence = len(self._frames) - self._end
+        if silence >= self._wait:
+            self._close(segments)
+        elif len(self._frames) >= self._count(self.config.longest_ms):
+            self._cut(segments)
+        elif silence == self._postroll and not self._short():
+            self._paused = True
+            segments.append(Paused(self.source))
+
+    def _unpause(self) -> None:
+        self._paused = False
+        self._wait = self._hangover
+
+    def _short(self) -> bool:
+        assert self._start is not None
+        spoken_ms = (self._end - self._start) * self.config.frame_ms
+        return spoken_ms < self.config.shortest_ms and not self._continues
+
+    def _open(self, start: int, segments: list[Segment]) -> None:
+        self._unpause()
+        self._start = start
+        self._end = max(i for i, frame in enumerate(self._frames) if frame.voiced) + 1
+        segments.append(SpeechStarted(self.source, self._ms(start), self._position // _PER_MS))
+
+    def _close(self, segments: list[Segment]) -> None:
+        """The hangover has passed. A rejected word may still turn out to be the pre-roll of the next utterance."""
+        assert self._start is not None
+        if self._short():
+            times = self._ms(self._start), self._ms(self._end), self._position // _PER_MS
+            segments.append(Rejected(self.source, *times, reason="too_short"))
+        else:
+            self._deliver(min(self._end + self._postroll, len(self._frames)), segments, cut=False)
+        self._idle()
+
+    def _cut(self, segments: list[Segment]) -> None:
+        """The longest length is reached: cut where it was quietest of late. What follows the cut goes on."""
+        before = len(self._frames)
+        frames = self._count(_QUIETEST_MS)
+        power = np.array([frame.power for frame in self._frames])[before - self._count(self.config.cut_search_ms) :]
+        power = power[: len(power) - self._count(self.config.shortest_ms)]
+        quietest = int(np.argmin(np.convolve(power, np.ones(frames), "valid")))
+        self._deliver(before - self._count(self.config.cut_search_ms) + quietest + frames // 2, segments, cut=True)
+        rest = [frame.voiced for frame in self._frames]
+        if any(rest):
+            self._continues = True
+            self._open(rest.index(True), segments)
+        else:
+            self._idle()
+
+    def _deliver(self, count: int, segments: list[Segment], *, cut: bool) -> None:
+        """Hand over the first `count` frames, which are then gone."""
+        segments.append(self._utterance(count, cut=cut))
+        self._drop(count)
+
+    def _utterance(self, count: int, *, cut: bool) -> Utterance:
+        assert self._start is not None
+        return Utterance(
+            source=self.source,
+            start_ms=self._ms(self._start),
+            end_ms=self._ms(min(self._end, count)),
+            decided_ms=self._position // _PER_MS,
+            samples=np.concatenate([frame.samples for frame in islice(self._frames, count)]),
+            samples_start=self._sample(0),
+            cut=cut,
+        )
+
+    def _idle(self) -> None:
+        """Nobody speaks; what is left in the ring has been judged and does not count as an onset again."""
+        self._start = None
+        self._continues = False
+        self._frames = deque(frame._replace(voiced=False) for frame in self._frames)
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._frames.popleft()
+
+    def _sample(self, index: int) -> int:
+        """Sample of the media clock at which frame `index` begins (of a partial last frame, its end)."""
+        return self._position - sum(len(frame.samples) for frame in islice(self._frames, index, None))
+
+    def _ms(self, index: int) -> int:
+        return self._sample(index) // _PER_MS

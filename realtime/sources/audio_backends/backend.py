@@ -1,0 +1,28 @@
+"""A device that records, whichever way this system reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_MS = 30
+"""Sound comes in blocks of this length."""
+
+Take = Callable[[NDArray[np.float32] | None, bool], None]
+"""Takes the next frames [n, channels] in [-1, 1], and whether the system lost some before them; None: no more come."""
+
+
+class AudioBackend(Protocol):
+    """Opens a device as often as it is asked to; what it was called the first time is looked for again."""
+
+    detail: str
+    """The device's name."""
+
+    def open(self, take: Take) -> int:
+        """Record from now on, with `take` called on a thread of its own; the rate in Hz. MicrophoneError."""
+
+    def close(self) -> None:
+        """Record no more; idempotent. `take` is not called after it."""

@@ -1,0 +1,1 @@
+"""What a page at /capture sends, as sources on the media clock."""

@@ -1,0 +1,1 @@
+"""The data module of dialogue models: layout, tensors, pairing, sampling, batching, class balance."""

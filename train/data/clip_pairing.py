@@ -1,0 +1,87 @@
+"""Pairs dialogues that lack a modality with single clips of the same label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core_models.feature_spec import MODALITIES
+from train.corpora.dialogues import Corpus
+from train.data.dialogue_tensors import TensorDialogue, Vectors, patterns
+
+
+class ClipBank:
+    """Vectors of single clips by label and by whose they are; `mismatch` is its modality's in MixtureOptions."""
+
+    def __init__(self, modality: str, corpus: Corpus, vectors: Vectors, mismatch: float = 0.0) -> None:
+        self.modality = modality
+        self.mismatch = mismatch
+        self.labels = corpus.labels
+        self._by_label: dict[int, list[Tensor]] = defaultdict(list)
+        self._by_group: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+        for dialogue in corpus.dialogues:
+            for line in dialogue.lines:
+                vector = vectors[modality].get(line.id)
+                if vector is None or line.label is None:
+                    continue
+                label, tensor = corpus.labels.index(line.label), torch.from_numpy(vector)
+                self._by_label[label].append(tensor)
+                if dialogue.group is not None:
+                    self._by_group[dialogue.group][label].append(tensor)
+        self._groups = sorted(self._by_group)
+
+    def attach(self, dialogue: TensorDialogue, rng: np.random.Generator, blend: float = 0.0) -> TensorDialogue:
+        """`dialogue` with a clip of its own label (but for `mismatch`) at every labelled line without this modality.
+
+        Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue. `blend` is that
+        of MixtureOptions.
+        """
+        column = MODALITIES.index(self.modality)
+        features, present = dialogue.features[self.modality].clone(), dialogue.present.clone()
+        actor = {
+            slot: self._groups[rng.integers(len(self._groups))]
+            for slot in sorted(set(dialogue.speakers.tolist()))
+            if self._groups
+        }
+        for row in range(len(dialogue)):
+            label, slot = int(dialogue.labels[row]), int(dialogue.speakers[row])
+            if present[row, column]:
+                continue
+            if self.mismatch and label in self._by_label and rng.random() < self.mismatch:
+                label = sorted(self._by_label)[rng.integers(len(self._by_label))]
+            own = self._by_group[actor[slot]].get(label) if self._groups else None
+            clips = own or self._by_label.get(label)
+            if clips:
+                features[row] = clips[rng.integers(len(clips))]
+                if rng.random() < blend:
+                    features[row].lerp_(clips[rng.integers(len(clips))], float(rng.random()))
+                present[row, column] = True
+        return replace(dialogue, features=dialogue.features | {self.modality: features}, present=present)
+
+
+CLIPS = {"ravdess": "voice", "fer2013": "face"}
+"""Corpora of single clips, and the modality that each may lend to dialogues that lack it."""
+
+
+def split_by_actor(corpus: Corpus, validation: Sequence[int], test: Sequence[int]) -> tuple[Corpus, Corpus]:
+    """(training, validation) clips, actors apart; those of `test` are in neither."""
+    kept = [d for d in corpus.dialogues if int(d.group or 0) not in test]
+    held = [d for d in kept if int(d.group or 0) in validation]
+    rest = [d for d in kept if int(d.group or 0) not in validation]
+    return replace(corpus, dialogues=tuple(rest)), replace(corpus, dialogues=tuple(held))
+
+
+def pair_for_validation(
+    dialogues: Sequence[TensorDialogue], banks: Sequence[ClipBank], modalities: Sequence[str], seed: int
+) -> dict[str, list[TensorDialogue]]:
+    """Pattern -> the dialogues under it, clips put to their lines once and for all patterns alike."""
+    rng = np.random.default_rng([seed, 2**31])
+    paired = list(dialogues)
+    for bank in banks:
+        paired = [bank.attach(dialogue, rng) for dialogue in paired]
+    return {"+".join(p): [dialogue.masked(p) for dialogue in paired] for p in patterns(modalities)}

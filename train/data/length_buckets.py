@@ -1,0 +1,20 @@
+"""Batches of items of like length (bucketing), in random order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+POOL_BATCHES = 50  # batches that are sorted by length together: little padding, order still random
+
+
+def bucketed(lengths: Sequence[int], size: int, *, seed: tuple[int, int, int]) -> list[list[int]]:
+    """Batches of line indices in random order, lines of like length together: every line once."""
+    chance = random.Random(repr(seed))
+    order = chance.sample(range(len(lengths)), len(lengths))
+    batches = []
+    for start in range(0, len(order), size * POOL_BATCHES):
+        pool = sorted(order[start : start + size * POOL_BATCHES], key=lambda index: lengths[index])
+        batches += [pool[first : first + size] for first in range(0, len(pool), size)]
+    chance.shuffle(batches)
+    return batches

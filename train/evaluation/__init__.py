@@ -1,0 +1,1 @@
+"""What a checkpoint predicts and how good it is: metrics, calibration, breakdowns, significance, results."""

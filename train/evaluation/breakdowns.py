@@ -1,0 +1,132 @@
+"""Predictions apart: by emotional shift, length, style, modalities at hand, and modalities gone missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from core_models.feature_spec import MODALITIES
+from train.corpora.dialogues import Corpus, Dialogue
+from train.data.dialogue_tensors import TensorDialogue, patterns
+from train.evaluation.predictions import Predictions
+from train.evaluation.results import Breakdown, Part
+
+RATES = tuple(round(0.1 * step, 1) for step in range(8))
+
+SHIFT = (
+    "SDT Table V: with shift where the same speaker's labelled utterance before in the dialogue has another emotion, "
+    "without where it has the same; each speaker's first utterance is in neither"
+)
+LENGTH = "CMATH Fig. 5: dialogues by the number of their labelled utterances"
+STYLE = "IEMOCAP's scripted dialogues repeat their lines across sessions; improvised ones do not"
+SUBSETS = "each non-empty subset of the modalities, the others masked throughout; counted where one of it is present"
+MISSING = (
+    "rate as in GCNet (Lian et al., 2023): that share of all present entries (utterance, modality) is masked, drawn "
+    "without replacement, but for the last one of an utterance; `dropped` is the share that could be"
+)
+
+# Shortest length of C2 and of C3. CMATH names them for these two corpora; the others have scenes like MELD's.
+_BINS = {"iemocap": (40, 70)}
+_SCENES = (10, 21)
+
+Predict = Callable[[list[TensorDialogue]], Predictions]
+
+
+def apart(predictions: Predictions, corpus: Corpus) -> dict[str, Breakdown]:
+    """Every breakdown that needs no new prediction and tells at least two parts of this corpus apart."""
+    dialogues = {dialogue.id: dialogue for dialogue in corpus.dialogues}
+    shifts = {dialogue.id: shifted(dialogue) for dialogue in corpus.dialogues}
+    names = {True: "with shift", False: "without shift", None: ""}
+    return _named(
+        {
+            "shift": (SHIFT, [names[shifts[place.dialogue][place.row]] for place in predictions.places]),
+            "length": (LENGTH, [length_bin(corpus.name, dialogues[p.dialogue]) for p in predictions.places]),
+            "style": (STYLE, [dialogues[place.dialogue].style or "" for place in predictions.places]),
+        },
+        predictions,
+    )
+
+
+def _named(groups: Mapping[str, tuple[str, Sequence[str]]], predictions: Predictions) -> dict[str, Breakdown]:
+    found = {}
+    for breakdown, (protocol, names) in groups.items():
+        parts = sorted(set(names) - {""})
+        if len(parts) > 1:
+            found[breakdown] = Breakdown(
+                protocol=protocol,
+                parts={part: predictions.only([name == part for name in names]).part() for part in parts},
+            )
+    return found
+
+
+def shifted(dialogue: Dialogue) -> list[bool | None]:
+    """For each line, whether its speaker's emotion changed since their labelled line before; None where unknown."""
+    last: dict[str, str] = {}
+    found: list[bool | None] = []
+    for line in dialogue.lines:
+        before = last.get(line.speaker)
+        found.append(None if line.label is None or before is None else line.label != before)
+        if line.label is not None:
+            last[line.speaker] = line.label
+    return found
+
+
+def length_bin(corpus: str, dialogue: Dialogue) -> str:
+    """C1, C2 or C3 of CMATH Fig. 5 with its bounds; empty for a corpus of single utterances."""
+    if len(dialogue.lines) == 1 and corpus not in ("meld", "iemocap", "emorynlp"):
+        return ""
+    middle, long = _BINS.get(corpus, _SCENES)
+    length = sum(line.label is not None for line in dialogue.lines)
+    if length < middle:
+        return f"C1 (1-{middle - 1})"
+    return f"C2 ({middle}-{long - 1})" if length < long else f"C3 ({long} or more)"
+
+
+def by_subset(dialogues: list[TensorDialogue], modalities: Sequence[str], predict: Predict) -> Breakdown:
+    """The scores with each non-empty subset of `modalities`."""
+    parts = {}
+    for pattern in patterns(modalities):
+        masked = [dialogue.masked(pattern) for dialogue in dialogues]
+        if any(dialogue.present.any() for dialogue in masked):
+            parts["+".join(pattern)] = predict(masked).part()
+    return Breakdown(protocol=SUBSETS, parts=parts)
+
+
+def by_missing_rate(dialogues: list[TensorDialogue], seed: int, predict: Predict) -> Breakdown:
+    """The scores with each of RATES of the entries gone, as far as they can; more includes what less drops."""
+    parts: dict[str, Part] = {}
+    before = 0.0
+    for rate in RATES:
+        left, dropped = drop(dialogues, rate, seed)
+        if parts and dropped == before:  # nothing is left that may go
+            break
+        before = dropped
+        parts[str(rate)] = predict(left).part(dropped=round(dropped, 4))
+    return Breakdown(protocol=f"{MISSING}; seed {seed}", parts=parts)
+
+
+def drop(dialogues: Sequence[TensorDialogue], rate: float, seed: int) -> tuple[list[TensorDialogue], float]:
+    """(the dialogues without `rate` of their present entries, the share that went).
+
+    No utterance loses its last modality, so a high rate may not be reached.
+    """
+    present = torch.cat([dialogue.present for dialogue in dialogues]).clone()
+    entries = present.nonzero()
+    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed))
+    wanted, gone = round(rate * len(entries)), 0
+    for row, column in entries[order].tolist():
+        if gone == wanted:
+            break
+        if present[row].sum() > 1:
+            present[row, column] = False
+            gone += 1
+    parts = torch.split(present, [len(dialogue) for dialogue in dialogues])
+    left = [replace(dialogue, present=part) for dialogue, part in zip(dialogues, parts, strict=True)]
+    return left, gone / len(entries)
+
+
+def modalities_of(dialogues: Sequence[TensorDialogue]) -> tuple[str, ...]:
+    """Those that at least one utterance has."""
+    return tuple(m for i, m in enumerate(MODALITIES) if any(d.present[:, i].any() for d in dialogues))

@@ -1,0 +1,28 @@
+"""What every feature extractor is: one modality of an utterance in, its vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.feature_spec import FeatureSpec
+from train.corpora.dialogues import Turn
+
+Reduced = tuple[type["Extractor"], tuple[Any, ...]]
+"""An extractor as it travels to another process: what opens it again there."""
+
+
+class Extractor(Protocol):
+    """One modality of a turn -> its feature vector. Pickles as what opens it, so that other processes may have one."""
+
+    spec: FeatureSpec
+    batch: int
+
+    def key(self, turn: Turn) -> str | None:
+        """Digest of what the vector is computed from; None where the line has no such modality. MediaError."""
+
+    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+        """One vector [dimension] a turn; None where nothing was found. MediaError for what cannot be decoded."""

@@ -1,0 +1,60 @@
+"""What a voice says of the clips that it was trained on, by heads that had not heard their speakers.
+
+Of clips that it has learned a head is surer than it ever will be live, so nothing may be trained or measured on that.
+The command that trains a voice writes these predictions beside it, and every extraction reads them
+(train/extraction/extractors.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from core_models.errors import CheckpointError, DiskError
+
+FILE = "cross_fit.safetensors"
+_BYTES = 8
+"""Of a clip's digest, which are enough to know it by."""
+
+
+def write_cross_fit(folder: Path, answers: Mapping[str, Tensor]) -> None:
+    """Keep digest of a clip -> log-probabilities [C] beside the voice in `folder`. Raises DiskError."""
+    keys = np.array([list(_short(key)) for key in answers], np.uint8)
+    rows: NDArray[np.float16] = np.stack([answer.numpy() for answer in answers.values()]).astype(np.float16)
+    unfinished = (folder / FILE).with_suffix(".part")
+    try:
+        save_file({"keys": keys, "log_probabilities": rows}, unfinished)
+        os.replace(unfinished, folder / FILE)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"{folder / FILE} cannot be written ({error}): free space or name another folder.") from None
+
+
+def read_cross_fit(folder: Path) -> dict[bytes, NDArray[np.float32]]:
+    """First bytes of a clip's digest -> log-probabilities [C]; empty where the voice comes without. CheckpointError."""
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    try:
+        tensors = load_file(path)
+        keys, rows = tensors["keys"], tensors["log_probabilities"].astype(np.float32)
+        return {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}): train the voice again, or remove the file and never train on its clips."
+        ) from None
+
+
+def answer(answers: Mapping[bytes, NDArray[np.float32]], key: str) -> NDArray[np.float32] | None:
+    """The log-probabilities of the clip with that digest; None where the voice was not trained on it."""
+    return answers.get(_short(key))
+
+
+def _short(key: str) -> bytes:
+    return bytes.fromhex(key)[:_BYTES]

@@ -1,0 +1,104 @@
+"""Batches through an extractor, here or in processes of its own, in whatever order they are done."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core_models.errors import MediaError
+from train.corpora.dialogues import Turn
+from train.extraction.extractor import Extractor  # the protocol alone: a worker opens one extractor's libraries
+
+Vectors = list[NDArray[np.float32] | None] | str
+"""The vectors of a batch, or the sentence that says why its clip is broken."""
+
+_extractor: Extractor | None = None  # of a worker process
+
+
+def computed(extractor: Extractor, batches: Sequence[Sequence[Turn]], workers: int) -> Iterator[tuple[int, Vectors]]:
+    """(number of the batch, its vectors) of every batch, each once.
+
+    A clip on which a worker process dies (decoders are C) is broken like one that cannot be decoded: those that
+    were under way are tried again alone, and whoever takes its process along a second time is named.
+    """
+    if workers == 1 or len(batches) < 2 * workers:
+        for number, batch in enumerate(batches):
+            yield number, _vectors(extractor, batch)
+        return
+    left = dict(enumerate(batches))
+    alone: dict[int, Sequence[Turn]] = {}  # under way when a process died
+    while left or alone:
+        given, count = (alone, 1) if alone else (left, workers)
+        for number, vectors in _pooled(extractor, dict(given), count):
+            batch = given.pop(number)
+            if vectors is not None:
+                yield number, vectors
+            elif count > 1:
+                alone[number] = batch
+            else:
+                line = batch[0].line
+                yield number, f"{line.audio or line.video or line.id} ended the process that read it: replace the file."
+
+
+def _pooled(
+    extractor: Extractor, batches: dict[int, Sequence[Turn]], workers: int
+) -> Iterator[tuple[int, Vectors | None]]:
+    """What a pool of processes makes of the batches; None for those under way when one of them died, then no more.
+
+    A pool of one has one batch under way.
+    """
+    waiting = iter(batches.items())
+    ahead = 1 if workers == 1 else 2 * workers
+    running: dict[Future[Vectors], int] = {}
+    context = multiprocessing.get_context("spawn")  # threads of OpenMP and MediaPipe do not survive a fork
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(extractor,)) as pool:
+        try:
+            while True:
+                for number, batch in waiting:
+                    running[pool.submit(_work, list(batch))] = number
+                    if len(running) == ahead:
+                        break
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    vectors = future.result()
+                    yield running.pop(future), vectors
+        except BrokenProcessPool:
+            yield from ((number, None) for number in running.values())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _vectors(extractor: Extractor, batch: Sequence[Turn]) -> Vectors:
+    try:
+        return extractor.vectors(batch)
+    except MediaError as error:
+        return str(error)
+
+
+def _begin(extractor: Extractor) -> None:
+    global _extractor
+    _extractor = extractor  # unpickled here: its weights are open by now
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(batch: list[Turn]) -> Vectors:
+    assert _extractor is not None
+    return _vectors(_extractor, batch)

@@ -1,0 +1,1 @@
+"""The one trainer: schedule, resume, failures, device and precision."""

@@ -1,0 +1,1 @@
+"""The papers' training objectives, one file a paper."""

@@ -1,0 +1,1 @@
+"""Sound and pictures of an utterance, out of recordings of any kind."""

@@ -1,0 +1,1 @@
+"""`python -m train fit`: the dialogue models SDT and CMATH."""

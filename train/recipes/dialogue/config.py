@@ -1,0 +1,117 @@
+"""The options of `python -m train fit`: the dataclass is the schema of the YAML, of `--help` and of the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from core_models.checkpoint import Checkpoint
+from core_models.errors import UsageError
+from train.data.config import DataConfig
+from train.data.dialogue_sampler import SamplerOptions
+from train.extraction.feature_names import FeatureNames
+from train.recipes.dialogue.systems import system
+
+# Where things lie and what they run on decides nothing.
+NOT_IN_FINGERPRINT = ("runs", "export", "resume", "tensorboard", "device", "devices", "threads", "seeds")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What `fit` trains, on what, and where the result goes."""
+
+    data: DataConfig
+    """The corpora and how they are split."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Fields of the system's configuration but for dimensions and classes, which the data decide."""
+    system: str = "sdt"
+    """The paper whose network and objective are trained: sdt or cmath."""
+    start: str | None = None
+    """Checkpoint to go on from, by name or folder: weights, statistics, model, labels and features are its own, those
+    of modalities that the data lack too. A pass is kept if it is better than the start."""
+    name: str = "run"
+    """Name of the run: its folder is runs/NAME."""
+    features: FeatureNames = field(default_factory=FeatureNames)
+    """The feature code, by the names of its weights."""
+    mixture: SamplerOptions = field(default_factory=SamplerOptions)
+    """How training dialogues are put together."""
+    objective: dict[str, Any] = field(default_factory=dict)
+    """Fields of the system's training objective."""
+    class_weight: float = 0.0
+    """Lines of a class weigh as its frequency to minus this power: 0 all alike, 1 all classes alike. It shifts the
+    model's prior, and the recorded one with it. In place of `objective.class_weights`."""
+    lr: float = 3e-4
+    """Peak learning rate of AdamW."""
+    decay: float = 1e-2
+    """AdamW's weight decay."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """`cosine` to zero over all epochs after a warm-up of one twentieth, or `constant` (the papers)."""
+    batch: int = 16
+    """Dialogues a step, over all processes."""
+    epochs: int = 30
+    """Passes over the training dialogues at most."""
+    patience: int = 8
+    """Passes without a better score after which training ends; as many as `epochs` never ends it early."""
+    keep: Literal["best", "last"] = "best"
+    """The pass that is kept: the best on `select_on`, or the last, which under `schedule: cosine` has settled and owes
+    nothing to the luck of few validation dialogues; `patience` ends nothing then."""
+    select_on: Literal["validation", "test"] = "validation"
+    """The part whose scores decide which pass is kept. `test` is how papers without a validation set chose, for
+    comparison with them alone; it is stamped on every result."""
+    select: tuple[str, ...] = ()
+    """Patterns of modalities, such as text+voice, whose mean weighted F1 decides; without any: each modality alone
+    and all together."""
+    feature_dropout: dict[str, float] = field(default_factory=dict)
+    """Modality -> share of its input dimensions put to their mean, drawn anew for each vector."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Of weights, order, pairing, patterns and dropout."""
+    seeds: tuple[int, ...] = ()
+    """Train once with each of these in place of `seed`: runs/NAME/seed0 and so on, a summary, the best exported."""
+    steps: int | None = None
+    """End every pass after this many steps (for trying a config out)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to train on; auto takes a GPU where there is one."""
+    devices: int = 1
+    """Processes, one a GPU; under torchrun its own number counts."""
+    precision: Literal["32", "bf16"] = "32"
+    """Numbers of the forward pass; weights and loss are float32 in both."""
+    threads: int = 2
+    """CPU threads of each process."""
+    runs: Path = Path("runs")
+    """Folder of all runs."""
+    export: Path | None = None
+    """Folder of the finished checkpoint; the run's own `checkpoint` where it is null."""
+    resume: bool = False
+    """Go on from the run's last finished pass."""
+    tensorboard: bool = False
+    """Write the curves for TensorBoard as well, to the run's folder."""
+
+    def __post_init__(self) -> None:
+        chosen = system(self.system)
+        objective = chosen.make_objective(self.objective)
+        chosen.model_config(self.model, {"text": 1}, 2)
+        if self.class_weight and getattr(objective, "class_weights", ()) is not None:
+            raise UsageError("class_weight and objective.class_weights cannot both be given: choose one.")
+        for name in ("batch", "epochs", "patience", "threads", "devices"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}: expected 1 or more.")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise UsageError(f"seeds are {list(self.seeds)}: expected each once.")
+
+    def fingerprint(self, start: Checkpoint | None = None) -> dict[str, Any]:
+        """The settings that decide the result, as plain values; where things lie does not, `start`'s digest does."""
+        settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=lambda path: "given"))
+        for name in NOT_IN_FINGERPRINT:
+            del settings[name]
+        del settings["start"]
+        if start is not None:
+            settings["start"] = start.digest
+        for part in ("validation", "test"):
+            if "root" in (settings["data"][part] or {}):
+                settings["data"][part]["root"] = "given"
+        return settings

@@ -1,0 +1,123 @@
+"""Trains a dialogue model: `python -m train fit --config configs/train/...`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from core_models.atomic_write import write_atomically
+from core_models.errors import DiskError
+from train.data.data_module import gather
+from train.evaluation.inference import predict
+from train.loop.accelerator import open_fabric
+from train.loop.failures import Diverged, OutOfMemory
+from train.recipes.dialogue.config import FitConfig
+from train.recipes.dialogue.export_checkpoint import export
+from train.recipes.dialogue.systems import system
+from train.recipes.dialogue.training import Run
+from train.recipes.dialogue.warm_start import config_of, open_start
+
+__all__ = ["FitConfig", "fit", "predict"]
+
+
+def fit(config: FitConfig) -> Path:
+    """Train, once or with each seed, write the checkpoint, and return its folder.
+
+    The checkpoint is that of the pass, and of the seed, with the best score on what `select_on` names. A corpus's
+    other parts are not looked at: `python -m train eval` does that. Raises UsageError, Diverged, OutOfMemory,
+    DiskError; whatever ends a run, its last finished pass can be resumed, and its best one so far is exported.
+    """
+    fabric = open_fabric(config.device, config.devices, config.precision, config.threads)
+    console = Console(stderr=True, quiet=not fabric.is_global_zero)
+    folder = config.export or config.runs / config.name / "checkpoint"
+    if not config.seeds:
+        _fit_one(config, folder, fabric, console)
+    else:
+        _fit_each(config, folder, fabric, console)
+    console.print(f"checkpoint: {folder}", highlight=False, soft_wrap=True)
+    return folder
+
+
+def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> Run:
+    start = None if config.start is None else open_start(config.start, config.system)
+    if start is None:
+        model = system(config.system).model_config(config.model, {"text": 1}, 2)
+    else:
+        model = config_of(start, config.model)
+    with fabric.rank_zero_first():  # it fills the feature store, the others read it
+        material = gather(
+            config.data,
+            config.features,
+            config.mixture,
+            model.speakers,
+            model.window,
+            config.seed,
+            config.select_on,
+            start,
+        )
+    console.print(material.describe(), highlight=False, soft_wrap=True)
+    run = Run(config, material, fabric, console, start)
+    try:
+        run.fit()
+    except (KeyboardInterrupt, Diverged, OutOfMemory) as ended:
+        if run.progressed.best_epoch and fabric.is_global_zero:
+            with suppress(Exception):  # what is told is why the run ended
+                run.restore_best()
+                export(run, run.folder / "checkpoint", ended=type(ended).__name__)
+        raise
+    run.restore_best()
+    if fabric.is_global_zero:
+        export(run, folder)
+    fabric.barrier()
+    return run
+
+
+def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> None:
+    place = config.runs / config.name
+    selected: dict[int, float] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
+    for seed in config.seeds:
+        console.print(f"seed {seed}", style="bold", highlight=False, soft_wrap=True)
+        one = replace(config, name=f"{config.name}/seed{seed}", seed=seed, seeds=(), export=None)
+        run = _fit_one(one, one.runs / one.name / "checkpoint", fabric, console)
+        selected[seed] = run.progressed.best
+        for pattern, score in run.validate().items():
+            for name in ("weighted_f1", "macro_f1", "accuracy", "uar"):
+                scores.setdefault(pattern, {}).setdefault(name, []).append(getattr(score, name))
+    if not fabric.is_global_zero:
+        return
+    best = max(selected, key=lambda seed: selected[seed])
+    summary: dict[str, Any] = {
+        "seeds": list(config.seeds),
+        "select_on": config.select_on,
+        "best_seed": best,
+        "selection": _mean(list(selected.values())),
+        config.select_on: {p: {n: _mean(values) for n, values in by.items()} for p, by in scores.items()},
+    }
+    write_atomically(place / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
+    try:
+        shutil.copytree(place / f"seed{best}" / "checkpoint", folder, dirs_exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"The checkpoint cannot be copied to {folder} ({error}): free space there.") from None
+    for pattern, by in summary[config.select_on].items():
+        f1 = by["weighted_f1"]
+        console.print(
+            f"{pattern}: {config.select_on} weighted F1 {100 * f1['mean']:.1f} +- {100 * f1['deviation']:.1f} over "
+            f"{len(config.seeds)} seeds",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _mean(values: list[float]) -> dict[str, Any]:
+    """Mean, sample deviation (0 of a single value), and the values themselves."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "deviation": deviation, "values": values}

@@ -1,0 +1,82 @@
+"""The dialogue models that `fit` can train: each paper's configuration, network and objective, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from torch import Tensor, nn
+
+from core_models.checkpoint import MODELS
+from core_models.errors import UsageError
+from train.losses.cmath import CMATHObjective
+from train.losses.sdt import SDTObjective
+
+DECIDED_BY_DATA = ("dimensions", "classes")
+"""Fields of every model's configuration that nobody gives: the features and the label set decide them."""
+
+
+class Losses(Protocol):
+    """What an objective gives for a batch."""
+
+    @property
+    def total(self) -> Tensor:
+        """Scalar, what training minimises."""
+
+    def parts(self) -> dict[str, Tensor]:
+        """The paper's terms by name, scalars, for the log."""
+
+
+class Objective(Protocol):
+    """A paper's training objective; an instance is a dataclass of its settings."""
+
+    def __call__(self, output: Any, labels: Tensor, present: Tensor) -> Losses:
+        """output: the network's of a batch; labels: int64 [B, N]; present: bool [B, N, 3]."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One paper: what is trained, and by which objective."""
+
+    name: str
+    config: type[Any]
+    """Dataclass of the network's shape."""
+    network: type[nn.Module]
+    """Built from its configuration."""
+    objective: type[Any]
+    """Dataclass of the objective's settings."""
+
+    def model_config(self, given: Mapping[str, Any], dimensions: Mapping[str, int], classes: int) -> Any:
+        """The configuration from fields `given` by a person and those that the data decide. Raises UsageError."""
+        return self._made(self.config, "model", {**given, "dimensions": dict(dimensions), "classes": classes})
+
+    def make_objective(self, given: Mapping[str, Any]) -> Any:
+        """The objective from fields `given` by a person. Raises UsageError."""
+        return self._made(self.objective, "objective", given)
+
+    def _made(self, kind: type[Any], option: str, given: Mapping[str, Any]) -> Any:
+        known = [f.name for f in dataclasses.fields(kind)]
+        for name in given:
+            if name not in known:
+                shown = ", ".join(n for n in known if n not in DECIDED_BY_DATA)
+                raise UsageError(f"{option}.{name} is no setting of {self.name}: choose from {shown}.")
+        try:
+            return msgspec.convert(dict(given), kind)
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$.")
+            raise UsageError(f"{option}.{where.rstrip('`')} of {self.name} is wrong: {what}; correct it.") from None
+
+
+_OBJECTIVES: Mapping[str, type[Any]] = {"sdt": SDTObjective, "cmath": CMATHObjective}
+
+SYSTEMS: Mapping[str, System] = {name: System(name, *MODELS[name], kind) for name, kind in _OBJECTIVES.items()}
+
+
+def system(name: str) -> System:
+    """The system of that name. Raises UsageError."""
+    if name not in SYSTEMS:
+        raise UsageError(f"system is {name!r}: choose from {', '.join(SYSTEMS)}.")
+    return SYSTEMS[name]

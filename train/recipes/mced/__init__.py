@@ -1,0 +1,1 @@
+"""`python -m train mced`: MCED's stages: teacher, distillation, fine-tuning."""

@@ -1,0 +1,1 @@
+"""`python -m train tdfnet`: TDFNet, cross-validated fold by fold."""

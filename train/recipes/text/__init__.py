@@ -1,0 +1,1 @@
+"""`python -m train text`: a sentence encoder fine-tuned on emotion by LoRA."""

@@ -1,0 +1,1 @@
+"""`python -m train voice`: an ensemble of voice heads, cross-validated by speaker."""

@@ -1,0 +1,1 @@
+"""Results for people: tables, model cards, the figures that ship with a checkpoint."""
