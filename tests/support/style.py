@@ -74,7 +74,7 @@ def _lines_of_body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _comment_and_code_lines(source: str, tree: ast.AST) -> tuple[int, int]:
-    """Lines with a comment (at their end too), and lines with code; docstrings and blank lines are neither."""
+    """Lines that hold a comment alone, and lines with code; docstrings and blank lines are neither."""
     docstrings: set[int] = set()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -89,7 +89,7 @@ def _comment_and_code_lines(source: str, tree: ast.AST) -> tuple[int, int]:
             comments.add(token.start[0])
         elif token.type not in passed_over:
             code.update(range(token.start[0], token.end[0] + 1))
-    return len(comments), len(code - docstrings)
+    return len(comments - code), len(code - docstrings)
 
 
 def measure(package: str) -> Style:
