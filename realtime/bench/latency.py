@@ -21,7 +21,7 @@ from realtime.perception.utterance_features import FeatureExtractor
 from realtime.pipeline.models import load_models
 from realtime.pipeline.session import Session
 from realtime.protocol import events
-from realtime.segmentation.segmenter import Endpointing
+from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from realtime.dialogue.provisional import Provisional
-from realtime.segmentation.segmenter import Endpointing
+from realtime.segmentation.endpointing import Endpointing
 
 
 @dataclass(frozen=True)

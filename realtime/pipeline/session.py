@@ -22,7 +22,8 @@ from realtime.pipeline.work_item import WorkItem
 from realtime.protocol import events
 from realtime.segmentation.crosstalk import CROSSTALK_SHARE, CrosstalkDetector
 from realtime.segmentation.end_of_turn import end_of_turn
-from realtime.segmentation.segmenter import Endpointing, Segmenter
+from realtime.segmentation.endpointing import Endpointing
+from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, Source, SourceStatus, VideoFrame
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,88 +15,17 @@ import numpy as np
 import webrtcvad
 from numpy.typing import NDArray
 
-from core_models.errors import UsageError
+from realtime.segmentation.endpointing import QUIETEST_MS, Endpointing
+from realtime.segmentation.noise_floor import NoiseFloor
 from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
 from realtime.segmentation.silero_vad import Silero
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
 _PER_MS = SAMPLE_RATE // 1000
-_SILERO_BEGINS, _SILERO_GOES_ON = 0.5, 0.3  # probabilities
+_SILERO_BEGINS, _SILERO_GOES_ON = 0.5, 0.3
+"""Probabilities of speech from which it begins, and goes on: Silero hesitates within a word."""
 _LONG_SILENCE = 5 * SAMPLE_RATE
-_QUIETEST_MS = 100  # a pause between words; the closure of a stop inside one is shorter
-_FLOOR_LOW_DB = -70.0  # below it, a microphone's own noise is nothing to compare speech with
-_FLOOR_START_DB = -45.0  # a recording may begin with speech, so its first frames are not taken for noise
-_FLOOR_RISE_DB = 1.0  # a second: 15 s of speech without a pause lift the floor by less than speech stands above it
-
-
-@dataclass(frozen=True)
-class Endpointing:
-    """When speech begins and when it has ended. Milliseconds are media time, rounded up to whole frames."""
-
-    aggressiveness: int = 2
-    """webrtcvad's mode, 0 (lets much through) to 3 (loses the ends of words in noise)."""
-    silero: bool = False
-    """Ask Silero about what webrtcvad takes for speech; it knows music and keys better, for one percent of a core."""
-    frame_ms: int = 20
-    """Length of a frame: 10, 20 or 30."""
-    gate_db: float = 1.0
-    """How far above the tracked noise floor a frame must be to count as voiced."""
-    onset_ms: int = 300
-    """Window in which the onset of speech is looked for."""
-    onset_share: float = 0.7
-    """Share of voiced frames in that window that makes it speech."""
-    preroll_ms: int = 300
-    """Sound kept from before the first voiced frame, so that no first consonant is lost."""
-    postroll_ms: int = 200
-    """Sound kept from after the last voiced frame; at most the hangover."""
-    hangover_ms: int = 400
-    """Silence after which an utterance has ended."""
-    adaptive: bool = False
-    """Wait for less after words that end a sentence, and for more after words that do not."""
-    finished_hangover_ms: int = 300
-    """Silence after a finished sentence, if adaptive."""
-    unfinished_hangover_ms: int = 800
-    """Silence after a trailing "and ...", if adaptive."""
-    shortest_ms: int = 200
-    """Speech shorter than this is rejected."""
-    longest_ms: int = 15_000
-    """No utterance is longer, pre-roll and post-roll included; Whisper hears at most 30 s."""
-    cut_search_ms: int = 4_000
-    """How far back from the longest length the quietest point is looked for."""
-
-    def __post_init__(self) -> None:
-        wrong = [
-            sentence
-            for is_wrong, sentence in (
-                (self.aggressiveness not in (0, 1, 2, 3), "aggressiveness must be 0, 1, 2 or 3"),
-                (self.frame_ms not in (10, 20, 30), "frame_ms must be 10, 20 or 30"),
-                (not 0 < self.onset_share <= 1, "onset_share must be above 0 and at most 1"),
-                (min(self.onset_ms, self.hangover_ms) <= 0, "onset_ms and hangover_ms must be positive"),
-                (min(self.preroll_ms, self.shortest_ms) < 0, "preroll_ms and shortest_ms cannot be negative"),
-                (not 0 <= self.postroll_ms <= self.hangover_ms, "postroll_ms must lie between 0 and hangover_ms"),
-                (
-                    self.adaptive
-                    and not self.postroll_ms
-                    <= self.finished_hangover_ms
-                    <= self.hangover_ms
-                    <= self.unfinished_hangover_ms
-                    <= 3_000,
-                    "postroll_ms, finished_hangover_ms, hangover_ms, unfinished_hangover_ms and 3000 must not fall",
-                ),
-                (not 0 < self.longest_ms <= 30_000, "longest_ms must be positive and at most 30000"),
-                (
-                    self.cut_search_ms < self.shortest_ms + 2 * _QUIETEST_MS,
-                    f"cut_search_ms must be at least shortest_ms + {2 * _QUIETEST_MS}",
-                ),
-                (
-                    self.preroll_ms + self.onset_ms + self.cut_search_ms > self.longest_ms,
-                    "preroll_ms, onset_ms and cut_search_ms together must fit into longest_ms",
-                ),
-            )
-            if is_wrong
-        ]
-        if wrong:
-            raise UsageError(f"Endpointing cannot work with these settings: {'; '.join(wrong)}.")
+"""Samples of silence after which Silero's state, which drifts on endless streams, begins anew."""
 
 
 class _Frame(NamedTuple):
@@ -119,8 +47,7 @@ class Segmenter:
         self._vad = webrtcvad.Vad(config.aggressiveness)
         self._silero = Silero() if config.silero else None
         self._unvoiced = 0  # samples since webrtcvad last heard speech
-        self._floor = _FLOOR_START_DB
-        self._rise = _FLOOR_RISE_DB * config.frame_ms / 1000
+        self._noise_floor = NoiseFloor(config.frame_ms)
         self._window = self._count(config.onset_ms)
         self._onset = math.ceil(config.onset_share * self._window)
         self._preroll = self._count(config.preroll_ms)
@@ -199,19 +126,14 @@ class Segmenter:
         self._rest = samples[whole:].copy()
 
     def _voiced(self, pcm: NDArray[np.int16], samples: NDArray[np.float32], power: float) -> bool:
-        """webrtcvad's word for it, and Silero's if it is asked, and louder than the noise floor.
-
-        The floor is the lowest level of late: it falls at once and rises slowly. A steady hum, which webrtcvad takes
-        for speech without end, is its own floor; and webrtcvad's lingering after the last word is cut short.
-        """
+        """Whether webrtcvad hears speech, Silero agrees if it is asked, and the frame exceeds the noise floor."""
         second = True if self._silero is None else self._second_opinion(self._silero, samples)
-        if not power:  # digital silence says nothing about the room
+        excess_db = self._noise_floor.excess_db(power)
+        if not power:
             return False
-        level = 10 * math.log10(power)
-        self._floor = max(min(level, self._floor + self._rise), _FLOOR_LOW_DB)
         speech: bool = self._vad.is_speech(pcm.tobytes(), SAMPLE_RATE)
         self._unvoiced = 0 if speech else self._unvoiced
-        return speech and second and level > self._floor + self.config.gate_db
+        return speech and second and excess_db > self.config.gate_db
 
     def _second_opinion(self, silero: Silero, samples: NDArray[np.float32]) -> bool:
         self._unvoiced += len(samples)
@@ -272,7 +194,7 @@ class Segmenter:
     def _cut(self, segments: list[Segment]) -> None:
         """The longest length is reached: cut where it was quietest of late. What follows the cut goes on."""
         before = len(self._frames)
-        frames = self._count(_QUIETEST_MS)
+        frames = self._count(QUIETEST_MS)
         power = np.array([frame.power for frame in self._frames])[before - self._count(self.config.cut_search_ms) :]
         power = power[: len(power) - self._count(self.config.shortest_ms)]
         quietest = int(np.argmin(np.convolve(power, np.ones(frames), "valid")))

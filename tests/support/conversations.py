@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.segmentation.segmenter import Endpointing, Segmenter
+from realtime.segmentation.endpointing import Endpointing
+from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Paused, Resumed, Segment, Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 

@@ -13,7 +13,8 @@ from core_models.assets import model_folder
 from core_models.errors import DiskError, UsageError
 from core_models.features.audio.campplus import SpeakerVector
 from realtime.diarization.speaker_clustering import ONE_PERSON, SAME, SpeakerClustering
-from realtime.segmentation.segmenter import Endpointing, Segmenter
+from realtime.segmentation.endpointing import Endpointing
+from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Utterance
 from realtime.sources.file import read_audio
 from realtime.sources.media import AudioChunk

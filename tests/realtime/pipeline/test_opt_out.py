@@ -21,7 +21,7 @@ from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
 from realtime.pipeline.session import Session
 from realtime.protocol import events
-from realtime.segmentation.segmenter import Endpointing
+from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.media import AudioChunk, Sink, SourceStatus
 
 OTHER = msgspec.structs.replace(FINAL, utterance_id="u58", speaker="local", text="Not in the least, dear.")

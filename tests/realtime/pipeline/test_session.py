@@ -17,7 +17,7 @@ from realtime.perception.transcriber import Transcript
 from realtime.perception.utterance_features import Perception
 from realtime.pipeline.session import Session
 from realtime.protocol import events
-from realtime.segmentation.segmenter import Endpointing
+from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.segments import Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus, VideoFrame
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.conversations import MS, Samples, conversation, described, quiet, segments, spoken, utterances
 
 from core_models.errors import UsageError
-from realtime.segmentation.segmenter import Endpointing, Segmenter
+from realtime.segmentation.endpointing import Endpointing
+from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Paused, Rejected, SpeechStarted, Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from support.conversations import conversation, described, quiet, segments, utterances
 
-from realtime.segmentation.segmenter import Endpointing
+from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.silero_vad import Silero
 from realtime.sources.media import SAMPLE_RATE
 
