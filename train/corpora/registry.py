@@ -1,13 +1,17 @@
-"""Which part of which corpus: the options of every command that reads one."""
+"""The table of corpora, and the options of every command that reads one.
+
+A new corpus is one file beside this one, its name in `CorpusName` and its row in `CORPORA`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from core_models.errors import UsageError
-from core_models.labels import LABEL_SETS, MELD7
+from core_models.labels import LABEL_SETS, LabelSet
 from train.corpora.corrections import read_corrections
 from train.corpora.dialogues import Corpus, by_end, relabel
 from train.corpora.emodb import read_emodb
@@ -20,19 +24,16 @@ from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, read_iemocap
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
 
-_SUBSETS = {"iemocap": "sessions=1,2,3", "ravdess": "actors=5,10,15,20", "emodb": "speakers=3,8"}
-"""Corpus -> a --subset of it; these corpora need no --split."""
-
-_LABELS = {"iemocap": ("iemocap6", "iemocap4"), "ravdess": ("meld7", "ravdess8"), "folder": tuple(LABEL_SETS)}
-_LABELS["corrections"] = _LABELS["folder"]
-"""Corpora that can be read with several label sets, the default first."""
+CorpusName = Literal[
+    "meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """A part of a corpus on disk."""
 
-    corpus: Literal["meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"]
+    corpus: CorpusName
     """Which corpus."""
     root: Path
     """Its folder in its owner's layout (FER-2013: or tar; IEMOCAP and MELD: or the community's feature
@@ -52,71 +53,159 @@ class CorpusConfig:
     """At most this many stills of each emotion of FER-2013, the same ones on every machine."""
 
 
+@dataclass(frozen=True)
+class PartOfCorpus:
+    """What a reader is asked for, its options checked against its row of the table."""
+
+    root: Path
+    split: str
+    """One of the row's `splits`; "all" where none was named."""
+    numbers: set[int] | None
+    """Those of --subset; None for all."""
+    labels: LabelSet | None
+    """That of --labels, or the first of the row's `labels`; None where the corpus itself decides."""
+    limit_per_class: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusReader:
+    """A row of the table: how a corpus is read, and which options choose a part of it."""
+
+    read: Callable[[PartOfCorpus], Corpus]
+    labels: tuple[str, ...] = ()
+    """Label sets that --labels may name, the default first; empty where the corpus has one alone."""
+    labels_from_data: bool = False
+    """Without --labels the corpus itself says which set its labels are of."""
+    splits: tuple[str, ...] = ()
+    """Splits that --split may name."""
+    whole: bool = False
+    """It may also be read as a whole, without --split."""
+    subset: str | None = None
+    """A --subset of it, as an example; None where it has none."""
+    pickled: bool = False
+    """--root may also be the community's feature pickle of it."""
+    limited: bool = False
+    """--limit-per-class goes with it."""
+
+
+_OFFICIAL = ("train", "dev", "test")
+
+
+def _choose_sessions(part: PartOfCorpus) -> set[int] | None:
+    """IEMOCAP's sessions by --split or --subset; None for all."""
+    by_split = {"train": TRAIN_SESSIONS, "test": TEST_SESSIONS}
+    if part.split == "all":
+        return part.numbers
+    if part.numbers is not None:
+        raise UsageError("--split and --subset both choose sessions of IEMOCAP: give one of them.")
+    return set(by_split[part.split])
+
+
+CORPORA: dict[str, CorpusReader] = {
+    "meld": CorpusReader(read=lambda part: read_meld(part.root, part.split), splits=_OFFICIAL, pickled=True),
+    "emorynlp": CorpusReader(read=lambda part: read_emorynlp(part.root, part.split), splits=_OFFICIAL),
+    "goemotions": CorpusReader(read=lambda part: read_goemotions(part.root, part.split), splits=_OFFICIAL),
+    "iemocap": CorpusReader(
+        read=lambda part: read_iemocap(part.root, _required(part.labels), _choose_sessions(part)),
+        labels=("iemocap6", "iemocap4"),
+        splits=("train", "test"),
+        whole=True,
+        subset="sessions=1,2,3",
+        pickled=True,
+    ),
+    "ravdess": CorpusReader(
+        read=lambda part: read_ravdess(part.root, part.numbers, _required(part.labels)),
+        labels=("meld7", "ravdess8"),
+        whole=True,
+        subset="actors=5,10,15,20",
+    ),
+    "emodb": CorpusReader(read=lambda part: read_emodb(part.root, part.numbers), whole=True, subset="speakers=3,8"),
+    "fer2013": CorpusReader(
+        read=lambda part: read_fer2013(part.root, part.split, part.limit_per_class),
+        splits=("train", "validation", "test"),
+        limited=True,
+    ),
+    "folder": CorpusReader(
+        read=lambda part: read_folder(part.root, part.labels),
+        labels=tuple(LABEL_SETS),
+        labels_from_data=True,
+        whole=True,
+    ),
+    "corrections": CorpusReader(
+        read=lambda part: read_corrections(part.root, part.labels),
+        labels=tuple(LABEL_SETS),
+        labels_from_data=True,
+        whole=True,
+    ),
+}
+
+
 def read_corpus(config: CorpusConfig) -> Corpus:
     """The part of the corpus that `config` names. Raises UsageError for options that do not go with it."""
-    corpus = _read(config)
+    reader = CORPORA[config.corpus]
+    labels = _choose_labels(config, reader)
+    if config.limit_per_class is not None and not reader.limited:
+        raise UsageError(f"--limit-per-class goes with fer2013 alone: leave it out for {config.corpus}.")
+    if reader.pickled and config.root.suffix in PICKLES:
+        corpus = _read_pickle(config, labels)
+    else:
+        numbers = _parse_subset(config, reader)
+        split = _choose_split(config, reader)
+        corpus = reader.read(PartOfCorpus(config.root, split, numbers, labels, config.limit_per_class))
     if config.order == "corpus":
         return corpus
     return replace(corpus, dialogues=tuple(by_end(dialogue) for dialogue in corpus.dialogues))
 
 
-def _read(config: CorpusConfig) -> Corpus:
-    corpus, root = config.corpus, config.root
-    if corpus != "fer2013" and config.limit_per_class is not None:
-        raise UsageError(f"--limit_per_class goes with fer2013 alone: leave it out for {corpus}.")
-    own = _LABELS.get(corpus, ())
-    if config.labels is not None and config.labels not in own:
-        expected = f"use {' or '.join(own)}" if own else "leave it out"
-        raise UsageError(f"--labels {config.labels} does not go with {corpus}: {expected}.")
-    labels = LABEL_SETS[config.labels or (own[0] if own else MELD7.name)]
-    if corpus in ("iemocap", "meld") and root.suffix in PICKLES:
-        if config.subset is not None:
-            raise UsageError(f"{root} knows no subsets: leave --subset out and choose train or test by --split.")
-        return relabel(read_pickled(root, corpus, config.split), labels)[0]
-    numbers = _numbers(config)
-    if corpus == "iemocap":
-        return read_iemocap(root, labels, _sessions(config, numbers))
-    if corpus in (*_SUBSETS, "folder", "corrections") and config.split not in (None, "all"):
-        instead = f" and choose by --subset {_SUBSETS[corpus]}" if corpus in _SUBSETS else ""
-        raise UsageError(f"{corpus} has no split {config.split!r}: leave --split out{instead}.")
-    if corpus == "ravdess":
-        return read_ravdess(root, numbers, labels)
-    if corpus == "emodb":
-        return read_emodb(root, numbers)
-    if corpus in ("folder", "corrections"):
-        return (read_folder if corpus == "folder" else read_corrections)(root, labels if config.labels else None)
+def _read_pickle(config: CorpusConfig, labels: LabelSet | None) -> Corpus:
+    if config.subset is not None:
+        raise UsageError(f"{config.root} knows no subsets: leave --subset out and choose train or test by --split.")
+    corpus = read_pickled(config.root, config.corpus, config.split)
+    return corpus if labels is None else relabel(corpus, labels)[0]
+
+
+def _choose_labels(config: CorpusConfig, reader: CorpusReader) -> LabelSet | None:
+    if config.labels is None:
+        return LABEL_SETS[reader.labels[0]] if reader.labels and not reader.labels_from_data else None
+    if config.labels not in reader.labels:
+        expected = f"use {' or '.join(reader.labels)}" if reader.labels else "leave it out"
+        raise UsageError(f"--labels {config.labels} does not go with {config.corpus}: {expected}.")
+    return LABEL_SETS[config.labels]
+
+
+def _required(labels: LabelSet | None) -> LabelSet:
+    """The set of a corpus that has a default one."""
+    assert labels is not None
+    return labels
+
+
+def _choose_split(config: CorpusConfig, reader: CorpusReader) -> str:
+    if config.split in reader.splits:
+        return str(config.split)
+    if config.split in (None, "all") and reader.whole:
+        return "all"
+    by_subset = f"choose by --subset {reader.subset}"
     if config.split is None:
-        raise UsageError(f"{corpus} has splits: name one with --split.")
-    if corpus == "fer2013":
-        return read_fer2013(root, config.split, config.limit_per_class)
-    read = {"meld": read_meld, "emorynlp": read_emorynlp, "goemotions": read_goemotions}[corpus]
-    return read(root, config.split)
+        raise UsageError(f"{config.corpus} has splits: name one with --split, of {', '.join(reader.splits)}.")
+    if not reader.splits:
+        instead = f" and {by_subset}" if reader.subset else ""
+        raise UsageError(f"{config.corpus} has no split {config.split!r}: leave --split out{instead}.")
+    otherwise = f", or leave it out and {by_subset}" if reader.subset else ""
+    raise UsageError(f"{config.corpus} has no split {config.split!r}: use {' or '.join(reader.splits)}{otherwise}.")
 
 
-def _sessions(config: CorpusConfig, numbers: set[int] | None) -> set[int] | None:
-    """IEMOCAP's sessions by --split or --subset; None for all."""
-    if config.split in (None, "all"):
-        return numbers
-    parts = {"train": TRAIN_SESSIONS, "test": TEST_SESSIONS}
-    if config.split not in parts or numbers is not None:
-        raise UsageError(
-            f"--split {config.split!r} of IEMOCAP is not understood: use train (sessions 1 to 4) or test (session 5), "
-            "or leave it out and choose by --subset sessions=1,2,3."
-        )
-    return set(parts[config.split])
-
-
-def _numbers(config: CorpusConfig) -> set[int] | None:
+def _parse_subset(config: CorpusConfig, reader: CorpusReader) -> set[int] | None:
     """The numbers of --subset, such as `actors=5,10,15,20`; None where it is not given."""
     if config.subset is None:
         return None
-    example = _SUBSETS.get(config.corpus)
-    if example is None:
+    if reader.subset is None:
         raise UsageError(f"--subset {config.subset} does not go with {config.corpus}: use --split.")
     name, _, numbers = config.subset.partition("=")
     try:
-        if name != example.partition("=")[0]:
+        if name != reader.subset.partition("=")[0]:
             raise ValueError(name)
         return {int(number) for number in numbers.split(",")}
     except ValueError:
-        raise UsageError(f"--subset {config.subset!r} is not understood: expected {example} or the like.") from None
+        raise UsageError(
+            f"--subset {config.subset!r} is not understood: expected {reader.subset} or the like."
+        ) from None
