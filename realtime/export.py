@@ -24,7 +24,7 @@ from realtime.exports.subtitles import webvtt
 from realtime.exports.tables import as_csv, jsonl, parquet
 from realtime.journal.reader import find, read
 from realtime.protocol import events
-from realtime.review.conversation import Conversation, gather
+from realtime.review.conversation import Conversation, fold_conversation
 
 Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet"]
 
@@ -69,7 +69,7 @@ def load(path: Path, rescore: str | None = None) -> Conversation:
         from realtime.review.rescoring import rescorer  # it brings torch, which an export has no need of
 
         told = map(rescorer(path, rescore), told)
-    return gather(created, told)
+    return fold_conversation(created, told)
 
 
 def export(conversation: Conversation, to: Format) -> bytes:

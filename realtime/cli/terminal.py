@@ -11,6 +11,7 @@ from rich.text import Text
 
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
+from realtime.protocol.speaker_registry import SpeakerRegistry
 
 _COLOURS = {
     "neutral": "white",
@@ -32,21 +33,19 @@ class Terminal:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._names: dict[str, str] = {}
+        self._speakers = SpeakerRegistry()
 
     def show(self, event: events.Logged) -> None:
         """One event as one or two lines; those of no interest to a reader are left out."""
+        shown_name = self._speakers.shown_name
         match event:
             case events.EmotionFinal():
-                self._console.print(_result(event, self._name(event.speaker)), highlight=False, soft_wrap=True)
+                self._console.print(_result(event, shown_name(event.speaker)), highlight=False, soft_wrap=True)
             case events.SpeakerRenamed():
-                self._say(f"{self._name(event.speaker)} is called {event.name} from now on.", "dim")
-                self._names[event.speaker] = event.name
+                self._say(f"{shown_name(event.speaker)} is called {event.name} from now on.", "dim")
             case events.SpeakerMerged():
-                gone, into = self._name(event.speaker), self._name(event.into)
-                self._say(f"{gone} proved to be {into}: what {gone} said above was said by {into}.", "yellow")
-                if event.speaker in self._names:
-                    self._names.setdefault(event.into, self._names[event.speaker])
+                gone, into = shown_name(event.speaker), shown_name(event.into)
+                self._say(f"{gone} is {into}: what is shown above as {gone} was said by {into}.", "yellow")
             case events.UtteranceDiscarded():
                 self._say(f"{_clock(event.start_ms)}  left out ({event.reason}): {event.detail}", "dim")
             case events.SourceStatus():
@@ -58,9 +57,7 @@ class Terminal:
                 self._say(event.message, "red")
             case _:
                 pass
-
-    def _name(self, speaker: str) -> str:
-        return self._names.get(speaker, speaker)
+        self._speakers.apply(event)  # last: the lines above tell of the names from before
 
     def _say(self, words: str, style: str) -> None:
         # As Text: file names and messages may hold what rich would take for markup.

@@ -89,10 +89,9 @@ class EventHistory:
 
 def _event(record: Record) -> events.Logged | None:
     try:
-        event = events.decode(record.line)
+        return events.decode_event(record.line)
     except msgspec.ValidationError:
         return None
-    return None if isinstance(event, events.StreamGap | events.Snapshot | events.CommandResult) else event
 
 
 def _fold(standing: SessionState, records: Iterable[Record]) -> None:

@@ -7,6 +7,7 @@ journal takes writes again it first gets what memory kept, and another epoch beg
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from realtime.journal.event_log import Journal, Record
 from realtime.protocol import events
 from realtime.protocol.commands import Refused
 from realtime.protocol.probabilities import rounded
+from realtime.protocol.speaker_registry import SpeakerRegistry
 
 BACKLOG_BYTES = 8 * 1024 * 1024
 
@@ -73,12 +75,11 @@ class EventPublisher:
         self._backlog_limit = backlog_bytes
         self._lost = 0
         self._over = False
-        self._silent: set[str] = set()  # who opted out
-        self._merged: dict[str, str] = {}  # speakers who proved to be another
+        self._speakers = SpeakerRegistry()
         for record in journal.all() if journal is not None else ():
-            told = events.decode(record.line) if b'"speaker.merged"' in record.line else None
-            if isinstance(told, events.SpeakerMerged):
-                self._merged[told.speaker] = told.into
+            if b'"speaker.' in record.line:  # of the rest nothing matters here, and a long journal is long to decode
+                with contextlib.suppress(msgspec.ValidationError):  # of a later version
+                    self._speakers.apply(events.decode_event(record.line))
         if feed is not None:
             feed.take_commands(self._obey)
 
@@ -107,20 +108,19 @@ class EventPublisher:
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
                 self._recover()
             self._over = last
-            if isinstance(event, events.SpeakerOptedOut):
-                (self._silent.add if event.opted_out else self._silent.discard)(event.speaker)
-                if event.opted_out:
+            self._speakers.apply(event)
+            match event:
+                case events.SpeakerOptedOut() | events.SpeakerMerged() if self._speakers.has_opted_out(event.speaker):
                     self._redact(event.speaker)
-            elif isinstance(event, events.SpeakerMerged):
-                self._merged[event.speaker] = event.into
-            elif isinstance(event, events.EmotionFinal | events.EmotionProvisional) and event.speaker in self._silent:
-                event = events.without_words(event)  # it was on its way when the speaker opted out
+                case events.EmotionFinal() | events.EmotionProvisional():
+                    if self._speakers.has_opted_out(event.speaker):
+                        event = events.without_words(event)  # it was on its way when the speaker opted out
             return self._commit(event)
 
     def keep(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Store an utterance's features, where that was asked for; none of who opted out. OSError."""
         with self._lock:
-            if self._features is not None and speaker not in self._silent:
+            if self._features is not None and not self._speakers.has_opted_out(speaker):
                 wanted = {modality: x for modality, x in features.items() if self._words or modality != "text"}
                 self._features.keep(utterance_id, speaker, wanted)
 
@@ -159,9 +159,8 @@ class EventPublisher:
 
     def _redact(self, speaker: str) -> None:
         """Take this speaker's words out of everything that was kept so far, also those said under another id."""
-        people = {speaker}
-        while more := {gone for gone, into in self._merged.items() if into in people} - people:
-            people |= more
+        speaker = self._speakers.resolve_speaker(speaker)
+        people = {speaker, *self._speakers.merged_ids(speaker)}
         edit = partial(_without_words_of, people)
         self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
         self._backlog_bytes = sum(len(record.line) for record in self._backlog)

@@ -46,12 +46,9 @@ def read(path: Path) -> Iterator[events.Logged]:
 
 def _event(line: bytes, place: str) -> events.Logged:
     try:
-        event = events.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return events.decode_event(line)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise DiskError(f"{place} is damaged ({error}): move the file away.") from None
-    if isinstance(event, events.StreamGap | events.Snapshot | events.CommandResult):
-        raise DiskError(f"{place} is a {type(event).__name__}, which no journal holds: move the file away.")
-    return event
 
 
 def media_time_of(event: events.Logged) -> int | None:

@@ -16,10 +16,14 @@ from core_models.errors import Exit, TrackerError, UsageError
 from realtime.journal.reader import media_time_of, read
 from realtime.journal.session_files import default_folder, delete, delete_older_than, journal_path, sessions
 from realtime.protocol import events
+from realtime.protocol.session_state import SessionState
 
 
 class StoredSession(NamedTuple):
-    """A kept session: when it began (UTC), its length in media time, who spoke how often, how it ended, bytes."""
+    """A kept session: when it began (UTC), its length in media time, utterances, who spoke, how it ended, bytes.
+
+    `speakers` are the names that people gave them, else their ids, of those of whom something was judged.
+    """
 
     session: str
     began: datetime | None
@@ -30,41 +34,35 @@ class StoredSession(NamedTuple):
     size: int
 
 
-def kept(folder: Path) -> list[StoredSession]:
-    """What lies in `folder`, oldest first; a journal that cannot be read whole is told as far as it can be."""
-    return [_kept(session, journal_path(folder, session)) for session in sessions(folder)]
+def list_sessions(folder: Path) -> list[StoredSession]:
+    """What lies in `folder`, oldest first; a journal that is damaged is listed with what could be read."""
+    return [_read_session(session, journal_path(folder, session)) for session in sessions(folder)]
 
 
-def _kept(session: str, path: Path) -> StoredSession:
-    began, length, judged, ended = None, 0, set(), "cut off"
-    speakers: dict[str, None] = {}
-    merged: set[str] = set()
+def _read_session(session: str, path: Path) -> StoredSession:
+    began, length, ended, state = None, 0, "cut off", SessionState()
     with suppress(TrackerError):
         ended = "damaged"
         for event in read(path):
             length = max(length, media_time_of(event) or 0)
+            state.apply(event)
             match event:
                 case events.SessionCreated():
                     began = event.created_at
-                case events.EmotionFinal():
-                    judged.add(event.utterance_id)
-                    speakers[event.speaker] = None
-                case events.SpeakerMerged():
-                    merged.add(event.speaker)
                 case events.SessionClosed():
                     ended = event.reason
         ended = "cut off" if ended == "damaged" else ended
     size = path.stat().st_size if path.exists() else 0
-    people = tuple(one for one in speakers if one not in merged)
-    return StoredSession(session, began, length, len(judged), people, ended, size)
+    names = tuple(map(state.speakers.shown_name, state.judged_speakers))
+    return StoredSession(session, began, length, state.utterances, names, ended, size)
 
 
-def _show(folder: Path, console: Console) -> None:
+def _print_table(folder: Path, console: Console) -> None:
     table = Table(box=None)
     table.add_column("session", no_wrap=True, min_width=26)
     for column in ("began (UTC)", "length", "utterances", "speakers", "ended", "KiB"):
         table.add_column(column, justify="right" if column in ("length", "utterances", "KiB") else "left")
-    for one in kept(folder):
+    for one in list_sessions(folder):
         seconds = one.length_ms // 1000
         began = f"{one.began:%Y-%m-%d %H:%M}" if one.began else "?"
         length = f"{seconds // 60}:{seconds % 60:02d}"
@@ -75,7 +73,7 @@ def _show(folder: Path, console: Console) -> None:
     console.print(f"{len(table.rows)} sessions in {folder}", style="dim", markup=False, soft_wrap=True)
 
 
-def _delete(folder: Path, named: list[str], days: float | None, everything: bool) -> list[str]:
+def _delete_sessions(folder: Path, named: list[str], days: float | None, everything: bool) -> list[str]:
     if not named and days is None and not everything:
         raise UsageError("Nothing was named: give the ids of sessions, --older-than-days DAYS or --all.")
     gone = delete_older_than(folder, days) if days is not None else []
@@ -99,9 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.journal or default_folder()
     try:
         if given.command == "list":
-            _show(folder, Console(highlight=False))
+            _print_table(folder, Console(highlight=False))
         else:
-            for one in _delete(folder, given.session, given.older_than_days, given.all):
+            for one in _delete_sessions(folder, given.session, given.older_than_days, given.all):
                 print(f"deleted {one}")
     except TrackerError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)

@@ -42,7 +42,7 @@ class CorrectEmotion(_Command, frozen=True, kw_only=True, tag="emotion.correct")
 
 
 class MarkMoment(_Command, frozen=True, kw_only=True, tag="moment.mark"):
-    """Mark a moment, the latest that was judged where `at_ms` is not given; becomes `media_time_of.marked`."""
+    """Mark a moment, the latest that was judged where `at_ms` is not given; becomes `moment.marked`."""
 
     at_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
@@ -61,8 +61,8 @@ class Refused(Exception):
         self.code = code
 
 
-class Known(Protocol):
-    """What must be known of a session to judge a command."""
+class SessionView(Protocol):
+    """What of a session a command is judged by."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -73,11 +73,11 @@ class Known(Protocol):
     @property
     def over(self) -> bool: ...
 
-    def knows(self, speaker: str) -> bool: ...
+    def has_speaker(self, speaker: str) -> bool: ...
 
-    def whose(self, speaker: str) -> str: ...
+    def resolve_speaker(self, speaker: str) -> str: ...
 
-    def judged(self, utterance_id: str) -> tuple[str, str] | None: ...
+    def judgement_of(self, utterance_id: str) -> tuple[str, str] | None: ...
 
 
 def decode(text: str | bytes) -> Command:
@@ -93,24 +93,24 @@ def encode(command: Command) -> bytes:
     return msgspec.json.encode(command)
 
 
-def event_of(command: Command, known: Known) -> events.Logged:
+def event_of(command: Command, view: SessionView) -> events.Logged:
     """The event that a command becomes, not yet stamped; Refused where it makes no sense now."""
-    if known.over:
+    if view.over:
         raise Refused("closed", "the session is over")
-    if isinstance(command, RenameSpeaker | OptOutSpeaker) and not known.knows(command.speaker):
+    if isinstance(command, RenameSpeaker | OptOutSpeaker) and not view.has_speaker(command.speaker):
         raise Refused("unknown_speaker", f"nobody here is the speaker {command.speaker!r}")
     match command:
         case RenameSpeaker(speaker=speaker, name=name):
-            return events.SpeakerRenamed(speaker=known.whose(speaker), name=name)
+            return events.SpeakerRenamed(speaker=view.resolve_speaker(speaker), name=name)
         case OptOutSpeaker(speaker=speaker, opted_out=opted_out):
-            return events.SpeakerOptedOut(speaker=known.whose(speaker), opted_out=opted_out)
+            return events.SpeakerOptedOut(speaker=view.resolve_speaker(speaker), opted_out=opted_out)
         case CorrectEmotion(utterance_id=utterance_id, emotion=emotion):
-            judged = known.judged(utterance_id)
+            judged = view.judgement_of(utterance_id)
             if judged is None:
                 raise Refused("unknown_utterance", f"no utterance {utterance_id!r} has been judged")
-            if emotion not in known.labels:
-                raise Refused("unknown_emotion", f"{emotion!r} is none of {', '.join(known.labels)}")
+            if emotion not in view.labels:
+                raise Refused("unknown_emotion", f"{emotion!r} is none of {', '.join(view.labels)}")
             speaker, before = judged
             return events.EmotionCorrected(utterance_id=utterance_id, speaker=speaker, from_=before, to=emotion)
         case MarkMoment(at_ms=at_ms, note=note):
-            return events.MomentMarked(at_ms=known.latest_ms if at_ms is None else at_ms, note=note)
+            return events.MomentMarked(at_ms=view.latest_ms if at_ms is None else at_ms, note=note)

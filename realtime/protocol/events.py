@@ -92,6 +92,7 @@ __all__ = [
     "TrendPoint",
     "UtteranceDiscarded",
     "decode",
+    "decode_event",
     "encode",
     "new_id",
     "without_words",
@@ -124,6 +125,7 @@ Message = Logged | StreamGap | Snapshot | CommandResult
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_event_decoder: msgspec.json.Decoder[Logged] = msgspec.json.Decoder(Logged)
 
 
 def encode(message: Message) -> bytes:
@@ -134,6 +136,11 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes | str) -> Message:
     """The message of one line; msgspec.ValidationError where it is not of this version."""
     return _decoder.decode(line)
+
+
+def decode_event(line: bytes | str) -> Logged:
+    """The event of one line of a journal; msgspec.MsgspecError or UnicodeError where it is none of this version."""
+    return _event_decoder.decode(line)
 
 
 def without_words(event: Logged) -> Logged:

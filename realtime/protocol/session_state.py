@@ -1,4 +1,7 @@
-"""How a session stands after each of its events: what a snapshot says and what commands are judged by (no I/O)."""
+"""The state of a session, folded from its events: what snapshots, commands and records of a session are made from.
+
+No I/O. Who the speakers are is folded by realtime/protocol/speaker_registry.py, which those use that need no more.
+"""
 
 from __future__ import annotations
 
@@ -8,82 +11,62 @@ from collections import deque
 import msgspec
 
 from realtime.protocol import events
+from realtime.protocol.speaker_registry import SpeakerRegistry
 
 TREND = 10
-"""Utterances of each speaker that a snapshot holds."""
+"""Utterances of each speaker that a snapshot holds: what the dashboard's trend draws, at 400 bytes apiece."""
 
 
-class _Speaker:
+class _Course:
+    """What a speaker's utterances came to: how many, and the latest of them."""
+
     def __init__(self) -> None:
-        self.name: str | None = None
-        self.opted_out = False
         self.utterances = 0
-        self.merged: tuple[str, ...] = ()
         self.trend: deque[events.TrendPoint] = deque(maxlen=TREND)
 
-    def judge(self, final: events.EmotionFinal) -> None:
-        point = events.TrendPoint(
-            utterance_id=final.utterance_id,
-            start_ms=final.start_ms,
-            end_ms=final.end_ms,
-            emotion=final.emotion,
-            confidence=final.confidence,
-            probabilities=final.probabilities,
-        )
-        if not self._replace(final.utterance_id, point):
+    def add_point(self, point: events.TrendPoint) -> None:
+        if not self._replace_point(point):
             self.utterances += 1
             self.trend.append(point)
 
-    def correct(self, utterance_id: str, emotion: str) -> None:
+    def correct_point(self, utterance_id: str, emotion: str) -> None:
         for point in self.trend:
             if point.utterance_id == utterance_id:
-                self._replace(utterance_id, msgspec.structs.replace(point, emotion=emotion))
+                self._replace_point(msgspec.structs.replace(point, emotion=emotion))
                 return
 
-    def _replace(self, utterance_id: str, by: events.TrendPoint) -> bool:
+    def _replace_point(self, by: events.TrendPoint) -> bool:
         for index, point in enumerate(self.trend):
-            if point.utterance_id == utterance_id:
+            if point.utterance_id == by.utterance_id:
                 self.trend[index] = by
                 return True
         return False
 
-    def absorb(self, speaker: str, gone: _Speaker) -> None:
-        """All that was known of `speaker` was said by this one."""
-        self.name = self.name or gone.name
-        self.opted_out |= gone.opted_out
+    def absorb_course(self, gone: _Course) -> None:
         self.utterances += gone.utterances
-        self.merged += (speaker, *gone.merged)
         self.trend = deque(sorted([*self.trend, *gone.trend], key=lambda point: point.start_ms), maxlen=TREND)
 
-    def fork(self) -> _Speaker:
+    def fork(self) -> _Course:
         other = copy.copy(self)
         other.trend = self.trend.copy()
         return other
 
-    def state(self, speaker: str) -> events.SpeakerState:
-        latest = self.trend[-1] if self.trend else None
-        return events.SpeakerState(
-            speaker=speaker,
-            name=self.name,
-            opted_out=self.opted_out,
-            utterances=self.utterances,
-            emotion=latest.emotion if latest else None,
-            confidence=latest.confidence if latest else None,
-            trend=tuple(self.trend),
-            merged=self.merged,
-        )
-
 
 class SessionState:
-    """Folds a session's events, in order, into how it stands."""
+    """The fold of a session's events, in order.
+
+    A person's correction of an utterance stands, whatever the model says of it later; a later correction replaces it.
+    """
 
     def __init__(self) -> None:
         self._created: events.SessionCreated | None = None
         self._closed: events.SessionClosed | None = None
-        self._speakers: dict[str, _Speaker] = {}
-        self._merged: dict[str, str] = {}  # speakers who proved to be another
+        self.speakers = SpeakerRegistry()
+        """Who the speakers are, and what they are shown as."""
+        self._courses: dict[str, _Course] = {}  # by speaker that is left
         self._open: dict[str, events.OpenUtterance] = {}
         self._judged: dict[str, tuple[str, str]] = {}  # speaker and emotion by utterance
+        self._corrected: dict[str, str] = {}  # emotion that a person gave, by utterance
         self._sources: dict[str, events.SourceStatus] = {}
         self._modalities: dict[tuple[str, str | None], events.ModalityStatus] = {}
         self._degraded: dict[str, events.StreamDegraded] = {}
@@ -91,40 +74,36 @@ class SessionState:
         """End of the latest utterance that was judged, in media time."""
 
     def apply(self, event: events.Logged) -> None:
-        """Take the next event."""
+        """Fold the next event."""
         self._closed = None
+        merged = self.speakers.resolve_speaker(event.speaker) if isinstance(event, events.SpeakerMerged) else ""
+        self.speakers.apply(event)
         match event:
             case events.SessionCreated():
                 self._created = event
             case events.SpeechStarted():
-                self._speaker(event.speaker)
                 self._open[event.utterance_id] = events.OpenUtterance(
                     utterance_id=event.utterance_id,
                     source=event.source,
-                    speaker=self.whose(event.speaker),
+                    speaker=self.resolve_speaker(event.speaker),
                     start_ms=event.start_ms,
                 )
             case events.EmotionProvisional():
                 if (begun := self._open.get(event.utterance_id)) is not None:
+                    speaker = self.resolve_speaker(event.speaker)
                     self._open[event.utterance_id] = msgspec.structs.replace(
-                        begun, speaker=self.whose(event.speaker), emotion=event.emotion, confidence=event.confidence
+                        begun, speaker=speaker, emotion=event.emotion, confidence=event.confidence
                     )
             case events.EmotionFinal():
-                self._open.pop(event.utterance_id, None)
-                self._judged[event.utterance_id] = event.speaker, event.emotion
-                self._speaker(event.speaker).judge(event)
-                self.latest_ms = max(self.latest_ms, event.end_ms)
+                self._add_final(event)
             case events.UtteranceDiscarded():
                 self._open.pop(event.utterance_id, None)
             case events.EmotionCorrected():
+                self._corrected[event.utterance_id] = event.to
                 self._judged[event.utterance_id] = event.speaker, event.to
-                self._speaker(event.speaker).correct(event.utterance_id, event.to)
+                self._course_of(event.speaker).correct_point(event.utterance_id, event.to)
             case events.SpeakerMerged():
-                self._merge(event.speaker, self.whose(event.into))
-            case events.SpeakerRenamed():
-                self._speaker(event.speaker).name = event.name
-            case events.SpeakerOptedOut():
-                self._speaker(event.speaker).opted_out = event.opted_out
+                self._merge_speakers(merged, self.resolve_speaker(event.into))
             case events.SourceStatus():
                 self._sources[event.source] = event
             case events.ModalityStatus():
@@ -137,16 +116,30 @@ class SessionState:
                 self._closed = event
                 self._open.clear()
 
-    def _speaker(self, speaker: str) -> _Speaker:
-        return self._speakers.setdefault(self.whose(speaker), _Speaker())
+    def _course_of(self, speaker: str) -> _Course:
+        return self._courses.setdefault(self.resolve_speaker(speaker), _Course())
 
-    def _merge(self, gone: str, into: str) -> None:
-        if self.whose(gone) == into:
+    def _add_final(self, event: events.EmotionFinal) -> None:
+        self._open.pop(event.utterance_id, None)
+        emotion = self._corrected.get(event.utterance_id, event.emotion)
+        self._judged[event.utterance_id] = event.speaker, emotion
+        point = events.TrendPoint(
+            utterance_id=event.utterance_id,
+            start_ms=event.start_ms,
+            end_ms=event.end_ms,
+            emotion=emotion,
+            confidence=event.confidence,
+            probabilities=event.probabilities,
+        )
+        self._course_of(event.speaker).add_point(point)
+        self.latest_ms = max(self.latest_ms, event.end_ms)
+
+    def _merge_speakers(self, gone: str, into: str) -> None:
+        if gone == into:
             return
-        self._merged |= {one: into for one, whose in self._merged.items() if whose == gone} | {gone: into}
-        self._speaker(into).absorb(gone, self._speakers.pop(gone, _Speaker()))
+        self._course_of(into).absorb_course(self._courses.pop(gone, _Course()))
         for utterance_id, one in self._open.items():
-            self._open[utterance_id] = msgspec.structs.replace(one, speaker=self.whose(one.speaker))
+            self._open[utterance_id] = msgspec.structs.replace(one, speaker=self.resolve_speaker(one.speaker))
         for modality, speaker in list(self._modalities):
             if speaker == gone:
                 del self._modalities[modality, speaker]
@@ -166,26 +159,37 @@ class SessionState:
         """Whether the session is closed."""
         return self._closed is not None
 
-    def knows(self, speaker: str) -> bool:
-        """Whether anybody by that id was heard."""
-        return self.whose(speaker) in self._speakers
+    @property
+    def utterances(self) -> int:
+        """How many utterances were judged."""
+        return len(self._judged)
 
-    def whose(self, speaker: str) -> str:
-        """Who a speaker is by now: another one, where two proved to be one person."""
-        return self._merged.get(speaker, speaker)
+    @property
+    def judged_speakers(self) -> tuple[str, ...]:
+        """The speakers that are left of whom something was judged, in order of appearance."""
+        return tuple(one for one in self.speakers.speakers if one in self._courses and self._courses[one].utterances)
 
-    def judged(self, utterance_id: str) -> tuple[str, str] | None:
+    def has_speaker(self, speaker: str) -> bool:
+        """Whether the session has anybody by that id."""
+        return self.speakers.has_speaker(speaker)
+
+    def resolve_speaker(self, speaker: str) -> str:
+        """The id of the speaker that `speaker` was merged into, if any; else `speaker`."""
+        return self.speakers.resolve_speaker(speaker)
+
+    def judgement_of(self, utterance_id: str) -> tuple[str, str] | None:
         """(speaker, emotion as it was judged or last corrected) of an utterance; None where there is none."""
         judged = self._judged.get(utterance_id)
-        return judged and (self.whose(judged[0]), judged[1])
+        return judged and (self.resolve_speaker(judged[0]), judged[1])
 
     def fork(self) -> SessionState:
-        """A copy that goes its own way."""
+        """A copy that shares nothing which changes."""
         other = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, dict):
                 setattr(other, name, value.copy())
-        other._speakers = {speaker: one.fork() for speaker, one in self._speakers.items()}
+        other.speakers = self.speakers.fork()
+        other._courses = {speaker: one.fork() for speaker, one in self._courses.items()}
         return other
 
     def snapshot(self, session: str, epoch: str, seq: int) -> events.Snapshot:
@@ -195,10 +199,24 @@ class SessionState:
             epoch=epoch,
             seq=seq,
             created=self._created,
-            speakers=tuple(one.state(speaker) for speaker, one in self._speakers.items()),
+            speakers=tuple(self._speaker_state(speaker) for speaker in self.speakers.speakers),
             open=tuple(self._open.values()),
             sources=tuple(self._sources.values()),
             modalities=tuple(self._modalities.values()),
             degraded=tuple(self._degraded.values()),
             closed=self._closed,
+        )
+
+    def _speaker_state(self, speaker: str) -> events.SpeakerState:
+        course = self._courses.get(speaker) or _Course()
+        latest = course.trend[-1] if course.trend else None
+        return events.SpeakerState(
+            speaker=speaker,
+            name=self.speakers.given_name(speaker),
+            opted_out=self.speakers.has_opted_out(speaker),
+            utterances=course.utterances,
+            emotion=latest.emotion if latest else None,
+            confidence=latest.confidence if latest else None,
+            trend=tuple(course.trend),
+            merged=self.speakers.merged_ids(speaker),
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from realtime.protocol import events
+from realtime.protocol.session_state import SessionState
 
 
 @dataclass(frozen=True)
@@ -61,49 +62,18 @@ class Conversation:
         return max((utterance.end_ms for utterance in self.utterances), default=0)
 
 
-@dataclass
-class _Told:
-    """What the events have said so far."""
-
-    utterances: dict[str, Utterance] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    merged: dict[str, str] = field(default_factory=dict)
-    corrections: dict[str, str] = field(default_factory=dict)
-    marks: list[events.MomentMarked] = field(default_factory=list)
-
-    def take(self, event: events.Logged) -> None:
-        match event:
-            case events.EmotionFinal():
-                self.utterances[event.utterance_id] = _utterance(event)
-            case events.SpeakerMerged():
-                self.merged[event.speaker] = event.into
-                if event.speaker in self.names:
-                    self.names.setdefault(event.into, self.names[event.speaker])
-            case events.SpeakerRenamed():
-                self.names[event.speaker] = event.name
-            case events.EmotionCorrected():
-                self.corrections[event.utterance_id] = event.to
-            case events.MomentMarked():
-                self.marks.append(event)
-
-
-    def whose(self, speaker: str) -> str:
-        """Who a speaker proved to be in the end."""
-        while speaker in self.merged:
-            speaker = self.merged[speaker]
-        return speaker
-
-
-def _utterance(event: events.EmotionFinal) -> Utterance:
+def _build_utterance(event: events.EmotionFinal, state: SessionState) -> Utterance:
+    """An utterance as the session leaves it: `state` is that after its last event."""
+    speaker, emotion = state.judgement_of(event.utterance_id) or (event.speaker, event.emotion)
     return Utterance(
         id=event.utterance_id,
-        speaker=event.speaker,
-        name=event.speaker,
+        speaker=speaker,
+        name=state.speakers.shown_name(speaker),
         start_ms=event.start_ms,
         end_ms=event.end_ms,
         text=event.text,
         language=event.language,
-        emotion=event.emotion,
+        emotion=emotion,
         judged=event.emotion,
         confidence=event.confidence,
         probabilities=event.probabilities,
@@ -113,18 +83,14 @@ def _utterance(event: events.EmotionFinal) -> Utterance:
     )
 
 
-def gather(created: events.SessionCreated, rest: Iterable[events.Logged]) -> Conversation:
-    """The conversation that a session's events tell; later judgements and corrections replace earlier ones."""
-    told = _Told()
+def fold_conversation(created: events.SessionCreated, rest: Iterable[events.Logged]) -> Conversation:
+    """The conversation that a session's events add up to; later judgements and corrections replace earlier ones."""
+    state, finals, marks = SessionState(), {}, []
     for event in rest:
-        told.take(event)
-    utterances = (
-        replace(
-            one,
-            speaker=(speaker := told.whose(one.speaker)),
-            name=told.names.get(speaker, speaker),
-            emotion=told.corrections.get(one.id, one.emotion),
-        )
-        for one in told.utterances.values()
-    )
-    return Conversation(created, tuple(sorted(utterances, key=lambda one: one.start_ms)), tuple(told.marks))
+        state.apply(event)
+        if isinstance(event, events.EmotionFinal):
+            finals[event.utterance_id] = event
+        elif isinstance(event, events.MomentMarked):
+            marks.append(event)
+    utterances = sorted((_build_utterance(one, state) for one in finals.values()), key=lambda one: one.start_ms)
+    return Conversation(created, tuple(utterances), tuple(marks))

@@ -41,7 +41,7 @@ def final(number: int, emotion: str = "joy", speaker: str = "ann", revision: int
     )
 
 
-def standing(*told: events.Logged) -> events.Snapshot:
+def fold_snapshot(*told: events.Logged) -> events.Snapshot:
     state = SessionState()
     for event in told:
         state.apply(event)

@@ -13,7 +13,7 @@ from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
 from realtime.journal.session_files import sessions
-from realtime.journal.session_list import kept, main
+from realtime.journal.session_list import list_sessions, main
 from realtime.protocol import events
 
 WHOLE, CUT, BROKEN = (f"01JSHEKF00000000000000000{n}" for n in range(3))
@@ -36,7 +36,7 @@ def shelf(tmp_path: Path) -> Path:
 
 def test_every_session_is_told_as_far_as_it_can_be_read(shelf: Path) -> None:
     """Each journal gives its length, utterances and speakers, and whether it ended, was cut off or is damaged."""
-    told = {one.session: one for one in kept(shelf)}
+    told = {one.session: one for one in list_sessions(shelf)}
     assert {session: one.ended for session, one in told.items()} == {WHOLE: "ended", CUT: "cut off", BROKEN: "damaged"}
     assert all((one.utterances, set(one.speakers)) == (5, {"anna", "ben"}) for one in told.values())
     assert all(one.length_ms > 5_000 and one.began is not None and one.size > 1_000 for one in told.values())

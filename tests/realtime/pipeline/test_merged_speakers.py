@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from support.feed_session import FeedSession, Subscriber
-from support.sample_events import CREATED, FINAL, began, final, standing
+from support.sample_events import CREATED, FINAL, began, final, fold_snapshot
 from support.scripted_pipeline import Scripted, Steady
 
 from realtime.cli.terminal import Terminal
@@ -20,14 +20,14 @@ from realtime.dialogue.provisional import Provisional
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.subscription import parse
 from realtime.journal.event_log import Journal
-from realtime.journal.session_list import kept
+from realtime.journal.session_list import list_sessions
 from realtime.pipeline.inference_worker import InferenceWorker
 from realtime.pipeline.load_shedding import LoadShedder
 from realtime.pipeline.work_item import WorkItem
 from realtime.protocol import events
 from realtime.protocol.commands import MarkMoment, OptOutSpeaker, RenameSpeaker, event_of
 from realtime.protocol.session_state import TREND, SessionState
-from realtime.review.conversation import gather
+from realtime.review.conversation import fold_conversation
 from realtime.segmentation.segments import Utterance
 
 MERGED = events.SpeakerMerged(speaker="speaker2", into="speaker1")
@@ -35,7 +35,7 @@ MERGED = events.SpeakerMerged(speaker="speaker2", into="speaker1")
 
 def test_a_snapshot_has_them_as_one_speaker() -> None:
     """Utterances of both stand in one trend in order of time; what is open, said or corrected later is that one's."""
-    snapshot = standing(
+    snapshot = fold_snapshot(
         CREATED,
         *(final(n, "joy", f"speaker{1 + n % 2}") for n in range(1, 15)),
         began(15, "speaker2"),
@@ -56,7 +56,7 @@ def test_a_snapshot_has_them_as_one_speaker() -> None:
 
 def test_a_chain_of_merges_ends_at_the_last() -> None:
     """Three voices of one person are one speaker, whatever the order in which they were found to be."""
-    snapshot = standing(*(final(n, speaker=f"speaker{n}") for n in (1, 2, 3)), events.SpeakerMerged(
+    snapshot = fold_snapshot(*(final(n, speaker=f"speaker{n}") for n in (1, 2, 3)), events.SpeakerMerged(
         speaker="speaker3", into="speaker2"), MERGED, final(4, speaker="speaker3"))
     (one,) = snapshot.speakers
     assert (one.speaker, one.utterances, set(one.merged)) == ("speaker1", 4, {"speaker2", "speaker3"})
@@ -72,7 +72,7 @@ def test_commands_about_the_vanished_one_reach_the_person() -> None:
     )
     opted_out = event_of(OptOutSpeaker(speaker="speaker2"), state)
     assert opted_out == events.SpeakerOptedOut(speaker="speaker1", opted_out=True)
-    assert state.judged("u2") == ("speaker1", "joy")
+    assert state.judgement_of("u2") == ("speaker1", "joy")
     assert isinstance(event_of(MarkMoment(), state), events.MomentMarked)
 
 
@@ -120,13 +120,13 @@ def test_exports_and_the_list_know_one_person(tmp_path: Path) -> None:
     """Utterances of both carry the speaker that is left, under the name that people gave; so does the list."""
     told = [CREATED, final(1, speaker="speaker2"), final(2, speaker="speaker1"), MERGED]
     renamed = events.SpeakerRenamed(speaker="speaker1", name="Ann")
-    there = gather(CREATED, [*told[1:], renamed])
+    there = fold_conversation(CREATED, [*told[1:], renamed])
     assert [(one.speaker, one.name) for one in there.utterances] == [("speaker1", "Ann")] * 2
     publisher = EventPublisher("s", journal=Journal(tmp_path / "01JMERGED00000000000000000.jsonl"))
     for event in told:
         publisher.append(event)
     publisher.close()
-    assert kept(tmp_path)[0].speakers == ("speaker1",)
+    assert list_sessions(tmp_path)[0].speakers == ("speaker1",)
 
 
 def test_the_terminal_says_so() -> None:
@@ -137,7 +137,7 @@ def test_the_terminal_says_so() -> None:
     terminal.show(MERGED)
     terminal.show(final(1, speaker="speaker1"))
     lines = out.getvalue().splitlines()
-    assert lines[1] == "speaker2 proved to be Ann: what speaker2 said above was said by Ann."
+    assert lines[1] == "speaker2 is Ann: what is shown above as speaker2 was said by Ann."
     assert "Ann" in lines[2]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.feed_session import FeedSession, Subscriber
-from support.sample_events import CREATED, LABELS, began, final, standing
+from support.sample_events import CREATED, LABELS, began, final, fold_snapshot
 
 from realtime.feed.history import EventHistory
 from realtime.journal.event_log import Journal, Record
@@ -18,7 +18,7 @@ from realtime.protocol.session_state import TREND
 
 def test_a_snapshot_says_who_speaks_and_how_they_feel() -> None:
     """Speakers stand in order of appearance with their latest emotions; what was begun and not judged is open."""
-    snapshot = standing(CREATED, began(1), began(2, "ben"), final(1, "joy"), began(3), final(3, "anger"))
+    snapshot = fold_snapshot(CREATED, began(1), began(2, "ben"), final(1, "joy"), began(3), final(3, "anger"))
     ann, ben = snapshot.speakers
     assert (ann.speaker, ann.utterances, ann.emotion, ann.confidence) == ("ann", 2, "anger", 0.8)
     assert [point.emotion for point in ann.trend] == ["joy", "anger"]
@@ -29,7 +29,7 @@ def test_a_snapshot_says_who_speaks_and_how_they_feel() -> None:
 
 def test_a_trend_is_the_latest_utterances() -> None:
     """A speaker's trend holds the last few utterances, oldest first, however many there were."""
-    snapshot = standing(*(final(number) for number in range(1, 31)))
+    snapshot = fold_snapshot(*(final(number) for number in range(1, 31)))
     assert [point.utterance_id for point in snapshot.speakers[0].trend] == [f"u{n}" for n in range(31 - TREND, 31)]
     assert snapshot.speakers[0].utterances == 30
 
@@ -50,7 +50,7 @@ def test_a_snapshot_follows_what_is_changed_later() -> None:
     discarded = events.UtteranceDiscarded(
         utterance_id="u4", source="mic", start_ms=0, end_ms=1, reason="noise", detail="Noise."
     )
-    snapshot = standing(
+    snapshot = fold_snapshot(
         final(1),
         final(2),
         final(2, "neutral", revision=2),
@@ -74,7 +74,7 @@ def test_a_snapshot_tells_the_health_of_the_session() -> None:
     off = events.ModalityStatus(modality="face", status="absent", speaker="ann")
     full = events.StreamDegraded(what="journal")
     late = events.StreamDegraded(what="partials", count=3)
-    snapshot = standing(
+    snapshot = fold_snapshot(
         events.SourceStatus(source="mic", kind="microphone", status="opened"),
         lost,
         off,
@@ -120,13 +120,13 @@ def test_a_snapshot_of_any_place_is_what_the_events_before_it_amount_to(
         journal.close()
     epoch, number = recall.tail.name(place)
     found = recall.before(place, epoch, number)
-    expected = standing(*(event for event in stamped[:place] if event is not None))
+    expected = fold_snapshot(*(event for event in stamped[:place] if event is not None))
     assert events.encode(found) == events.encode(expected).replace(
         b'"epoch":"e","seq":%d' % place, f'"epoch":"{epoch}","seq":{number - 1}'.encode(), 1
     )
     end, now = recall.now()
     assert end == len(told)
-    assert now.speakers == standing(*stamped).speakers
+    assert now.speakers == fold_snapshot(*stamped).speakers
 
 
 def test_a_continued_session_stands_as_its_journal_left_it(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_continued_session_stands_as_its_journal_left_it(tmp_path: Path) -> No
         wire = json.loads(line) | {"seq": seq, "epoch": "e", "session": "s"}
         journal.append([Record("e", seq, json.dumps(wire).encode())])
     recall = EventHistory("s", Journal.reopen(journal.path), 1000)
-    assert recall.latest.knows("ann")
-    assert recall.latest.judged("u1") == ("ann", "joy")
+    assert recall.latest.has_speaker("ann")
+    assert recall.latest.judgement_of("u1") == ("ann", "joy")
     assert recall.now()[1].seq == 3
 
 
