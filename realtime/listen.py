@@ -47,7 +47,7 @@ from realtime.pipeline.summary import Summary
 from realtime.protocol import events
 from realtime.sources.browser.capture import Browser
 from realtime.sources.devices import device_table
-from realtime.sources.media import SessionClock, Source
+from realtime.sources.source import MediaClock, Source
 
 NOTICE = (
     "A program on this computer infers emotions from the voices, words and faces in this call. "
@@ -98,7 +98,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
         raise UsageError("retention_days, video_fps and threads cannot be negative: give 0 or more.")
     if options.store_features and not options.keep_journal:
         raise UsageError("store_features keeps features beside the journal: leave keep_journal true, or turn it off.")
-    clock = SessionClock()
+    clock = MediaClock()
     browser = build_browser(options, clock)
     sources, speakers = build_sources(options, clock, console, browser)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
@@ -110,10 +110,10 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
     speakers = analysed(options, speakers)
     if camera_speaker not in speakers.values():
         camera_speaker = None
-        sources = [source for source in sources if source.hears]
+        sources = [source for source in sources if source.has_audio]
     far = far_ends(sources)
     if browser is not None:
-        browser.wanted = [s.name for s in sources if not s.hears or s.name in speakers or s.name in far.values()]
+        browser.wanted = [s.name for s in sources if not s.has_audio or s.name in speakers or s.name in far.values()]
     with console.status("Loading the models"):
         voices = build_speaker_clustering(options)
         models = load_models(options.checkpoint, device=options.device, threads=options.threads)

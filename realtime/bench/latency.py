@@ -23,7 +23,8 @@ from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.file import read_audio
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+from realtime.sources.source import Sink, SourceStatus
 
 Samples = NDArray[np.float32]
 
@@ -57,7 +58,7 @@ class _Heard:
 class _Player:
     """Plays samples at the pace of real time, as a microphone delivers them."""
 
-    name, kind, detail, hears = "player", "player", "an assembled conversation", True
+    name, kind, detail, has_audio = "player", "player", "an assembled conversation", True
 
     def __init__(self, samples: Samples, heard: _Heard) -> None:
         self.silent_cpu = 0.0

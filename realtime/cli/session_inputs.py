@@ -15,8 +15,8 @@ from realtime.sources.browser.capture import MOST_PICTURES, Browser
 from realtime.sources.camera import CameraSource
 from realtime.sources.file import FileSource, read_audio
 from realtime.sources.loopback import system_sound
-from realtime.sources.media import SessionClock, Source
 from realtime.sources.microphone import MicrophoneSource
+from realtime.sources.source import MediaClock, Source
 
 
 def build_speaker_clustering(options: Listen) -> SpeakerClustering | None:
@@ -36,7 +36,7 @@ def build_speaker_clustering(options: Listen) -> SpeakerClustering | None:
     return voices
 
 
-def build_browser(options: Listen, clock: SessionClock) -> Browser | None:
+def build_browser(options: Listen, clock: MediaClock) -> Browser | None:
     """What the page at /capture fills, where that is asked for."""
     if options.source != "browser":
         return None
@@ -49,7 +49,7 @@ def build_browser(options: Listen, clock: SessionClock) -> Browser | None:
 
 
 def build_sources(
-    options: Listen, clock: SessionClock, console: Console, browser: Browser | None
+    options: Listen, clock: MediaClock, console: Console, browser: Browser | None
 ) -> tuple[list[Source], dict[str, str]]:
     """The sources, and who speaks in each source that hears."""
     if options.file is None:
@@ -57,7 +57,7 @@ def build_sources(
         if browser is not None:
             sources = list(browser.sounds.values())
         else:
-            sources = [MicrophoneSource(options.microphone, clock=clock)]
+            sources = [MicrophoneSource(options.microphone, clock=clock.elapsed_ms)]
             if (other := _other_side(options, clock, console)) is not None:
                 sources.append(other)
         names = (UNKNOWN_SPEAKER,) if options.speakers == "auto" else options.speakers
@@ -71,7 +71,7 @@ def build_sources(
         if browser is not None and browser.camera is not None:
             sources.append(browser.camera)
         elif browser is None and options.camera is not None and options.video_fps > 0:
-            sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock))
+            sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock.elapsed_ms))
         return sources, speakers
     file = FileSource(
         options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
@@ -88,12 +88,12 @@ def build_sources(
     return [file], dict(zip(voices, names, strict=True))
 
 
-def _other_side(options: Listen, clock: SessionClock, console: Console) -> Source | None:
+def _other_side(options: Listen, clock: MediaClock, console: Console) -> Source | None:
     """What this computer plays, where it can be heard or was asked for."""
     if options.system_sound == "off":
         return None
     try:
-        return system_sound(options.system_sound, clock=clock)
+        return system_sound(options.system_sound, clock=clock.elapsed_ms)
     except MicrophoneError as error:
         if options.system_sound != "auto" or options.analyse == "remote":
             raise

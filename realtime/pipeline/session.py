@@ -25,7 +25,8 @@ from realtime.segmentation.end_of_turn import end_of_turn
 from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Source, SourceStatus, VideoFrame
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.source import Source, SourceStatus
 
 log = structlog.get_logger()
 
@@ -133,12 +134,12 @@ class Session:
                 )
             )
         finally:  # the session ends with its sources, even where their end cannot be told
-            if status.returns:
+            if status.will_retry:
                 if status.source in self._speakers:
                     self._audio.put(status.source)
             elif status.status in ("ended", "lost", "absent"):
                 self._running.discard(status.source)
-                if not self._running & {s.name for s in self._sources if s.hears}:
+                if not self._running & {s.name for s in self._sources if s.has_audio}:
                     if self._reason == "ended" and not self._over.is_set():
                         self._reason = status.status
                     self._over.set()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.sources.media import Sink, SourceStatus, VideoFrame
+from realtime.sources.media import VideoFrame
+from realtime.sources.source import Sink, SourceStatus
 
 _MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
 _RETRY_S = 0.1
@@ -33,7 +34,7 @@ class CameraSource:
     """
 
     kind = "camera"
-    hears = False
+    has_audio = False
 
     def __init__(
         self, camera: str | int = 0, *, fps: float = 10.0, clock: Callable[[], int], name: str = "camera"
@@ -63,7 +64,7 @@ class CameraSource:
             end = self._follow(sink)
             wait_s = _AGAIN_S
             while end[0] == "lost":
-                sink.status(SourceStatus(self.name, self.kind, *end, returns=True))
+                sink.status(SourceStatus(self.name, self.kind, *end, will_retry=True))
                 while True:
                     if self._stop.wait(wait_s):
                         end = ("ended", "The camera was closed.")

@@ -19,7 +19,8 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus, VideoFrame
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.source import Sink, SourceStatus
 
 _CHUNK = SAMPLE_RATE // 10
 """Codecs give up to 300 ms at once; a chunk is at most 100 ms, so that real time is not held up by the codec."""
@@ -47,7 +48,7 @@ class FileSource:
     """
 
     kind = "file"
-    hears = True
+    has_audio = True
 
     def __init__(
         self,

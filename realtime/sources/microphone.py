@@ -13,7 +13,7 @@ from core_models.errors import MicrophoneError
 from realtime.sources.audio_backends.backend import AudioBackend
 from realtime.sources.audio_backends.portaudio import PortAudioBackend
 from realtime.sources.clock_sync import Block, ClockAligner
-from realtime.sources.media import Sink, SourceStatus
+from realtime.sources.source import Sink, SourceStatus
 
 _WAITING_BLOCKS = 1_000  # 30 s: whoever reads this slowly has lost the call anyway
 _SAY_EVERY_MS = 10_000
@@ -38,7 +38,7 @@ class MicrophoneSource:
     may well be zeros.
     """
 
-    hears = True
+    has_audio = True
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class MicrophoneSource:
             self._tell(sink, "opened", f"Listening to {self.detail}.")
             self._follow(sink, timeline, _FIRST_BLOCK_S)
             while not self._stopping.is_set():
-                self._tell(sink, "lost", f"{self.detail} gives no more sound; it is tried again.", returns=True)
+                self._tell(sink, "lost", f"{self.detail} gives no more sound; it is tried again.", will_retry=True)
                 if (first := self._reopened()) is not None:
                     self._tell(sink, "opened", f"Listening to {self.detail} again.")
                     timeline = timeline.after(self._rate)
@@ -164,5 +164,5 @@ class MicrophoneSource:
         for chunk in timeline.place(block):
             sink.audio(chunk)
 
-    def _tell(self, sink: Sink, status: str, detail: str, *, returns: bool = False) -> None:
-        sink.status(SourceStatus(self.name, self.kind, status, detail, returns))
+    def _tell(self, sink: Sink, status: str, detail: str, *, will_retry: bool = False) -> None:
+        sink.status(SourceStatus(self.name, self.kind, status, detail, will_retry))

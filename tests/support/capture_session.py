@@ -9,14 +9,14 @@ from support.collecting_sink import CollectingSink
 from realtime.feed.server import Feed
 from realtime.feed.static_files import address
 from realtime.sources.browser.capture import Browser
-from realtime.sources.media import SessionClock, Source
+from realtime.sources.source import MediaClock, Source
 
 
 class CaptureSession:
     """Serves from its making until `stop`."""
 
     def __init__(self, *, browser: dict[str, Any] | None = None, **options: Any) -> None:
-        self.clock, self.keeper = SessionClock(), CollectingSink()
+        self.clock, self.keeper = MediaClock(), CollectingSink()
         self.browser = Browser(clock=self.clock, **(browser or {}))
         self.feed = Feed("01JCAPTURE0000000000000000", browser=self.browser, **{"port": 0, **options})
         self.feed.start()

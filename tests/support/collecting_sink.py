@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.sources.media import AudioChunk, SourceStatus, VideoFrame
+from realtime.sources.media import AudioChunk, VideoFrame
+from realtime.sources.source import SourceStatus
 
 
 class CollectingSink:

@@ -20,7 +20,8 @@ from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.segments import Utterance
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+from realtime.sources.source import Sink, SourceStatus
 
 NOTHING = Encoded(np.zeros((1, 1), np.float32), 0.0, None)
 
@@ -42,7 +43,7 @@ def silence(seconds: float) -> NDArray[np.float32]:
 class Tape:
     """A source that plays given samples from a thread and then ends."""
 
-    hears = True
+    has_audio = True
     kind = "tape"
     detail = ""
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+from realtime.sources.source import Sink, SourceStatus
 
 BLOCK = SAMPLE_RATE * 30 // 1000
 
@@ -21,7 +22,7 @@ class AudioPlayer:
     what was taken is still to be dealt with. `samples` tells how many were.
     """
 
-    name, kind, detail, hears = "played", "file", "sound of a benchmark", True
+    name, kind, detail, has_audio = "played", "file", "sound of a benchmark", True
 
     def __init__(self, pieces: Iterable[NDArray[np.float32]], *, pace: bool) -> None:
         self.samples = 0

@@ -103,6 +103,7 @@ class Page:
         if found.at_ms < place.at_ms or (place.count is not None and found.count < place.count):
             raise Refused(POLICY_VIOLATION, f"the time of the {found.source} goes back")
         now_ms = self.browser.clock()
+        assert now_ms is not None  # pages are admitted during the session only
         self.heard_ms[found.source] = now_ms
         missed = 0 if place.count is None else min(found.count - place.count, _MOST_MISSED)
         media_ms = self.clock.media_ms(found.at_ms, now_ms)
@@ -132,10 +133,10 @@ class Page:
 class Browser:
     """What pages send to one session; `pictures_per_second` 0 for no camera, `tab` for the far side.
 
-    `clock` gives the milliseconds since the session began. `wanted` is what a page is asked for.
+    `clock` gives the milliseconds since the session began, None before. `wanted` is what a page is asked for.
     """
 
-    def __init__(self, *, clock: Callable[[], int], tab: bool = True, pictures_per_second: float = 6.0) -> None:
+    def __init__(self, *, clock: Callable[[], int | None], tab: bool = True, pictures_per_second: float = 6.0) -> None:
         self.clock = clock
         self.pictures_per_second = pictures_per_second
         self.sounds = {name: PageAudioSource(name) for name in (("microphone", "tab") if tab else ("microphone",))}
@@ -150,7 +151,7 @@ class Browser:
         """A page that sends these of `wanted` from now on; Refused where another one does, or before the session."""
         names = list(names)
         now_ms = self.clock()
-        if not now_ms:
+        if now_ms is None:  # and not 0, which is a session's first millisecond
             raise Refused(TRY_AGAIN_LATER, "the session has not begun")
         for name in names:
             holder = self._holders.get(name)

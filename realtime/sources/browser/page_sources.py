@@ -12,7 +12,8 @@ import numpy as np
 
 from realtime.sources.camera import is_dark
 from realtime.sources.clock_sync import Block, ClockAligner
-from realtime.sources.media import SAMPLE_RATE, Sink, SourceStatus, VideoFrame
+from realtime.sources.media import SAMPLE_RATE, VideoFrame
+from realtime.sources.source import Sink, SourceStatus
 
 _WAITING_BLOCKS = 1_000
 """Thirty seconds of sound."""
@@ -46,7 +47,7 @@ class PageSource(ABC, Generic[Item]):
     """A source that pages fill. It waits for one, tells when that is `lost`, and waits for the next."""
 
     kind = "browser"
-    hears: bool
+    has_audio: bool
     _patience_s: float
 
     def __init__(self, name: str) -> None:
@@ -95,14 +96,14 @@ class PageSource(ABC, Generic[Item]):
     def _run(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
         try:
-            self._tell(sink, "waiting", "No page at /capture sends it yet.", returns=True)
+            self._tell(sink, "waiting", "No page at /capture sends it yet.", will_retry=True)
             while (item := self._items.get()) is not None:
                 if isinstance(item, str):  # it came, and went without a word
                     continue
                 why = self._follow(sink, item)
                 if why is None:
                     break
-                self._tell(sink, "lost", why, returns=True)
+                self._tell(sink, "lost", why, will_retry=True)
             end = ("ended", "The session takes no more of it.")
         finally:
             self._tell(sink, *end)
@@ -137,14 +138,14 @@ class PageSource(ABC, Generic[Item]):
             self._said_at = now_ms
         self._troubled = bool(losses)
 
-    def _tell(self, sink: Sink, status: str, detail: str, *, returns: bool = False) -> None:
-        sink.status(SourceStatus(self.name, self.kind, status, detail, returns))
+    def _tell(self, sink: Sink, status: str, detail: str, *, will_retry: bool = False) -> None:
+        sink.status(SourceStatus(self.name, self.kind, status, detail, will_retry))
 
 
 class PageAudioSource(PageSource[Heard]):
     """Sound of pages, as a microphone's (realtime/sources/clock_sync.py)."""
 
-    hears = True
+    has_audio = True
     _patience_s = _STALLED_S
 
     def __init__(self, name: str) -> None:
@@ -181,7 +182,7 @@ class PageAudioSource(PageSource[Heard]):
 class PageVideoSource(PageSource[Seen]):
     """Pictures of pages."""
 
-    hears = False
+    has_audio = False
     _patience_s = _BLIND_S
 
     def __init__(self, name: str) -> None:

@@ -12,7 +12,8 @@ from realtime.bench.endurance import recall
 from realtime.bench.latency import Turn
 from realtime.bench.suite import main
 from realtime.bench.workloads.audio_player import BLOCK, AudioPlayer
-from realtime.sources.media import AudioChunk, SourceStatus
+from realtime.sources.media import AudioChunk
+from realtime.sources.source import SourceStatus
 
 
 def test_recall_is_the_share_of_what_is_said_that_is_heard() -> None:

@@ -22,7 +22,8 @@ from realtime.journal.event_log import Journal
 from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
-from realtime.sources.media import AudioChunk, Sink, SourceStatus
+from realtime.sources.media import AudioChunk
+from realtime.sources.source import Sink, SourceStatus
 
 OTHER = msgspec.structs.replace(FINAL, utterance_id="u58", speaker="local", text="Not in the least, dear.")
 

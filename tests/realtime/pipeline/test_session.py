@@ -19,7 +19,8 @@ from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.segments import Utterance
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus, VideoFrame
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.source import Sink, SourceStatus
 
 
 def test_utterances_are_judged_in_commit_order_however_long_each_takes() -> None:
@@ -190,7 +191,7 @@ class Flaky(Tape):
         for start, samples in ((0, self._samples[:half]), (half + SAMPLE_RATE, self._samples[half:])):
             sink.audio(AudioChunk(self.name, start, samples))
             if not start:
-                sink.status(SourceStatus(self.name, self.kind, "lost", returns=True))
+                sink.status(SourceStatus(self.name, self.kind, "lost", will_retry=True))
                 sink.status(SourceStatus(self.name, self.kind, "opened"))
         sink.status(SourceStatus(self.name, self.kind, "lost"))
 

@@ -19,7 +19,8 @@ from realtime.pipeline.models import LoadedModels, load_models
 from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus
+from realtime.sources.media import SAMPLE_RATE, AudioChunk
+from realtime.sources.source import Sink, SourceStatus
 
 pytestmark = pytest.mark.weights
 
@@ -44,7 +45,7 @@ def stream(librivox: list[tuple[str, Samples]]) -> Samples:
 class Player:
     """Plays samples from a thread, `speed` times as fast as they were spoken."""
 
-    name, kind, detail, hears = "player", "player", "", True
+    name, kind, detail, has_audio = "player", "player", "", True
 
     def __init__(self, samples: Samples, speed: float) -> None:
         self._samples, self._speed = samples, speed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,15 +16,15 @@ from support.collecting_sink import CollectingSink
 
 from realtime.sources.camera import CameraSource
 from realtime.sources.devices import device_table, list_devices
-from realtime.sources.media import SessionClock
+from realtime.sources.source import MediaClock
 
 FILM_FPS = 25
 
 
-def running_clock() -> SessionClock:
-    clock = SessionClock()
+def running_clock() -> Callable[[], int]:
+    clock = MediaClock()
     clock.start()
-    return clock
+    return clock.elapsed_ms
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_camera_that_goes_away_is_lost_and_looked_through_again(stream: str) -
     told = keeper.said
     # The first picture of each time is black.
     assert [s.status for s in told[:5]] == ["opened", "covered", "opened", "lost", "opened"]
-    assert told[3].returns
+    assert told[3].will_retry
     assert "no more pictures" in told[3].detail
     assert told[-1].status == "ended"
     at = [frame.at_ms for frame in keeper.frames]

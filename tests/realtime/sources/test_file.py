@@ -18,7 +18,8 @@ from support.collecting_sink import CollectingSink, alignment
 
 from core_models.errors import MediaError
 from realtime.sources.file import FileSource, read_audio
-from realtime.sources.media import SAMPLE_RATE, AudioChunk, Sink, SourceStatus, VideoFrame
+from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.source import Sink, SourceStatus
 
 Samples = NDArray[np.float32]
 FPS = 25

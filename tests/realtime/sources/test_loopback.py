@@ -50,7 +50,7 @@ SIDES = """
 import sys
 import numpy as np
 from support.collecting_sink import CollectingSink
-from realtime.sources.media import SessionClock
+from realtime.sources.source import MediaClock
 from realtime.sources.microphone import MicrophoneSource
 from realtime.sources.loopback import system_sound
 
@@ -58,11 +58,11 @@ from realtime.sources.loopback import system_sound
 class Telling(CollectingSink):
     def status(self, status):
         super().status(status)
-        print(clock(), status.source, status.status, status.returns, flush=True)
+        print(clock(), status.source, status.status, status.will_retry, flush=True)
 
 
-clock, keeper = SessionClock(), Telling()
-sources = [MicrophoneSource(clock=clock), system_sound("auto", clock=clock)]
+clock, keeper = MediaClock(), Telling()
+sources = [MicrophoneSource(clock=clock.elapsed_ms), system_sound("auto", clock=clock.elapsed_ms)]
 clock.start()
 for source in sources:
     source.start(keeper)
@@ -70,7 +70,7 @@ keeper.until(lambda: {c.source for c in keeper.chunks} == {"microphone", "system
 print("listening", sources[1].detail, flush=True)
 input()
 live = {s.source: s.status == "opened" for s in keeper.said}
-end = clock() * 16 + 8_000  # what was played last is still on its way
+end = clock.elapsed_ms() * 16 + 8_000  # what was played last is still on its way
 late = lambda: {c.source for c in keeper.chunks[-99:] if c.start > end}
 keeper.until(lambda: late() >= {s for s in live if live[s]})
 for source in sources:
@@ -132,7 +132,7 @@ def test_an_output_that_vanishes_is_lost_and_heard_again(
 
 
 ALONE = (
-    SIDES.replace(', system_sound("auto", clock=clock)', "")
+    SIDES.replace(', system_sound("auto", clock=clock.elapsed_ms)', "")
     .replace('== {"microphone", "system"}', "")
     .replace("sources[1].detail", '""')
 )

@@ -42,11 +42,11 @@ LISTEN = """
 import sys
 import numpy as np
 from support.collecting_sink import CollectingSink
-from realtime.sources.media import SessionClock
+from realtime.sources.source import MediaClock
 from realtime.sources.microphone import MicrophoneSource
 
-clock, keeper = SessionClock(), CollectingSink()
-microphone = MicrophoneSource(sys.argv[2] or None, clock=clock)
+clock, keeper = MediaClock(), CollectingSink()
+microphone = MicrophoneSource(sys.argv[2] or None, clock=clock.elapsed_ms)
 clock.start()
 microphone.start(keeper)
 keeper.until(lambda: len(keeper.chunks) > 3)
@@ -136,11 +136,11 @@ def test_without_a_microphone_the_fix_is_named(tmp_path: Path, hidden: str, fix:
 MUTED = """
 from support.collecting_sink import CollectingSink
 from realtime.sources import microphone
-from realtime.sources.media import SessionClock
+from realtime.sources.source import MediaClock
 
 microphone._MUTED_MS = 1_000
-clock, keeper = SessionClock(), CollectingSink()
-source = microphone.MicrophoneSource(clock=clock)
+clock, keeper = MediaClock(), CollectingSink()
+source = microphone.MicrophoneSource(clock=clock.elapsed_ms)
 clock.start()
 source.start(keeper)
 keeper.until(lambda: any(said.status == "muted" for said in keeper.said))
@@ -173,7 +173,7 @@ import time
 import numpy as np
 from support.collecting_sink import CollectingSink
 from realtime.sources import microphone
-from realtime.sources.media import SessionClock
+from realtime.sources.source import MediaClock
 
 microphone._WAITING_BLOCKS = 10
 
@@ -185,8 +185,8 @@ class Slow(CollectingSink):
         super().audio(chunk)
 
 
-clock, keeper = SessionClock(), Slow()
-source = microphone.MicrophoneSource(clock=clock)
+clock, keeper = MediaClock(), Slow()
+source = microphone.MicrophoneSource(clock=clock.elapsed_ms)
 clock.start()
 source.start(keeper)
 keeper.until(lambda: len(keeper.chunks) > 60)
