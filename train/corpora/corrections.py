@@ -14,7 +14,7 @@ import msgspec
 from core_models.errors import UsageError
 from core_models.feature_log import SUFFIX, features_path, read
 from core_models.labels import LABEL_SETS, LabelSet
-from train.corpora.dialogues import Corpus, Dialogue, Line, Recorded, relabel
+from train.corpora.dialogues import Corpus, Dialogue, Recorded, Utterance, relabel
 
 
 class _Labels(msgspec.Struct):
@@ -118,15 +118,15 @@ def _labels(path: Path, session: _Session) -> LabelSet:
 
 def _dialogue(path: Path, session: _Session) -> Dialogue:
     kept = read(features_path(path))
-    lines = []
+    utterances = []
     for name, said in session.said.items():
         speaker = session.whose(said.speaker)
         if speaker in session.silent:
             continue
         vectors = kept.utterances.get(name, {}) if kept is not None else {}
         recorded = {m: Recorded(kept.specs[m], x) for m, x in vectors.items()} if kept is not None else {}
-        lines.append(
-            Line(
+        utterances.append(
+            Utterance(
                 f"{path.stem}/{name}",
                 speaker,
                 text=said.text,
@@ -136,4 +136,4 @@ def _dialogue(path: Path, session: _Session) -> Dialogue:
                 recorded=recorded,
             )
         )
-    return Dialogue(path.stem, tuple(lines), group=path.stem)
+    return Dialogue(path.stem, tuple(utterances), group=path.stem)

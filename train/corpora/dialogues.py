@@ -1,4 +1,4 @@
-"""What every corpus is read into: lines said by speakers, in dialogues."""
+"""The data model of corpora: utterances of speakers, in dialogues."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Recorded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Line:
+class Utterance:
     """One utterance of a corpus: whatever of words, sound and picture its owner has of it.
 
     `label` is a name in the corpus's own label set, None where the utterance has no label that the set
     knows (it stays as context). Times are milliseconds on the clock of the dialogue's recording, which says
-    who spoke when; the part of a file that is this line is its `audio_span` or `video_span`, None for all of it.
+    who spoke when; the part of a file that is this utterance is its `audio_span` or `video_span`, None for all of it.
     """
 
     id: str
@@ -55,23 +55,23 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A line and the lines before it in its dialogue, oldest first."""
+class UtteranceInContext:
+    """An utterance and the utterances before it in its dialogue, oldest first."""
 
-    line: Line
-    before: tuple[Line, ...] = ()
+    utterance: Utterance
+    context: tuple[Utterance, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Lines in the corpus's own order.
+    """Utterances in the corpus's own order.
 
     `group` names what must not be torn apart by an honest split beyond the dialogue itself: an episode,
     a session, an actor. `style` is "scripted" or "improvised" where the owner says so.
     """
 
     id: str
-    lines: tuple[Line, ...]
+    utterances: tuple[Utterance, ...]
     group: str | None = None
     style: str | None = None
 
@@ -85,70 +85,74 @@ class Corpus:
     dialogues: tuple[Dialogue, ...]
     label_map: str = "own"
 
-    def lines(self) -> Iterator[Line]:
-        """Every line of every dialogue, in order."""
+    def utterances(self) -> Iterator[Utterance]:
+        """Every utterance of every dialogue, in order."""
         for dialogue in self.dialogues:
-            yield from dialogue.lines
+            yield from dialogue.utterances
 
-    def turns(self) -> Iterator[Turn]:
-        """Every line with those before it."""
+    def in_context(self) -> Iterator[UtteranceInContext]:
+        """Every utterance with those before it."""
         for dialogue in self.dialogues:
-            for index, line in enumerate(dialogue.lines):
-                yield Turn(line, dialogue.lines[:index])
+            for index, utterance in enumerate(dialogue.utterances):
+                yield UtteranceInContext(utterance, dialogue.utterances[:index])
 
     def where(self, keep: Callable[[Dialogue], bool]) -> Corpus:
         """The corpus of those dialogues alone of which `keep` is true."""
         return replace(self, dialogues=tuple(dialogue for dialogue in self.dialogues if keep(dialogue)))
 
     def split(self, share: float, seed: int) -> tuple[Corpus, Corpus]:
-        """(rest, held out): whole dialogues drawn by `seed` until they hold `share` of all lines.
+        """(rest, held out): whole dialogues drawn by `seed` until they hold `share` of all utterances.
 
         Dialogues are drawn one by one in an order that depends on their ids and the seed alone, so the
         same dialogues are held out by every program that trains on this corpus.
         """
         order = sorted(self.dialogues, key=lambda dialogue: dialogue.id)
         random.Random(seed).shuffle(order)
-        wanted = share * sum(len(dialogue.lines) for dialogue in order)
+        wanted = share * sum(len(dialogue.utterances) for dialogue in order)
         held: set[str] = set()
         count = 0
         for dialogue in order:
             if count >= wanted:
                 break
             held.add(dialogue.id)
-            count += len(dialogue.lines)
+            count += len(dialogue.utterances)
         return self.where(lambda dialogue: dialogue.id not in held), self.where(lambda dialogue: dialogue.id in held)
 
 
 def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], str]:
-    """(`corpus` labelled by `labels`, how many lines of each label have no twin there, name of the map).
+    """(`corpus` labelled by `labels`, how many utterances of each label have no twin there, name of the map).
 
-    Lines without a twin stay as context, their label None; `label_map` of the new corpus is the name of
+    Utterances without a twin stay as context, their label None; `label_map` of the new corpus is the name of
     the map. Raises UsageError where there is no map into `labels`.
     """
     twins = label_map(corpus.labels, labels)
     if corpus.labels == labels:
         return corpus, {}, corpus.label_map
     name = twins.describe() if corpus.label_map == "own" else f"{corpus.label_map}; {twins.describe()}"
-    counts = Counter(line.label for line in corpus.lines())
+    counts = Counter(utterance.label for utterance in corpus.utterances())
 
-    def renamed(line: Line) -> Line:
-        return replace(line, label=twins.twins.get(line.label or ""))
+    def renamed(utterance: Utterance) -> Utterance:
+        return replace(utterance, label=twins.twins.get(utterance.label or ""))
 
-    dialogues = tuple(replace(d, lines=tuple(renamed(line) for line in d.lines)) for d in corpus.dialogues)
+    dialogues = tuple(
+        replace(d, utterances=tuple(renamed(utterance) for utterance in d.utterances)) for d in corpus.dialogues
+    )
     left_out = {label: counts[label] for label in twins.without if counts[label]}
     return replace(corpus, labels=labels, dialogues=dialogues, label_map=name), left_out, name
 
 
 def by_end(dialogue: Dialogue) -> Dialogue:
-    """The dialogue with its lines by their end, the order in which a live run commits them (contract 6).
+    """The dialogue with its utterances by their end, the order in which a live run commits them (contract 6).
 
-    A line without times ends with the one before it.
+    An utterance without times ends with the one before it.
     """
     ends = accumulate(
-        (line.end_ms for line in dialogue.lines), lambda before, end: before if end is None else end, initial=0
+        (utterance.end_ms for utterance in dialogue.utterances),
+        lambda before, end: before if end is None else end,
+        initial=0,
     )
-    ordered = sorted(zip(list(ends)[1:], range(len(dialogue.lines)), strict=True), key=lambda item: item[0] or 0)
-    return replace(dialogue, lines=tuple(dialogue.lines[row] for _, row in ordered))
+    ordered = sorted(zip(list(ends)[1:], range(len(dialogue.utterances)), strict=True), key=lambda item: item[0] or 0)
+    return replace(dialogue, utterances=tuple(dialogue.utterances[row] for _, row in ordered))
 
 
 def groups_of(corpus: Corpus) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import EMODB7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 _EMOTIONS = {
     "W": "anger",  # Wut
@@ -24,7 +24,7 @@ _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])")
 
 
 def read_emodb(root: Path, speakers: Collection[int] | None = None) -> Corpus:
-    """Every clip under `root`, each a dialogue of one line with sound, labels of EMODB7; its group is the speaker.
+    """Every clip under `root`, each a dialogue of one utterance with sound, labels of EMODB7; its group is the speaker.
 
     The words are left out: they are German, which the sentence encoders here do not know, and the same ten
     sentences for every emotion. Files by other names are passed over. Raises UsageError where nothing is left.
@@ -34,8 +34,8 @@ def read_emodb(root: Path, speakers: Collection[int] | None = None) -> Corpus:
         match = _NAME.fullmatch(path.stem)
         if match is None or (speakers is not None and int(match.group(1)) not in speakers):
             continue
-        line = Line(path.stem, f"speaker {match.group(1)}", label=_EMOTIONS[match.group(3)], audio=path)
-        dialogues.append(Dialogue(path.stem, (line,), group=match.group(1)))
+        utterance = Utterance(path.stem, f"speaker {match.group(1)}", label=_EMOTIONS[match.group(3)], audio=path)
+        dialogues.append(Dialogue(path.stem, (utterance,), group=match.group(1)))
     if not dialogues:
         raise UsageError(
             f"{root} holds no EmoDB clips{'' if speakers is None else f' of speakers {sorted(speakers)}'}: expected "

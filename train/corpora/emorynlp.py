@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from core_models.errors import UsageError
 from core_models.labels import EMORYNLP7
-from train.corpora.dialogues import Corpus, Dialogue, Line
-from train.corpora.meld import SPLITS, episode, rows_of
+from train.corpora.csv_rows import episode_of, read_utterances, require_split
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 
@@ -21,36 +20,27 @@ def read_emorynlp(root: Path, split: str) -> Corpus:
     of the scenes, so they are left out: the order of the script is the order of speech. Raises UsageError for a
     missing or malformed file.
     """
-    if split not in SPLITS:
-        raise UsageError(f"EmoryNLP has no split {split!r}: use one of {', '.join(SPLITS)}.")
-    path = root / f"emorynlp_{split}_final.csv"
-    scenes: dict[tuple[str, int], dict[int, Line]] = {}
-    for number, row in enumerate(rows_of(path, COLUMNS, "EmoryNLP"), start=2):
-        try:
-            if None in row or None in row.values():
-                raise ValueError("it has another number of fields than the header")
-            scene, utterance = int(row["Scene_ID"]), int(row["Utterance_ID"])
-            group = episode(row)
-            lines = scenes.setdefault((group, scene), {})
-            if utterance in lines:
-                raise ValueError(f"scene {scene} has utterance {utterance} twice")
-            lines[utterance] = _line(row, f"{split}/{group}_scene{scene}_utt{utterance}")
-        except ValueError as error:
-            raise UsageError(f"{path} line {number} is not an EmoryNLP row: {error}; use the official file.") from None
+    require_split(split, "EmoryNLP")
+
+    def parse_row(row: dict[str, str]) -> tuple[tuple[str, int], int, Utterance]:
+        scene, number, group = int(row["Scene_ID"]), int(row["Utterance_ID"]), episode_of(row)
+        return (group, scene), number, _read_utterance(row, f"{split}/{group}_scene{scene}_utt{number}")
+
+    found = read_utterances(root / f"emorynlp_{split}_final.csv", COLUMNS, "EmoryNLP", parse_row)
     dialogues = tuple(
-        Dialogue(f"{split}/{group}_scene{scene}", tuple(line for _, line in sorted(lines.items())), group)
-        for (group, scene), lines in sorted(scenes.items())
+        Dialogue(f"{split}/{group}_scene{scene}", utterances, group)
+        for (group, scene), utterances in sorted(found.items())
     )
     return Corpus("emorynlp", EMORYNLP7, dialogues)
 
 
-def _line(row: dict[str, str], identity: str) -> Line:
+def _read_utterance(row: dict[str, str], identity: str) -> Utterance:
     label = row["Emotion"].strip().lower()
     EMORYNLP7.index(label)
-    return Line(identity, _speaker(row["Speaker"]), row["Utterance"].strip(), label)
+    return Utterance(identity, _parse_speakers(row["Speaker"]), row["Utterance"].strip(), label)
 
 
-def _speaker(cell: str) -> str:
+def _parse_speakers(cell: str) -> str:
     """`['Ross Geller', 'Joey Tribbiani']` -> `Ross Geller + Joey Tribbiani`."""
     try:
         names = ast.literal_eval(cell)

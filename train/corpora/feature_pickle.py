@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP6, MELD7, LabelSet
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.safe_unpickle import unpickle
 
 PICKLES = {".pkl", ".pickle"}
@@ -43,9 +43,9 @@ class FeatureFile:
     train: frozenset[str]
     """Ids of the dialogues that papers train on; MELD's hold its dev."""
     ids: list[str]
-    """Ids of all lines, in the order of the vectors."""
+    """Ids of all utterances, in the order of the vectors."""
     vectors: dict[str, NDArray[np.float32]]
-    """Modality -> float32 [lines, d]."""
+    """Modality -> float32 [utterances, d]."""
 
 
 def read_pickled(path: Path, corpus: str, split: str | None = None) -> Corpus:
@@ -86,10 +86,10 @@ def _read(path: Path, changed: int) -> FeatureFile:
     for key in keys:
         dialogue = _dialogue(items, key, order)
         dialogues.append(dialogue)
-        ids += [line.id for line in dialogue.lines]
+        ids += [utterance.id for utterance in dialogue.utterances]
         for modality, (item, _) in VECTORS.items():
             own = np.asarray(items[item][key], dtype=np.float32)
-            if own.ndim != 2 or len(own) != len(dialogue.lines):
+            if own.ndim != 2 or len(own) != len(dialogue.utterances):
                 raise ValueError(f"item {item} of dialogue {key} is {list(own.shape)}")
             rows[modality].append(own)
     vectors = {modality: np.concatenate(parts) for modality, parts in rows.items()}
@@ -106,13 +106,13 @@ def _dialogue(items: Any, key: Any, order: tuple[str, ...]) -> Dialogue:
     parts = [items[item][key] for item in (_IDS, _SPEAKERS, _LABELS, _SENTENCES)]
     if len({len(part) for part in parts}) != 1 or not len(parts[0]):
         raise ValueError(f"dialogue {key} has {' and '.join(str(len(part)) for part in parts)} entries")
-    lines = tuple(
-        Line(_identity(key, turn), _speaker(speaker), str(sentence).strip(), order[_number(label)])
+    utterances = tuple(
+        Utterance(_identity(key, turn), _speaker(speaker), str(sentence).strip(), order[_number(label)])
         for turn, speaker, label, sentence in zip(*parts, strict=True)
     )
     session = re.match(r"Ses(\d\d)", str(key))
     style = None if session is None else "scripted" if "script" in str(key) else "improvised"
-    return Dialogue(str(key), lines, str(int(session.group(1))) if session else None, style)
+    return Dialogue(str(key), utterances, str(int(session.group(1))) if session else None, style)
 
 
 def _identity(key: Any, turn: Any) -> str:

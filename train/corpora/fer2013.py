@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError, UsageError
 from core_models.labels import MELD7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 LABEL_MAP = "fer2013->meld7: angry as anger, happy as joy, sad as sadness"
 
@@ -50,7 +50,7 @@ Stills = Literal["all", "seen", "unseen"]
 
 
 def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, stills: Stills = "all") -> Corpus:
-    """The stills of one split, each a dialogue of one line with a picture.
+    """The stills of one split, each a dialogue of one utterance with a picture.
 
     `root` is a tar of `<split>/<emotion>/*.jpg`, a folder of the same, or a folder of `fer2013_<split>.tar`.
     `limit_per_class` draws that many of each emotion, the same ones on every machine. An `image` inside a
@@ -78,8 +78,8 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, sti
         if stills != "all":
             chosen = [(path, name) for path, name in chosen if unseen(path) == (stills == "unseen")]
         for path, name in chosen[:limit_per_class]:
-            line = Line(str(name), "face", label=_EMOTIONS[emotion], image=path)
-            dialogues.append(Dialogue(str(name), (line,)))
+            utterance = Utterance(str(name), "face", label=_EMOTIONS[emotion], image=path)
+            dialogues.append(Dialogue(str(name), (utterance,)))
     return Corpus("fer2013", MELD7, tuple(dialogues), LABEL_MAP)
 
 

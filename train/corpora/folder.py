@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import LABEL_SETS, LabelSet
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 COLUMNS = ("path", "start", "end", "speaker", "label")
 OPTIONAL = ("text", "dialogue")
@@ -17,7 +17,7 @@ SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus"}
 
 
 def read_folder(root: Path, labels: LabelSet | None = None) -> Corpus:
-    """The lines of a CSV (`root`, or the only one in the folder `root`), one dialogue a recording.
+    """The utterances of a CSV (`root`, or the only one in the folder `root`), one dialogue a recording.
 
     Paths are relative to the CSV; start and end are seconds in the file, both empty for all of it. Rows of one
     `dialogue` stand together whatever their files, in the order of the CSV. An empty label is context; a row
@@ -33,14 +33,14 @@ def read_folder(root: Path, labels: LabelSet | None = None) -> Corpus:
     rows = _rows(path)
     if labels is None:
         labels = _labels({row["label"].strip() for row in rows} - {""}, path)
-    dialogues: dict[str, list[Line]] = {}
+    dialogues: dict[str, list[Utterance]] = {}
     for number, row in enumerate(rows, start=2):
         try:
-            name, line = _line(row, path.parent, number, labels)
+            name, utterance = _line(row, path.parent, number, labels)
         except ValueError as error:
             raise UsageError(f"{path} row {number} cannot be used: {error}.") from None
-        dialogues.setdefault(name, []).append(line)
-    return Corpus("folder", labels, tuple(Dialogue(name, tuple(lines)) for name, lines in dialogues.items()))
+        dialogues.setdefault(name, []).append(utterance)
+    return Corpus("folder", labels, tuple(Dialogue(name, tuple(utterances)) for name, utterances in dialogues.items()))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -71,7 +71,7 @@ def _labels(used: set[str], path: Path) -> LabelSet:
     )
 
 
-def _line(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> tuple[str, Line]:
+def _line(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> tuple[str, Utterance]:
     label, text, speaker = (row.get(column, "").strip() or None for column in ("label", "text", "speaker"))
     if label is not None:
         labels.index(label)
@@ -91,7 +91,7 @@ def _line(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> t
     if file is None and text is None:
         raise ValueError("it has neither a path nor text")
     film = file if kind in FILMS else None
-    return dialogue, Line(
+    return dialogue, Utterance(
         f"{dialogue}/{number}",
         speaker,
         text,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import MELD7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 # A line may carry several labels. It is taken for the rarest of them (order of the training file): the
 # common ones lose nothing by it, and disgust and fear have few lines of their own.
@@ -14,7 +14,7 @@ RAREST_FIRST = ("fear", "disgust", "sadness", "surprise", "anger", "neutral", "j
 
 
 def read_goemotions(root: Path, split: str) -> Corpus:
-    """The comments of one split, each a dialogue of one line, labels of MELD7 (Ekman's six and neutral).
+    """The comments of one split, each a dialogue of one utterance, labels of MELD7 (Ekman's six and neutral).
 
     Raises UsageError for a missing or malformed file.
     """
@@ -40,5 +40,5 @@ def read_goemotions(root: Path, split: str) -> Corpus:
                 f"{path} line {number} is not text, label numbers and an id apart by tabs; use the official file."
             ) from None
         label = next(name for name in RAREST_FIRST if name in labels)
-        dialogues.append(Dialogue(f"{split}/{comment}", (Line(f"{split}/{comment}", comment, text, label),)))
+        dialogues.append(Dialogue(f"{split}/{comment}", (Utterance(f"{split}/{comment}", comment, text, label),)))
     return Corpus("goemotions", MELD7, tuple(dialogues), "goemotions ekman groups")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP4, IEMOCAP6, LabelSet
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 TRAIN_SESSIONS = (1, 2, 3, 4)
 TEST_SESSIONS = (5,)
@@ -26,7 +26,7 @@ _DIALOGUE = re.compile(r"Ses(\d\d)([FM])_(impro|script)\w*")
 
 
 def read_iemocap(root: Path, labels: LabelSet = IEMOCAP6, sessions: Collection[int] | None = None) -> Corpus:
-    """The dialogues of `sessions` (all that are there, where None), ids of lines being the owner's turn names.
+    """The dialogues of `sessions` (all that are there, where None), ids of utterances being the owner's turn names.
 
     labels: IEMOCAP6, or IEMOCAP4 with excitement counted as happiness. Turns stand in the transcription's order,
     by their start; those of other labels stay as context, their label None. Speakers are M and F; a dialogue's
@@ -65,7 +65,7 @@ def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
         raise UsageError(f"{judged} is not named like Ses01F_impro01.txt: use IEMOCAP's own tree.")
     words = dict(_words(session / "dialog" / "transcriptions" / judged.name))
     film = session / "dialog" / "avi" / "DivX" / f"{name}.avi"
-    found: dict[str, Line] = {}
+    found: dict[str, Utterance] = {}
     for row in _rows(judged):
         turn = _JUDGED.match(row)
         if turn is None:
@@ -79,7 +79,7 @@ def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
         speaker = identity[len(name) + 1]
         sound = session / "sentences" / "wav" / name / f"{identity}.wav"
         filmed = film.is_file()
-        found[identity] = Line(
+        found[identity] = Utterance(
             identity,
             speaker,
             words[identity],
@@ -91,9 +91,9 @@ def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
             video_span=(start, end) if filmed else None,
             video_half=("left" if speaker == match.group(2) else "right") if filmed else None,
         )
-    lines = tuple(found[identity] for identity in words if identity in found)
+    utterances = tuple(found[identity] for identity in words if identity in found)
     style = "scripted" if match.group(3) == "script" else "improvised"
-    return Dialogue(name, lines, str(int(match.group(1))), style)
+    return Dialogue(name, utterances, str(int(match.group(1))), style)
 
 
 def _words(path: Path) -> Iterator[tuple[str, str]]:

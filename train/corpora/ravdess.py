@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import MELD7, RAVDESS8, LabelSet
-from train.corpora.dialogues import Corpus, Dialogue, Line, relabel
+from train.corpora.dialogues import Corpus, Dialogue, Utterance, relabel
 
 _STATEMENTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")
 # modality-channel-emotion-intensity-statement-repetition-actor; modality 03 is sound alone, channel 01 is speech.
@@ -16,7 +16,7 @@ _NAME = re.compile(r"03-01-0([1-8])-0[12]-0([12])-0[12]-(\d\d)")
 
 
 def read_ravdess(root: Path, actors: Collection[int] | None = None, labels: LabelSet = MELD7) -> Corpus:
-    """Every spoken clip under `root`, each a dialogue of one line with sound and words; its group is the actor.
+    """Every spoken clip under `root`, each a dialogue of one utterance with sound and words; its group is the actor.
 
     `root` holds flac or wav files by their official names, in one folder or in `Actor_NN` folders; files by
     other names (song, video) are passed over. Odd actors are men, even ones women. `labels` is RAVDESS8, or a
@@ -30,8 +30,10 @@ def read_ravdess(root: Path, actors: Collection[int] | None = None, labels: Labe
         emotion, statement, actor = (int(part) for part in match.groups())
         if actors is not None and actor not in actors:
             continue
-        line = Line(path.stem, f"actor {actor}", _STATEMENTS[statement - 1], RAVDESS8.labels[emotion - 1], audio=path)
-        dialogues.append(Dialogue(path.stem, (line,), group=f"{actor:02}"))
+        utterance = Utterance(
+            path.stem, f"actor {actor}", _STATEMENTS[statement - 1], RAVDESS8.labels[emotion - 1], audio=path
+        )
+        dialogues.append(Dialogue(path.stem, (utterance,), group=f"{actor:02}"))
     if not dialogues:
         raise UsageError(
             f"{root} holds no RAVDESS speech"

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from core_models.errors import UsageError
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.iemocap import TEST_SESSIONS
 
 Plan = Literal["standard", "loso", "lopo", "random", "holdout"]
 """`standard`: IEMOCAP's sessions 1 to 4 against 5 (120 and 31 dialogues); `loso`: one group (session, episode, actor)
-left out at a time; `lopo`: one person at a time; `random`: lines drawn at random (TDFNet); `holdout`: a random share
-of dialogues (CMATH)."""
+left out at a time; `lopo`: one person at a time; `random`: utterances drawn at random (TDFNet); `holdout`: a random
+share of dialogues (CMATH)."""
 
 SHARED = "dialogues are shared: lines of one dialogue are in training and in test"
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to divide a corpus. In `train` and `test` a line without a label is there as context alone."""
+    """One way to divide a corpus. In `train` and `test` an utterance without a label is there as context alone."""
 
     name: str
     train: Corpus
@@ -37,28 +37,28 @@ def folds(corpus: Corpus, plan: Plan, *, count: int = 10, share: float = 0.2, se
     Raises UsageError where the corpus is not made for the plan.
     """
     if plan == "standard":
-        return (_standard(corpus),)
+        return (_split_standard(corpus),)
     if plan == "loso":
-        return _by_group(corpus)
+        return _leave_out_groups(corpus)
     if plan == "lopo":
-        return _by_person(corpus)
+        return _leave_out_people(corpus)
     if plan == "random":
-        return _at_random(corpus, count, seed)
+        return _deal_at_random(corpus, count, seed)
     train, test = corpus.split(share, seed)
-    return (Fold(f"{share:.0%} of dialogues, seed {seed}", train, test, _shared_people(train, test)),)
+    return (Fold(f"{share:.0%} of dialogues, seed {seed}", train, test, _describe_shared_people(train, test)),)
 
 
 def validation_split(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
-    """(training, validation): whole dialogues, no speaker in both, about `share` of the lines held out.
+    """(training, validation): whole dialogues, no speaker in both, about `share` of the utterances held out.
 
     Speakers who meet in a dialogue stay together, with all whom they meet elsewhere (an IEMOCAP session, a
     RAVDESS actor), so as many such circles are held out as `share` asks for, one at least. Where one circle holds
-    more than half of the lines (a show with its cast, a corpus that names no speakers), dialogues alone are apart.
+    more than half of the utterances (a show with its cast, a corpus that names no speakers), dialogues alone are apart.
     """
-    circles = _circles(corpus)
+    circles = _connected_speakers(corpus)
     sizes = Counter[str]()
     for dialogue in corpus.dialogues:
-        sizes[circles[dialogue.id]] += len(dialogue.lines)
+        sizes[circles[dialogue.id]] += len(dialogue.utterances)
     total = sizes.total()
     if not sizes or max(sizes.values()) * 2 > total:
         return corpus.split(share, seed)
@@ -72,12 +72,12 @@ def validation_split(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, C
     return corpus.where(lambda d: circles[d.id] not in held), corpus.where(lambda d: circles[d.id] in held)
 
 
-def person(corpus: Corpus, dialogue: Dialogue, line: Line) -> str:
+def person(corpus: Corpus, dialogue: Dialogue, utterance: Utterance) -> str:
     """Who speaks, by a name that is theirs throughout the corpus (IEMOCAP's M is another man in each session)."""
-    return f"session {dialogue.group} {line.speaker}" if corpus.name == "iemocap" else line.speaker
+    return f"session {dialogue.group} {utterance.speaker}" if corpus.name == "iemocap" else utterance.speaker
 
 
-def _standard(corpus: Corpus) -> Fold:
+def _split_standard(corpus: Corpus) -> Fold:
     if corpus.name != "iemocap":
         raise UsageError(f"{corpus.name} comes with its own splits: choose them by --split, or another plan.")
     last = {str(number) for number in TEST_SESSIONS}
@@ -87,74 +87,84 @@ def _standard(corpus: Corpus) -> Fold:
     return Fold("sessions 1-4 against 5", corpus.where(lambda d: d.group not in last), test, "")
 
 
-def _by_group(corpus: Corpus) -> tuple[Fold, ...]:
+def _leave_out_groups(corpus: Corpus) -> tuple[Fold, ...]:
     groups = sorted({d.group for d in corpus.dialogues if d.group is not None})
     if len(groups) < 2 or any(d.group is None for d in corpus.dialogues):
         raise UsageError(f"{corpus.name} is not in groups of which one could be left out: choose another plan.")
 
     def without(group: str) -> Fold:
         train, test = corpus.where(lambda d: d.group != group), corpus.where(lambda d: d.group == group)
-        return Fold(f"without {group}", train, test, _shared_people(train, test))
+        return Fold(f"without {group}", train, test, _describe_shared_people(train, test))
 
     return tuple(without(group) for group in groups)
 
 
-def _by_person(corpus: Corpus) -> tuple[Fold, ...]:
+def _leave_out_people(corpus: Corpus) -> tuple[Fold, ...]:
     """Training hears nothing of the person; the test keeps whoever they talk to as context."""
-    people = sorted({person(corpus, d, line) for d in corpus.dialogues for line in d.lines})
+    people = sorted({person(corpus, d, utterance) for d in corpus.dialogues for utterance in d.utterances})
     if len(people) < 2:
         raise UsageError(f"{corpus.name} names fewer than two people: choose another plan.")
 
     def without(one: str) -> Fold:
-        def theirs(dialogue: Dialogue, line: Line) -> bool:
-            return person(corpus, dialogue, line) == one
+        def theirs(dialogue: Dialogue, utterance: Utterance) -> bool:
+            return person(corpus, dialogue, utterance) == one
 
-        train = _lines(corpus, lambda d, line: None if theirs(d, line) else line)
-        there = corpus.where(lambda d: any(theirs(d, line) for line in d.lines))
-        test = _lines(there, lambda d, line: line if theirs(d, line) else replace(line, label=None))
-        partners = any(not theirs(d, line) for d in there.dialogues for line in d.lines)
+        train = _map_utterances(corpus, lambda d, utterance: None if theirs(d, utterance) else utterance)
+        there = corpus.where(lambda d: any(theirs(d, utterance) for utterance in d.utterances))
+        test = _map_utterances(
+            there, lambda d, utterance: utterance if theirs(d, utterance) else replace(utterance, label=None)
+        )
+        partners = any(not theirs(d, utterance) for d in there.dialogues for utterance in d.utterances)
         stamp = "training holds the other side of the dialogues that are tested on" if partners else ""
         return Fold(f"without {one}", train, test, stamp)
 
     return tuple(without(one) for one in people)
 
 
-def _at_random(corpus: Corpus, count: int, seed: int) -> tuple[Fold, ...]:
-    """Labelled lines dealt out to `count` folds; in each, lines of the other side are context without label."""
-    ids = sorted(line.id for line in corpus.lines() if line.label is not None)
+def _deal_at_random(corpus: Corpus, count: int, seed: int) -> tuple[Fold, ...]:
+    """Labelled utterances dealt out to `count` folds; those of the other side are context without a label."""
+    ids = sorted(utterance.id for utterance in corpus.utterances() if utterance.label is not None)
     if not 2 <= count <= len(ids):
         raise UsageError(
-            f"{len(ids)} labelled lines cannot be dealt out to {count} folds: choose from 2 to {len(ids)}."
+            f"{len(ids)} labelled utterances cannot be dealt out to {count} folds: choose from 2 to {len(ids)}."
         )
     random.Random(seed).shuffle(ids)
 
     def fold(number: int) -> Fold:
         tested = set(ids[number::count])
-        train = _lines(corpus, lambda _, line: replace(line, label=None) if line.id in tested else line)
-        test = _lines(corpus, lambda _, line: line if line.id in tested else replace(line, label=None))
-        train, test = (part.where(lambda d: any(line.label for line in d.lines)) for part in (train, test))
+        train = _map_utterances(
+            corpus, lambda _, utterance: replace(utterance, label=None) if utterance.id in tested else utterance
+        )
+        test = _map_utterances(
+            corpus, lambda _, utterance: utterance if utterance.id in tested else replace(utterance, label=None)
+        )
+        train, test = (
+            part.where(lambda d: any(utterance.label for utterance in d.utterances)) for part in (train, test)
+        )
         shared = {d.id for d in train.dialogues} & {d.id for d in test.dialogues}
-        return Fold(f"{number + 1} of {count}", train, test, SHARED if shared else _shared_people(train, test))
+        return Fold(f"{number + 1} of {count}", train, test, SHARED if shared else _describe_shared_people(train, test))
 
     return tuple(fold(number) for number in range(count))
 
 
-def _lines(corpus: Corpus, change: Callable[[Dialogue, Line], Line | None]) -> Corpus:
-    """The corpus with each line as `change` gives it; lines that become None, and dialogues left empty, are gone."""
+def _map_utterances(corpus: Corpus, change: Callable[[Dialogue, Utterance], Utterance | None]) -> Corpus:
+    """The corpus with each utterance as `change` gives it, without those that become None and dialogues left empty."""
     dialogues = []
     for dialogue in corpus.dialogues:
-        lines = tuple(new for line in dialogue.lines if (new := change(dialogue, line)) is not None)
-        if lines:
-            dialogues.append(replace(dialogue, lines=lines))
+        utterances = tuple(new for utterance in dialogue.utterances if (new := change(dialogue, utterance)) is not None)
+        if utterances:
+            dialogues.append(replace(dialogue, utterances=utterances))
     return replace(corpus, dialogues=tuple(dialogues))
 
 
-def _shared_people(train: Corpus, test: Corpus) -> str:
-    here, there = ({person(part, d, line) for d in part.dialogues for line in d.lines} for part in (train, test))
+def _describe_shared_people(train: Corpus, test: Corpus) -> str:
+    here, there = (
+        {person(part, d, utterance) for d in part.dialogues for utterance in d.utterances} for part in (train, test)
+    )
     return f"{len(here & there)} of {len(there)} speakers of the test are in training" if here & there else ""
 
 
-def _circles(corpus: Corpus) -> dict[str, str]:
+def _connected_speakers(corpus: Corpus) -> dict[str, str]:
     """Dialogue id -> one name for all dialogues whose speakers meet, directly or through others."""
     above: dict[str, str] = {}
 
@@ -164,7 +174,7 @@ def _circles(corpus: Corpus) -> dict[str, str]:
         return name
 
     for dialogue in corpus.dialogues:
-        names = [top(person(corpus, dialogue, line)) for line in dialogue.lines]
+        names = [top(person(corpus, dialogue, utterance)) for utterance in dialogue.utterances]
         for name in names:
             above[top(name)] = min(names)
-    return {d.id: top(person(corpus, d, d.lines[0])) for d in corpus.dialogues}
+    return {d.id: top(person(corpus, d, d.utterances[0])) for d in corpus.dialogues}

@@ -25,18 +25,18 @@ class ClipBank:
         self._by_label: dict[int, list[Tensor]] = defaultdict(list)
         self._by_group: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
         for dialogue in corpus.dialogues:
-            for line in dialogue.lines:
-                vector = vectors[modality].get(line.id)
-                if vector is None or line.label is None:
+            for utterance in dialogue.utterances:
+                vector = vectors[modality].get(utterance.id)
+                if vector is None or utterance.label is None:
                     continue
-                label, tensor = corpus.labels.index(line.label), torch.from_numpy(vector)
+                label, tensor = corpus.labels.index(utterance.label), torch.from_numpy(vector)
                 self._by_label[label].append(tensor)
                 if dialogue.group is not None:
                     self._by_group[dialogue.group][label].append(tensor)
         self._groups = sorted(self._by_group)
 
     def attach(self, dialogue: TensorDialogue, rng: np.random.Generator, blend: float = 0.0) -> TensorDialogue:
-        """`dialogue` with a clip of its own label (but for `mismatch`) at every labelled line without this modality.
+        """`dialogue`, each labelled utterance that lacks this modality given a clip of its label (but for `mismatch`).
 
         Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue. `blend` is that
         of MixtureOptions.
@@ -79,7 +79,7 @@ def split_by_actor(corpus: Corpus, validation: Sequence[int], test: Sequence[int
 def pair_for_validation(
     dialogues: Sequence[TensorDialogue], banks: Sequence[ClipBank], modalities: Sequence[str], seed: int
 ) -> dict[str, list[TensorDialogue]]:
-    """Pattern -> the dialogues under it, clips put to their lines once and for all patterns alike."""
+    """Pattern -> the dialogues under it, clips put to their utterances once and for all patterns alike."""
     rng = np.random.default_rng([seed, 2**31])
     paired = list(dialogues)
     for bank in banks:

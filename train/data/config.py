@@ -34,13 +34,13 @@ class DataConfig:
     plan_seed: int = 0
     """Seed of the plans random and holdout."""
     ravdess: Path | None = None
-    """Folder of RAVDESS clips: voices for lines that have none."""
+    """Folder of RAVDESS clips: voices for utterances that have none."""
     fer2013: Path | None = None
-    """Tar or folder of FER-2013, or a folder of fer2013_train.tar: faces for lines that have none."""
+    """Tar or folder of FER-2013, or a folder of fer2013_train.tar: faces for utterances that have none."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is extracted first."""
     validation_share: float = 0.1
-    """Share of the training lines, in whole dialogues, and of the stills, that is held out for validation."""
+    """Share of the training utterances, in whole dialogues, and of the stills, that is held out for validation."""
     apart: Literal["dialogues", "speakers"] = "dialogues"
     """What validation does not share with training: dialogues, or speakers too (of IEMOCAP a whole session)."""
     split_seed: int = 0

@@ -47,7 +47,7 @@ class DataModule:
     reading: DialogueLayout
     """How its dialogues are read."""
     native: str
-    """The pattern that the dialogues have of their own, without clips put to their lines."""
+    """The pattern that the dialogues have of their own, without clips put to their utterances."""
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -55,11 +55,11 @@ class DataModule:
         return {modality: spec.dimension for modality, spec in self.specs.items()}
 
     def class_counts(self) -> Tensor:
-        """int64 [C], training lines of each class, clips apart."""
+        """int64 [C], training utterances of each class, clips apart."""
         return class_counts(self.training.dialogues, len(self.labels))
 
     def class_weights(self, power: float) -> Tensor:
-        """float32 [C], frequency to minus `power`, scaled so that the mean over the training lines is 1."""
+        """float32 [C], frequency to minus `power`, scaled so that the mean over the training utterances is 1."""
         counts = self.class_counts().float()
         weights = counts.clamp(min=1) ** -power
         return weights * counts.sum() / (weights * counts).sum()
@@ -76,7 +76,7 @@ class DataModule:
         return result
 
     def describe(self) -> str:
-        """A line for each corpus: what of it is used."""
+        """An utterance for each corpus: what of it is used."""
         return "\n".join(
             f"{name}: " + ", ".join(f"{value} {what}" for what, value in counts.items())
             for name, counts in self.counts.items()
@@ -104,9 +104,11 @@ def gather(
         data.order,
         data.speakers,
         data.unlabelled,
-        tuple(sorted({line.speaker for line in dialogues[0].lines()})) if data.speakers == "corpus" else (),
+        tuple(sorted({utterance.speaker for utterance in dialogues[0].utterances()}))
+        if data.speakers == "corpus"
+        else (),
     )
-    # Before extraction: a text encoder may read the lines before.
+    # Before extraction: a text encoder may read the utterances before.
     dialogues = (_arranged(dialogues[0], reading), _arranged(dialogues[1], reading))
     name = dialogues[0].name
     corpora = {name: dialogues, **_clips(data, features)}
@@ -148,7 +150,9 @@ def gather(
     for n in singles:
         validation[f"{CLIPS[n]} clips"] = [replace(d, offset=uniform) for d in parts[n][1]]
     counts = {n: _count(parts[n], missed[n]) for n in corpora}
-    own = "+".join(m for m in specs if any(has(line, m) for line in dialogues[0].lines()) or m in features.imported)
+    own = "+".join(
+        m for m in specs if any(has(utterance, m) for utterance in dialogues[0].utterances()) or m in features.imported
+    )
     return DataModule(dialogues[0].labels, specs, mixture, validation, counts, reading, own)
 
 
@@ -178,18 +182,20 @@ def _vectors(
     store: Path,
     start: Checkpoint | None,
 ) -> tuple[FeatureSpec, dict[str, Any], dict[str, int]] | None:
-    """(spec, line id -> vector, corpus -> lines in which it was not found), or None where no line has this modality."""
-    lines = {n: [line for part in pair for line in part.lines()] for n, pair in corpora.items()}
+    """(spec, utterance id -> vector, corpus -> how many lack it); None where none has the modality."""
+    utterances = {n: [utterance for part in pair for utterance in part.utterances()] for n, pair in corpora.items()}
     if modality in features.imported:
         path = features.imported[modality]
         spec, vectors = read_imported(path, modality)
         require_feature(start, spec)
-        lost = {n: sum(line.id not in vectors for line in given) for n, given in lines.items()}
-        if any(lost[n] == len(given) for n, given in lines.items()):
-            raise UsageError(f"{path} holds no vector of a line of {', '.join(lines)}: give the file of this corpus.")
+        lost = {n: sum(utterance.id not in vectors for utterance in given) for n, given in utterances.items()}
+        if any(lost[n] == len(given) for n, given in utterances.items()):
+            raise UsageError(
+                f"{path} holds no vector of an utterance of {', '.join(utterances)}: give the file of this corpus."
+            )
         return spec, dict(vectors), lost
     weights = getattr(features, modality)
-    having = [n for n, given in lines.items() if any(has(line, modality) for line in given)]
+    having = [n for n, given in utterances.items() if any(has(utterance, modality) for utterance in given)]
     if weights is None or not having:
         return None
     extractor = open_extractor(modality, weights, features.adapter if modality == "text" else None)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from train.corpora.dialogues import Dialogue, Line, by_end
+from train.corpora.dialogues import Dialogue, Utterance, by_end
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,19 @@ class DialogueLayout:
         return msgspec.convert(record.get("reading", {"order": "corpus"}), cls)
 
     def arrange(self, dialogue: Dialogue) -> Dialogue:
-        """The dialogue's lines as they are read."""
+        """The dialogue's utterances as they are read."""
         arranged = by_end(dialogue) if self.order == "end" else dialogue
         if self.unlabelled == "drop":
-            arranged = replace(arranged, lines=tuple(line for line in arranged.lines if line.label is not None))
+            arranged = replace(
+                arranged,
+                utterances=tuple(utterance for utterance in arranged.utterances if utterance.label is not None),
+            )
         return arranged
 
-    def slots(self, lines: Sequence[Line], count: int) -> list[int]:
-        """The slot of each line's speaker, of `count` slots."""
+    def slots(self, utterances: Sequence[Utterance], count: int) -> list[int]:
+        """The slot of each utterance's speaker, of `count` slots."""
         if self.speakers == "corpus":
             known = {name: min(slot, count - 1) for slot, name in enumerate(self.names)}
-            return [known.get(line.speaker, count - 1) for line in lines]
+            return [known.get(utterance.speaker, count - 1) for utterance in utterances]
         seen: dict[str, int] = {}
-        return [min(seen.setdefault(line.speaker, len(seen)), count - 1) for line in lines]
+        return [min(seen.setdefault(utterance.speaker, len(seen)), count - 1) for utterance in utterances]

@@ -1,9 +1,9 @@
 """Training dialogues whose modalities were never recorded together, and come and go as in a live call.
 
 Where a corpus of dialogues has words alone (MELD), it gives the words, the speakers and the flow; a voice and a
-face of the same label, from corpora of single clips, are put to each line anew in each pass. Such a pair says
+face of the same label, from corpora of single clips, are put to each utterance anew in each pass. Such a pair says
 nothing about how voices and words go together in life: it teaches the gates that each modality carries emotion, and
-is never quoted as an accuracy. Since every line is one of the dialogues', the prior is theirs in every pattern of
+is never quoted as an accuracy. Since every utterance is one of the dialogues', the prior is theirs in every pattern of
 modalities, and the rarity of neutral among acted clips does not leak in.
 """
 
@@ -35,16 +35,16 @@ class SamplerOptions:
     everything: float = 0.25
     """Share of draws of a pattern that keep all modalities; the others are drawn evenly from all patterns."""
     blend: float = 0.0
-    """Share of voices and faces put to a line that are a random point between two clips of its label (mixup,
+    """Share of voices and faces put to an utterance that are a random point between two clips of its label (mixup,
     Zhang et al., 2018, within a class)."""
     mismatch: dict[str, float] = field(default_factory=dict)
-    """Modality -> share of lines whose clip is of a label drawn at random, so that the modality is trusted no more
+    """Modality -> share of utterances whose clip is of a label drawn at random, so that the modality is trusted no more
     than it deserves outside its own corpus: acted voices tell their emotion far better than those of a call."""
     crop: int | None = None
     """Longer dialogues are cut into pieces of this many utterances, from a random start anew in each pass; every
     utterance is still seen once a pass. Null leaves them whole."""
     clips: float = 0.5
-    """Single clips added to an epoch as dialogues of one line, under a prior of their own, as a share of each
+    """Single clips added to an epoch as dialogues of one utterance, under a prior of their own, as a share of each
     corpus of clips."""
 
 
@@ -61,7 +61,7 @@ class DialogueSampler:
         slots: int,
         seed: int,
     ) -> None:
-        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one line.
+        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one utterance.
 
         `slots` are those that speakers are permuted among; 0 leaves speakers as they are.
         """
@@ -101,7 +101,7 @@ class DialogueSampler:
         drawn = rng.choice(len(choices), size=1 if constant else len(dialogue), p=shares)
         allowed = torch.tensor([[m in choices[i] for m in MODALITIES] for i in drawn])
         kept = dialogue.present & allowed
-        # A line whose face was not found must not lose its words as well, because the pattern was "face".
+        # An utterance whose face was not found must not lose its words as well, because the pattern was "face".
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, dialogue.present)
         return replace(dialogue, present=kept)
 

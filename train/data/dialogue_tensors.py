@@ -17,7 +17,7 @@ from train.corpora.dialogues import Corpus, Dialogue
 from train.data.dialogue_layout import DialogueLayout
 
 Vectors = Mapping[str, Mapping[str, NDArray[np.float32]]]
-"""Modality -> line id -> feature vector."""
+"""Modality -> utterance id -> feature vector."""
 
 
 @dataclass(frozen=True)
@@ -108,23 +108,28 @@ def to_tensors(
     """Every dialogue of `corpus` that has a vector at all; missing vectors are missing modalities."""
     reading = reading or DialogueLayout()
     arranged = [reading.arrange(dialogue) for dialogue in corpus.dialogues]
-    dialogues = [_dialogue(corpus, d, vectors, dimensions, reading.slots(d.lines, slots)) for d in arranged if d.lines]
+    dialogues = [
+        _dialogue(corpus, d, vectors, dimensions, reading.slots(d.utterances, slots)) for d in arranged if d.utterances
+    ]
     return [dialogue for dialogue in dialogues if dialogue.present.any()]
 
 
 def _dialogue(
     corpus: Corpus, dialogue: Dialogue, vectors: Vectors, dimensions: Mapping[str, int], speakers: list[int]
 ) -> TensorDialogue:
-    count = len(dialogue.lines)
+    count = len(dialogue.utterances)
     features = {m: torch.zeros(count, width) for m, width in dimensions.items()}
     present = torch.zeros(count, len(MODALITIES), dtype=torch.bool)
-    for row, line in enumerate(dialogue.lines):
+    for row, utterance in enumerate(dialogue.utterances):
         for modality in dimensions:
-            vector = vectors.get(modality, {}).get(line.id)
+            vector = vectors.get(modality, {}).get(utterance.id)
             if vector is not None:
                 features[modality][row] = torch.from_numpy(vector)
                 present[row, MODALITIES.index(modality)] = True
-    labels = [IGNORED if line.label is None else corpus.labels.index(line.label) for line in dialogue.lines]
+    labels = [
+        IGNORED if utterance.label is None else corpus.labels.index(utterance.label)
+        for utterance in dialogue.utterances
+    ]
     return TensorDialogue(
         dialogue.id, features, present, torch.tensor(speakers), torch.tensor(labels), torch.zeros(len(corpus.labels))
     )

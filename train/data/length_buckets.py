@@ -9,7 +9,7 @@ POOL_BATCHES = 50  # batches that are sorted by length together: little padding,
 
 
 def bucketed(lengths: Sequence[int], size: int, *, seed: tuple[int, int, int]) -> list[list[int]]:
-    """Batches of line indices in random order, lines of like length together: every line once."""
+    """Batches of utterance indices in random order, utterances of like length together: every utterance once."""
     chance = random.Random(repr(seed))
     order = chance.sample(range(len(lengths)), len(lengths))
     batches = []

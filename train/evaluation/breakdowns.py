@@ -62,23 +62,23 @@ def _named(groups: Mapping[str, tuple[str, Sequence[str]]], predictions: Predict
 
 
 def shifted(dialogue: Dialogue) -> list[bool | None]:
-    """For each line, whether its speaker's emotion changed since their labelled line before; None where unknown."""
+    """For each utterance, whether its speaker's emotion changed since their labelled one before; None where unknown."""
     last: dict[str, str] = {}
     found: list[bool | None] = []
-    for line in dialogue.lines:
-        before = last.get(line.speaker)
-        found.append(None if line.label is None or before is None else line.label != before)
-        if line.label is not None:
-            last[line.speaker] = line.label
+    for utterance in dialogue.utterances:
+        before = last.get(utterance.speaker)
+        found.append(None if utterance.label is None or before is None else utterance.label != before)
+        if utterance.label is not None:
+            last[utterance.speaker] = utterance.label
     return found
 
 
 def length_bin(corpus: str, dialogue: Dialogue) -> str:
     """C1, C2 or C3 of CMATH Fig. 5 with its bounds; empty for a corpus of single utterances."""
-    if len(dialogue.lines) == 1 and corpus not in ("meld", "iemocap", "emorynlp"):
+    if len(dialogue.utterances) == 1 and corpus not in ("meld", "iemocap", "emorynlp"):
         return ""
     middle, long = _BINS.get(corpus, _SCENES)
-    length = sum(line.label is not None for line in dialogue.lines)
+    length = sum(utterance.label is not None for utterance in dialogue.utterances)
     if length < middle:
         return f"C1 (1-{middle - 1})"
     return f"C2 ({middle}-{long - 1})" if length < long else f"C3 ({long} or more)"

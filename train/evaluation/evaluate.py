@@ -197,7 +197,7 @@ def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
     corpus, stamp = _part(config, read_corpus(_in_labels(config, labels.name)))
     if config.cut == "speech":
         corpus = cut_to_speech(corpus)
-    unknown = sum(line.label is None for line in corpus.lines())
+    unknown = sum(utterance.label is None for utterance in corpus.utterances())
     corpus, no_twin, _ = relabel(corpus, labels)
     reading = DialogueLayout.of(checkpoint.sidecar.record)
     corpus = replace(corpus, dialogues=tuple(reading.arrange(dialogue) for dialogue in corpus.dialogues))
@@ -210,7 +210,7 @@ def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
         raise UsageError(
             f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
         )
-    prior = expected_counts(config, labels, {line.id for line in corpus.lines()})
+    prior = expected_counts(config, labels, {utterance.id for utterance in corpus.utterances()})
     said = predictions(checkpoint, dialogues, prior)
     reasons = {"no label of the set": unknown} if unknown else {}
     reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
@@ -232,7 +232,11 @@ def expected_counts(config: EvalConfig, labels: LabelSet, scored: Container[str]
     subset = config.subset if config.plan is not None else None
     whole = replace(_in_labels(config, labels.name), split=config.split and "train", subset=subset)
     train, *_ = relabel(read_corpus(whole), labels)
-    indices = [labels.index(line.label) for line in train.lines() if line.label is not None and line.id not in scored]
+    indices = [
+        labels.index(utterance.label)
+        for utterance in train.utterances()
+        if utterance.label is not None and utterance.id not in scored
+    ]
     return torch.bincount(torch.tensor(indices), minlength=len(labels))
 
 
@@ -261,9 +265,15 @@ def without_modality(corpus: Corpus, extracted: Mapping[str, Extracted]) -> dict
     looked = {identity for e in extracted.values() for identity in e.nothing}
     broken = {identity for e in extracted.values() for identity in e.broken}
     reasons = Counter[str]()
-    for line in corpus.lines():
-        if line.label is not None and line.id not in found:
-            reason = "broken" if line.id in broken else "nothing found" if line.id in looked else "no such modality"
+    for utterance in corpus.utterances():
+        if utterance.label is not None and utterance.id not in found:
+            reason = (
+                "broken"
+                if utterance.id in broken
+                else "nothing found"
+                if utterance.id in looked
+                else "no such modality"
+            )
             reasons[reason] += 1
     return dict(reasons)
 
@@ -292,7 +302,7 @@ def vectors_of(
         if checkpoint.sidecar.features[modality].settings.get("imported"):
             extracted[modality] = imported_vectors(config, corpus, checkpoint, modality)
             continue
-        if not any(has(line, modality) for line in corpus.lines()):
+        if not any(has(utterance, modality) for utterance in corpus.utterances()):
             continue
         spec = checkpoint.sidecar.features[modality]
         if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies
@@ -318,5 +328,5 @@ def imported_vectors(config: EvalConfig, corpus: Corpus, checkpoint: Checkpoint,
         )
     spec, vectors = read_imported(path, modality)
     checkpoint.require({modality: spec})
-    found = {line.id: vectors[line.id] for line in corpus.lines() if line.id in vectors}
-    return Extracted(found, kept=len(found), without={line.id for line in corpus.lines()} - set(found))
+    found = {utterance.id: vectors[utterance.id] for utterance in corpus.utterances() if utterance.id in vectors}
+    return Extracted(found, kept=len(found), without={utterance.id for utterance in corpus.utterances()} - set(found))

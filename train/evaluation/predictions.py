@@ -99,6 +99,6 @@ def with_prior(dialogues: list[TensorDialogue], prior: Tensor | None, checkpoint
     learnt = torch.tensor(checkpoint.sidecar.record.get("prior", ()))
     if len(learnt) != len(LABEL_SETS[checkpoint.sidecar.labels]):
         raise UsageError(f"Checkpoint {checkpoint.name} does not record its prior: leave --prior out.")
-    # `prior_offset` takes counts, and a share is none: as counts of a million lines none falls below its floor.
+    # `prior_offset` takes counts, and a share is none: as counts of a million utterances none falls below its floor.
     offset = prior_offset(prior, learnt * 1e6)
     return [replace(dialogue, offset=offset) for dialogue in dialogues]

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from core_models.errors import MediaError, UsageError
 from core_models.feature_spec import MODALITIES
-from train.corpora.dialogues import Corpus, Line, Turn
+from train.corpora.dialogues import Corpus, Utterance, UtteranceInContext
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.extraction.extractor import Extractor
 from train.extraction.extractors import has, open_extractor
@@ -40,9 +40,9 @@ class ExtractConfig(CorpusConfig):
 
 @dataclass
 class Extracted:
-    """What one modality of a corpus gave, by line id.
+    """What one modality of a corpus gave, by utterance id.
 
-    `nothing`: looked, and found nothing (no face); `without`: no such modality on disk; `broken`: line id -> what
+    `nothing`: looked, and found nothing (no face); `without`: no such modality on disk; `broken`: utterance id -> what
     is wrong with its clip; `computed` and `kept` count vectors made now and taken from the store.
     """
 
@@ -54,47 +54,47 @@ class Extracted:
     broken: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """One line: how many vectors there are, and where the other lines went."""
+        """One utterance: how many vectors there are, and where the other utterances went."""
         parts = [f"{len(self.vectors)} vectors ({self.computed} computed, {self.kept} from the store)"]
         if self.nothing:
             looked = len(self.nothing) + len(self.vectors)
             parts.append(f"nothing found in {len(self.nothing)} ({len(self.vectors) / looked:.1%} found)")
         if self.without:
-            parts.append(f"{len(self.without)} lines without this modality on disk")
+            parts.append(f"{len(self.without)} utterances without this modality on disk")
         if self.broken:
             parts.append(f"{len(self.broken)} broken and skipped")
         return ", ".join(parts)
 
 
 def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) -> Extracted:
-    """Every line's vector, computed where the store under `root` has none yet, by `workers` processes.
+    """Every utterance's vector, computed where the store under `root` has none yet, by `workers` processes.
 
     A clip that cannot be read or decoded is named on standard error, counted in `broken` and left out.
     """
     store = FeatureStore(root, extractor.spec)
     result = Extracted()
     keys: dict[str, str] = {}
-    todo: dict[str, Turn] = {}
-    for turn in corpus.turns():
-        line = turn.line
-        live = line.recorded.get(extractor.spec.modality)
+    todo: dict[str, UtteranceInContext] = {}
+    for turn in corpus.in_context():
+        utterance = turn.utterance
+        live = utterance.recorded.get(extractor.spec.modality)
         if live is not None and live.spec == extractor.spec:
-            result.vectors[line.id] = live.vector
+            result.vectors[utterance.id] = live.vector
             result.kept += 1
             continue
         try:
             key = extractor.key(turn)
         except MediaError as error:
-            _skip(result, line, str(error))
+            _skip(result, utterance, str(error))
             continue
         if key is None and live is not None:
             kept, wanted = live.spec.describe(), extractor.spec.describe()
-            _skip(result, line, f"{line.id}: its session kept [{kept}], this run takes [{wanted}]")
+            _skip(result, utterance, f"{utterance.id}: its session kept [{kept}], this run takes [{wanted}]")
             continue
         if key is None:
-            result.without.add(line.id)
+            result.without.add(utterance.id)
             continue
-        keys[line.id] = key
+        keys[utterance.id] = key
         if key not in store:
             todo.setdefault(key, turn)
     result.kept += sum(key in store for key in keys.values())
@@ -112,7 +112,12 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
 
 
 def _compute(
-    todo: dict[str, Turn], extractor: Extractor, store: FeatureStore, result: Extracted, title: str, workers: int
+    todo: dict[str, UtteranceInContext],
+    extractor: Extractor,
+    store: FeatureStore,
+    result: Extracted,
+    title: str,
+    workers: int,
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     keys, turns = list(todo), list(todo.values())
@@ -124,8 +129,8 @@ def _compute(
             task = progress.add_task(title, total=len(turns))
             for number, vectors in computed(extractor, batches, workers):
                 batch = batches[number]
-                if isinstance(vectors, str):  # batches of what can be broken hold one line
-                    _skip(result, batch[0].line, vectors)
+                if isinstance(vectors, str):  # batches of what can be broken hold one utterance
+                    _skip(result, batch[0].utterance, vectors)
                 else:
                     for key, vector in zip(keys[starts[number] : starts[number] + len(batch)], vectors, strict=True):
                         store.put(key, vector)
@@ -136,8 +141,8 @@ def _compute(
         store.flush()
 
 
-def _skip(result: Extracted, line: Line, reason: str) -> None:
-    result.broken[line.id] = reason
+def _skip(result: Extracted, utterance: Utterance, reason: str) -> None:
+    result.broken[utterance.id] = reason
     console.print(f"skipped: {reason}", highlight=False, markup=False)
 
 
@@ -151,7 +156,7 @@ def extract_corpus(config: ExtractConfig) -> None:
     corpus = read_corpus(config)
     for modality in MODALITIES:
         weights = getattr(config.features, modality)
-        if not any(has(line, modality) for line in corpus.lines()):
+        if not any(has(utterance, modality) for utterance in corpus.utterances()):
             console.print(f"{modality}: {corpus.name} has none on disk, so it is missing", highlight=False)
         elif weights is not None:
             adapter = config.features.adapter if modality == "text" else None

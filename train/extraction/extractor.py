@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.feature_spec import FeatureSpec
-from train.corpora.dialogues import Turn
+from train.corpora.dialogues import UtteranceInContext
 
 Reduced = tuple[type["Extractor"], tuple[Any, ...]]
 """An extractor as it travels to another process: what opens it again there."""
@@ -21,8 +21,8 @@ class Extractor(Protocol):
     spec: FeatureSpec
     batch: int
 
-    def key(self, turn: Turn) -> str | None:
-        """Digest of what the vector is computed from; None where the line has no such modality. MediaError."""
+    def key(self, turn: UtteranceInContext) -> str | None:
+        """Digest of what the vector is computed from; None where the utterance has no such modality. MediaError."""
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
         """One vector [dimension] a turn; None where nothing was found. MediaError for what cannot be decoded."""

@@ -20,7 +20,7 @@ from core_models.features.voice.mced_embedding import STUDENTS, MCEDVoice
 from core_models.features.voice.statistics_pooling import VoiceFeature
 from core_models.features.voice.tdfnet_embedding import TDFNetVoice, tdfnet_folder
 from core_models.text_adapter import adapter_folder
-from train.corpora.dialogues import Line, Turn
+from train.corpora.dialogues import Utterance, UtteranceInContext
 from train.extraction.extractor import Extractor, Reduced
 from train.extraction.face_extractor import FaceExtractor
 from train.extraction.frame_extractors import DESCRIPTORS, open_frames
@@ -30,7 +30,7 @@ from train.media.utterance_audio import sound, sound_key
 
 
 class TextExtractor:
-    """The words of a line, and of those before it where the encoder reads them."""
+    """The words of an utterance, and of those before it where the encoder reads them."""
 
     batch = 32
 
@@ -42,20 +42,20 @@ class TextExtractor:
     def __reduce__(self) -> Reduced:
         return TextExtractor, self._made
 
-    def key(self, turn: Turn) -> str | None:
-        if not turn.line.text:
+    def key(self, turn: UtteranceInContext) -> str | None:
+        if not turn.utterance.text:
             return None
         if not self._feature.context:
-            return digest("text", turn.line.text)
-        ids, start = self._feature.rows([turn.line.text], [said_before(turn)])[0]
+            return digest("text", turn.utterance.text)
+        ids, start = self._feature.rows([turn.utterance.text], [said_before(turn)])[0]
         return digest("tokens", np.array([start, *ids], np.int32).tobytes())
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return list(self._feature([turn.line.text or "" for turn in turns], [said_before(turn) for turn in turns]))
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
+        return list(self._feature([turn.utterance.text or "" for turn in turns], [said_before(turn) for turn in turns]))
 
 
 class VoiceExtractor:
-    """The sound of a line: its file, or the span of it that is the line's."""
+    """The sound of an utterance: its file, or the span of it that is the utterance's."""
 
     batch = 1
 
@@ -68,15 +68,15 @@ class VoiceExtractor:
     def __reduce__(self) -> Reduced:
         return VoiceExtractor, self._made
 
-    def key(self, turn: Turn) -> str | None:
-        return sound_key(turn.line)
+    def key(self, turn: UtteranceInContext) -> str | None:
+        return sound_key(turn.utterance)
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return [self._feature(self._whisper.encode(sound(turn.line))) for turn in turns]
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
+        return [self._feature(self._whisper.encode(sound(turn.utterance))) for turn in turns]
 
 
 class MCEDExtractor:
-    """The sound of a line, as an MCED student hears it."""
+    """The sound of an utterance, as an MCED student hears it."""
 
     batch = 1
 
@@ -90,15 +90,15 @@ class MCEDExtractor:
     def __reduce__(self) -> Reduced:
         return MCEDExtractor, self._made
 
-    def key(self, turn: Turn) -> str | None:
-        return sound_key(turn.line)
+    def key(self, turn: UtteranceInContext) -> str | None:
+        return sound_key(turn.utterance)
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return [self._student.of_frames(self._frames(sound(turn.line))) for turn in turns]
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
+        return [self._student.of_frames(self._frames(sound(turn.utterance))) for turn in turns]
 
 
 class VoiceEmotionExtractor:
-    """The sound of a line, as a voice head hears it; for a clip that it was trained on, as heads that were not."""
+    """The sound of an utterance, by a voice head; for a clip that it was trained on, by heads that were not."""
 
     batch = 1
 
@@ -113,19 +113,19 @@ class VoiceEmotionExtractor:
     def __reduce__(self) -> Reduced:
         return VoiceEmotionExtractor, self._made
 
-    def key(self, turn: Turn) -> str | None:
-        return sound_key(turn.line)
+    def key(self, turn: UtteranceInContext) -> str | None:
+        return sound_key(turn.utterance)
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return [self._vector(turn.line) for turn in turns]
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
+        return [self._vector(turn.utterance) for turn in turns]
 
-    def _vector(self, line: Line) -> NDArray[np.float32]:
-        unseen = answer(self._answers, sound_key(line) or "")
-        return self._voice(self._whisper.encode(sound(line))) if unseen is None else unseen
+    def _vector(self, utterance: Utterance) -> NDArray[np.float32]:
+        unseen = answer(self._answers, sound_key(utterance) or "")
+        return self._voice(self._whisper.encode(sound(utterance))) if unseen is None else unseen
 
 
 class TDFNetExtractor:
-    """The sound of a line, as a TDFNet hears it."""
+    """The sound of an utterance, as a TDFNet hears it."""
 
     batch = 1
 
@@ -142,25 +142,32 @@ class TDFNetExtractor:
     def __reduce__(self) -> Reduced:
         return TDFNetExtractor, self._made
 
-    def key(self, turn: Turn) -> str | None:
-        return sound_key(turn.line)
+    def key(self, turn: UtteranceInContext) -> str | None:
+        return sound_key(turn.utterance)
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
-        return [self._voice(self._whisper.encode(sound(turn.line))) for turn in turns]
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
+        return [self._voice(self._whisper.encode(sound(turn.utterance))) for turn in turns]
 
 
-def said_before(turn: Turn) -> list[PastTurn]:
+def said_before(turn: UtteranceInContext) -> list[PastTurn]:
     """The words before a turn, as its speaker remembers them, oldest first."""
-    return [PastTurn(line.speaker == turn.line.speaker, line.text) for line in turn.before if line.text]
+    return [
+        PastTurn(utterance.speaker == turn.utterance.speaker, utterance.text)
+        for utterance in turn.context
+        if utterance.text
+    ]
 
 
-def has(line: Line, modality: str) -> bool:
-    """Whether the corpus has that modality of the line on disk."""
-    return modality in line.recorded or {
-        "text": bool(line.text),
-        "voice": line.audio is not None,
-        "face": line.image is not None or line.video is not None,
-    }[modality]
+def has(utterance: Utterance, modality: str) -> bool:
+    """Whether the corpus has that modality of the utterance on disk."""
+    return (
+        modality in utterance.recorded
+        or {
+            "text": bool(utterance.text),
+            "voice": utterance.audio is not None,
+            "face": utterance.image is not None or utterance.video is not None,
+        }[modality]
+    )
 
 
 def open_extractor(modality: str, model: str, adapter: str | None = None, threads: int = 2) -> Extractor:

@@ -1,4 +1,4 @@
-"""Features computed elsewhere: vectors by line id in an npz, with a spec that no live run can have."""
+"""Features computed elsewhere: vectors by utterance id in an npz, with a spec that no live run can have."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ VERSION = 1
 
 
 def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDArray[np.float32]]]:
-    """(spec, line id -> float32 vector [dimension]) of an npz with `utt_id` [n] and `feat` [n, dimension].
+    """(spec, utterance id -> float32 vector [dimension]) of an npz with `utt_id` [n] and `feat` [n, dimension].
 
     `path` may also be the community's feature pickle of IEMOCAP or MELD, whose vectors of `modality` are named
     after what computed them (`train.corpora.feature_pickle.VECTORS`).
     The spec is named after the file (gemaps47.npz: gemaps47). What computed the numbers is not in the file, so
-    the digest covers name and width alone: the same feature of other lines, in a file of the same name, goes
+    the digest covers name and width alone: the same feature of other utterances, in a file of the same name, goes
     with the same checkpoint; a live run, which can compute none of it, is refused. Raises UsageError for a file
     that holds anything else.
     """
@@ -46,12 +46,12 @@ def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDA
 def _imported(
     name: str, modality: str, ids: list[str], vectors: NDArray[np.generic], path: Path
 ) -> tuple[FeatureSpec, dict[str, NDArray[np.float32]]]:
-    """(spec, line id -> float32 vector [d]) of `vectors` [n, d], which `path` holds. Raises UsageError."""
+    """(spec, utterance id -> float32 vector [d]) of `vectors` [n, d], which `path` holds. Raises UsageError."""
     if vectors.dtype.kind not in "fiu" or not np.isfinite(vectors).all():
         raise UsageError(f"{path} holds features that are no finite numbers: compute them again.")
     if len(set(ids)) != len(ids):
         twice = next(one for one in ids if ids.count(one) > 1)
-        raise UsageError(f"{path} holds two vectors of {twice}: expected one of each line.")
+        raise UsageError(f"{path} holds two vectors of {twice}: expected one of each utterance.")
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     spec = FeatureSpec(
         modality=modality,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from train.corpora.dialogues import Turn
+from train.corpora.dialogues import UtteranceInContext
 from train.extraction.extractor import Extractor  # the protocol alone: a worker opens one extractor's libraries
 
 Vectors = list[NDArray[np.float32] | None] | str
@@ -23,7 +23,9 @@ Vectors = list[NDArray[np.float32] | None] | str
 _extractor: Extractor | None = None  # of a worker process
 
 
-def computed(extractor: Extractor, batches: Sequence[Sequence[Turn]], workers: int) -> Iterator[tuple[int, Vectors]]:
+def computed(
+    extractor: Extractor, batches: Sequence[Sequence[UtteranceInContext]], workers: int
+) -> Iterator[tuple[int, Vectors]]:
     """(number of the batch, its vectors) of every batch, each once.
 
     A clip on which a worker process dies (decoders are C) is broken like one that cannot be decoded: those that
@@ -34,7 +36,7 @@ def computed(extractor: Extractor, batches: Sequence[Sequence[Turn]], workers: i
             yield number, _vectors(extractor, batch)
         return
     left = dict(enumerate(batches))
-    alone: dict[int, Sequence[Turn]] = {}  # under way when a process died
+    alone: dict[int, Sequence[UtteranceInContext]] = {}  # under way when a process died
     while left or alone:
         given, count = (alone, 1) if alone else (left, workers)
         for number, vectors in _pooled(extractor, dict(given), count):
@@ -44,12 +46,13 @@ def computed(extractor: Extractor, batches: Sequence[Sequence[Turn]], workers: i
             elif count > 1:
                 alone[number] = batch
             else:
-                line = batch[0].line
-                yield number, f"{line.audio or line.video or line.id} ended the process that read it: replace the file."
+                utterance = batch[0].utterance
+                clip = utterance.audio or utterance.video or utterance.id
+                yield number, f"{clip} ended the process that read it: replace the file."
 
 
 def _pooled(
-    extractor: Extractor, batches: dict[int, Sequence[Turn]], workers: int
+    extractor: Extractor, batches: dict[int, Sequence[UtteranceInContext]], workers: int
 ) -> Iterator[tuple[int, Vectors | None]]:
     """What a pool of processes makes of the batches; None for those under way when one of them died, then no more.
 
@@ -78,7 +81,7 @@ def _pooled(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(extractor: Extractor, batch: Sequence[Turn]) -> Vectors:
+def _vectors(extractor: Extractor, batch: Sequence[UtteranceInContext]) -> Vectors:
     try:
         return extractor.vectors(batch)
     except MediaError as error:
@@ -99,6 +102,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(batch: list[Turn]) -> Vectors:
+def _work(batch: list[UtteranceInContext]) -> Vectors:
     assert _extractor is not None
     return _vectors(_extractor, batch)

@@ -69,11 +69,11 @@ def colours_of(corpus: Corpus, places: Sequence[Place]) -> tuple[list[str], list
     dialogues = {dialogue.id: dialogue for dialogue in corpus.dialogues}
     emotions, speakers = [], []
     for dialogue, row in places:
-        lines = dialogues[dialogue].lines
-        slots = list(dict.fromkeys(line.speaker for line in lines))
-        emotions.append(str(lines[row].label))
-        sex = lines[row].speaker[-1:] if corpus.name == "iemocap" else ""
-        speakers.append({"F": "woman", "M": "man"}.get(sex) or f"speaker {slots.index(lines[row].speaker) + 1}")
+        utterances = dialogues[dialogue].utterances
+        slots = list(dict.fromkeys(utterance.speaker for utterance in utterances))
+        emotions.append(str(utterances[row].label))
+        sex = utterances[row].speaker[-1:] if corpus.name == "iemocap" else ""
+        speakers.append({"F": "woman", "M": "man"}.get(sex) or f"speaker {slots.index(utterances[row].speaker) + 1}")
     return emotions, speakers
 
 

@@ -13,7 +13,7 @@ import webrtcvad
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.media.utterance_audio import SAMPLE_RATE, sound
 
 # As a live run cuts, but for finer frames and the gate against steady noise there
@@ -26,9 +26,9 @@ POSTROLL_MS = 200
 
 
 def cut_to_speech(corpus: Corpus) -> Corpus:
-    """`corpus` with every line that has sound cut to its speech, ids ending in "/speech".
+    """`corpus` with every utterance that has sound cut to its speech, ids ending in "/speech".
 
-    A line that no speech is found in, or that cannot be decoded, keeps its whole file.
+    An utterance that no speech is found in, or that cannot be decoded, keeps its whole file.
     """
     return replace(corpus, dialogues=tuple(_cut(dialogue) for dialogue in corpus.dialogues))
 
@@ -59,17 +59,17 @@ def speech_span(samples: NDArray[np.float32]) -> tuple[int, int] | None:
 
 def _cut(dialogue: Dialogue) -> Dialogue:
     identity = f"{dialogue.id}/speech"
-    return replace(dialogue, id=identity, lines=tuple(_cut_line(line) for line in dialogue.lines))
+    return replace(dialogue, id=identity, utterances=tuple(_cut_line(utterance) for utterance in dialogue.utterances))
 
 
-def _cut_line(line: Line) -> Line:
-    if line.audio is None:
-        return line
+def _cut_line(utterance: Utterance) -> Utterance:
+    if utterance.audio is None:
+        return utterance
     try:
-        span = speech_span(sound(line))
+        span = speech_span(sound(utterance))
     except MediaError:
         span = None
     if span is not None:
-        offset = line.audio_span[0] if line.audio_span else 0
-        line = replace(line, audio_span=(offset + span[0], offset + span[1]))
-    return replace(line, id=f"{line.id}/speech")
+        offset = utterance.audio_span[0] if utterance.audio_span else 0
+        utterance = replace(utterance, audio_span=(offset + span[0], offset + span[1]))
+    return replace(utterance, id=f"{utterance.id}/speech")

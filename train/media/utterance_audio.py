@@ -7,7 +7,7 @@ import soxr
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from train.corpora.dialogues import Line
+from train.corpora.dialogues import Utterance
 from train.media.content_digest import digest_of_file
 from train.media.decoding import samples_of
 
@@ -17,23 +17,23 @@ SAMPLE_RATE = 16_000
 SHORTEST_S = 0.1
 
 
-def sound_key(line: Line) -> str | None:
-    """Digest of the line's sound; None where it has none. Raises MediaError for a file that cannot be read."""
-    if line.audio is None:
+def sound_key(utterance: Utterance) -> str | None:
+    """Digest of the utterance's sound; None where it has none. Raises MediaError for a file that cannot be read."""
+    if utterance.audio is None:
         return None
     try:
-        start, end = line.audio_span or (None, None)
-        return digest_of_file("voice", line.audio, f"{start}-{end}")
+        start, end = utterance.audio_span or (None, None)
+        return digest_of_file("voice", utterance.audio, f"{start}-{end}")
     except OSError:
-        raise MediaError(f"{line.audio} cannot be read: expected a sound file.") from None
+        raise MediaError(f"{utterance.audio} cannot be read: expected a sound file.") from None
 
 
-def sound(line: Line) -> NDArray[np.float32]:
-    """The line's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
-    assert line.audio is not None
-    samples, rate = samples_of(line.audio, line.audio_span)
+def sound(utterance: Utterance) -> NDArray[np.float32]:
+    """The utterance's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
+    assert utterance.audio is not None
+    samples, rate = samples_of(utterance.audio, utterance.audio_span)
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     if len(samples) < SHORTEST_S * SAMPLE_RATE or not np.isfinite(samples).all():
-        raise MediaError(f"{line.audio} holds no usable sound: expected {SHORTEST_S} s or more.")
+        raise MediaError(f"{utterance.audio} holds no usable sound: expected {SHORTEST_S} s or more.")
     return np.ascontiguousarray(samples, dtype=np.float32)

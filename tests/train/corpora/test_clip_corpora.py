@@ -36,10 +36,10 @@ def test_ravdess_names_say_who_feels_what(tmp_path: Path) -> None:
     song = tmp_path / "Actor_01" / "03-02-06-01-01-01-01.wav"
     song.write_bytes((tmp_path / "Actor_01" / "03-01-06-01-01-01-01.wav").read_bytes())
     corpus = read_ravdess(tmp_path)
-    labels = Counter((d.group, d.lines[0].label) for d in corpus.dialogues)
+    labels = Counter((d.group, d.utterances[0].label) for d in corpus.dialogues)
     expected = {"neutral": 2, "joy": 1, "sadness": 1, "anger": 1, "fear": 1, "disgust": 1, "surprise": 1}
     assert labels == {(actor, label): n for actor in ("01", "12") for label, n in expected.items()}
-    by_id = {line.id: line for line in corpus.lines()}
+    by_id = {line.id: line for line in corpus.utterances()}
     assert by_id["03-01-06-01-01-01-12"].label == "fear"
     assert by_id["03-01-06-01-01-01-12"].text == "Kids are talking by the door."
     assert corpus.label_map.startswith("ravdess8->meld7: calm as neutral")
@@ -60,9 +60,9 @@ def test_fer2013_is_the_same_in_a_folder_and_in_a_tar(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "fer2013_train.tar", "w") as tar:
         tar.add(folder / "train", "train")
     loose, archived = read_fer2013(folder, "train"), read_fer2013(tmp_path, "train")
-    assert [(x.id, x.label) for x in loose.lines()] == [(x.id, x.label) for x in archived.lines()]
-    assert {line.label for line in loose.lines()} == {"joy", "anger"}
-    for one, other in zip(loose.lines(), archived.lines(), strict=True):
+    assert [(x.id, x.label) for x in loose.utterances()] == [(x.id, x.label) for x in archived.utterances()]
+    assert {line.label for line in loose.utterances()} == {"joy", "anger"}
+    for one, other in zip(loose.utterances(), archived.utterances(), strict=True):
         np.testing.assert_array_equal(still(one.image), still(other.image))
 
 
@@ -70,7 +70,7 @@ def test_fer2013_limit_draws_alike_from_every_class(tmp_path: Path) -> None:
     """A limit keeps that many of each emotion, the same ones each time."""
     folder = write_stills(tmp_path)
     few = read_fer2013(folder, "train", limit_per_class=2)
-    assert Counter(line.label for line in few.lines()) == {"joy": 2, "anger": 2}
+    assert Counter(line.label for line in few.utterances()) == {"joy": 2, "anger": 2}
     assert few == read_fer2013(folder, "train", limit_per_class=2)
 
 
@@ -93,7 +93,8 @@ def test_copies_of_a_still_are_never_on_both_sides(tmp_path: Path) -> None:
         picture = np.random.default_rng(number % 60).integers(0, 255, (48, 48), np.uint8)
         cv2.imwrite(str(folder / f"{number}.png"), picture)
     parts = {
-        name: {line.id for line in read_fer2013(tmp_path, "train", stills=name).lines()} for name in ("seen", "unseen")
+        name: {line.id for line in read_fer2013(tmp_path, "train", stills=name).utterances()}
+        for name in ("seen", "unseen")
     }
     assert not parts["seen"] & parts["unseen"]
     assert len(parts["seen"] | parts["unseen"]) == 120
@@ -116,7 +117,7 @@ def test_broken_files_are_media_errors(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"x\.png"):
         still(tmp_path / "x.png")
     write_ravdess(tmp_path, actors=(1,))
-    line = next(read_ravdess(tmp_path).lines())
+    line = next(read_ravdess(tmp_path).utterances())
     line.audio.write_bytes(b"no sound")
     with pytest.raises(MediaError, match="03-01-01"):
         sound(line)
@@ -125,7 +126,7 @@ def test_broken_files_are_media_errors(tmp_path: Path) -> None:
 def test_sound_is_mono_at_16_khz(tmp_path: Path) -> None:
     """Whatever the file's rate and channels, a second of it is 16,000 samples in the middle of the channels."""
     write_ravdess(tmp_path, actors=(1,))
-    line = next(read_ravdess(tmp_path).lines())
+    line = next(read_ravdess(tmp_path).utterances())
     tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
     soundfile.write(line.audio, np.stack([tone, np.zeros_like(tone)], axis=1), 48_000)
     samples = sound(line)
@@ -140,8 +141,8 @@ def test_clip_is_cut_to_its_speech(tmp_path: Path, librivox: list[tuple[str, np.
     corpus = read_ravdess(tmp_path)
     speech = librivox[0][1]
     silence = np.zeros(32_000, np.float32)
-    soundfile.write(next(corpus.lines()).audio, np.concatenate([silence, speech, silence]), 16_000)
-    line = next(cut_to_speech(corpus).lines())
+    soundfile.write(next(corpus.utterances()).audio, np.concatenate([silence, speech, silence]), 16_000)
+    line = next(cut_to_speech(corpus).utterances())
     assert line.id.endswith("/speech")
     assert 1_500 <= line.audio_span[0] <= 2_500
     assert abs(len(sound(line)) - len(speech)) < 16_000

@@ -36,11 +36,15 @@ def test_corrected_utterances_have_a_label_and_the_others_are_context(tmp_path: 
     (dialogue,) = corpus.dialogues
     assert dialogue.id == SESSIONS[0]
     expected = [emotion if n % 2 == 0 else None for n, emotion in enumerate(LINES)]
-    assert [line.label for line in dialogue.lines] == expected
-    assert [line.text for line in dialogue.lines] == [lines[0] for lines in LINES.values()]
-    assert (dialogue.lines[1].speaker, dialogue.lines[1].start_ms, dialogue.lines[1].end_ms) == ("ben", 2000, 3500)
+    assert [line.label for line in dialogue.utterances] == expected
+    assert [line.text for line in dialogue.utterances] == [lines[0] for lines in LINES.values()]
+    assert (dialogue.utterances[1].speaker, dialogue.utterances[1].start_ms, dialogue.utterances[1].end_ms) == (
+        "ben",
+        2000,
+        3500,
+    )
     vector = np.random.default_rng(0).normal(size=4).astype(np.float16).astype(np.float32)
-    np.testing.assert_array_equal(dialogue.lines[0].recorded["voice"].vector, vector)
+    np.testing.assert_array_equal(dialogue.utterances[0].recorded["voice"].vector, vector)
 
 
 def test_merged_speakers_are_one_and_who_opted_out_is_not_there(tmp_path: Path) -> None:
@@ -49,12 +53,12 @@ def test_merged_speakers_are_one_and_who_opted_out_is_not_there(tmp_path: Path) 
     publisher = EventPublisher(SESSIONS[0], journal=Journal.reopen(path))
     publisher.append(events.SpeakerMerged(speaker="carol", into="ann"))
     publisher.close()
-    assert {line.speaker for line in corrections(tmp_path).lines()} == {"ann", "ben"}
+    assert {line.speaker for line in corrections(tmp_path).utterances()} == {"ann", "ben"}
     publisher = EventPublisher(SESSIONS[0], journal=Journal.reopen(path))
     publisher.append(events.SpeakerOptedOut(speaker="ann", opted_out=True))
     publisher.append(events.EmotionCorrected(utterance_id="u1", speaker="ben", from_="neutral", to="joy"))
     publisher.close()
-    left = [(line.speaker, line.label) for line in corrections(tmp_path).lines()]
+    left = [(line.speaker, line.label) for line in corrections(tmp_path).utterances()]
     assert left == [("ben", "joy"), ("ben", "surprise")]
 
 
@@ -62,7 +66,7 @@ def test_sessions_of_other_labels_are_mapped(tmp_path: Path) -> None:
     """The latest session's set is the corpus's, or the one that is asked for; the map is the project's."""
     record(tmp_path, SESSIONS[0], labels="iemocap6")
     record(tmp_path, SESSIONS[1])
-    assert [d.lines[0].label for d in corrections(tmp_path).dialogues] == ["joy", "neutral"]
+    assert [d.utterances[0].label for d in corrections(tmp_path).dialogues] == ["joy", "neutral"]
     assert corrections(tmp_path, labels="iemocap6").labels.name == "iemocap6"
 
 

@@ -38,11 +38,11 @@ def test_rows_are_spans_of_recordings(tmp_path: Path) -> None:
     )
     corpus = read_corpus(CorpusConfig(corpus="folder", root=write_csv(tmp_path, *rows)))
     call, alone = corpus.dialogues
-    yes, angry, well = call.lines
+    yes, angry, well = call.utterances
     assert (call.id, alone.id, corpus.labels) == ("call", "a.wav", MELD7)
     assert (yes.text, yes.label, yes.audio, yes.audio_span) == ("Yes, really.", "joy", tmp_path / "a.wav", (500, 2000))
     assert (yes.video, angry.video, angry.video_span) == (None, tmp_path / "b.mp4", (1000, 2250))
-    assert (alone.lines[0].audio_span, alone.lines[0].label) == (None, None)
+    assert (alone.utterances[0].audio_span, alone.utterances[0].label) == (None, None)
     assert (well.audio, well.text) == (None, "Well.")
 
 
@@ -117,8 +117,8 @@ def test_feature_files_hold_words_labels_and_vectors(tmp_path: Path, name: str, 
     train = read_corpus(CorpusConfig(corpus=name, root=path, split="train"))  # type: ignore[arg-type]
     test = read_corpus(CorpusConfig(corpus=name, root=path, split="test"))  # type: ignore[arg-type]
     assert (len(train.dialogues), len(test.dialogues)) == (2, 1)
-    line = train.dialogues[1].lines[0]
-    assert [x.label for x in train.dialogues[1].lines] == labels
+    line = train.dialogues[1].utterances[0]
+    assert [x.label for x in train.dialogues[1].utterances] == labels
     assert (line.text, line.speaker) == ("Hm.", "F" if name == "iemocap" else "speaker 0")
     key = items[-2 if name == "iemocap" else -3]
     key = sorted(key)[1]
@@ -205,4 +205,4 @@ def test_gemaps_has_a_vector_of_every_turn_of_iemocap(corpora: Path) -> None:
     spec, vectors = read_imported(corpora / "iemocap" / "gemaps47.npz", "voice")
     corpus = read_corpus(CorpusConfig(corpus="iemocap", root=corpora / "iemocap" / "IEMOCAP_full_release"))
     assert spec.dimension == 47
-    assert {line.id for line in corpus.lines()} <= vectors.keys()
+    assert {line.id for line in corpus.utterances()} <= vectors.keys()

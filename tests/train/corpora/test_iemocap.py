@@ -52,7 +52,7 @@ def test_turns_are_those_that_were_judged_in_the_transcriptions_order(tmp_path: 
     """Ids, words, speakers, times and labels are the owner's; others in the room and lines without times are none."""
     corpus = read_iemocap(write_iemocap(tmp_path))
     dialogue = corpus.dialogues[0]
-    assert [(x.id[15:], x.speaker, x.text, x.label, x.start_ms, x.end_ms) for x in dialogue.lines] == [
+    assert [(x.id[15:], x.speaker, x.text, x.label, x.start_ms, x.end_ms) for x in dialogue.utterances] == [
         ("F000", "F", "I am here about the form.", "neutral", 1500, 4250),
         ("M000", "M", "Which form?", "frustrated", 3000, 3500),
         ("F001", "F", "The long one.", None, 5000, 6000),
@@ -69,14 +69,14 @@ def test_live_order_is_by_the_end_of_turns(tmp_path: Path) -> None:
     """A turn that began earlier and ended later stands after what was said meanwhile."""
     root = write_iemocap(tmp_path)
     live = read_corpus(CorpusConfig(corpus="iemocap", root=root, order="end")).dialogues[0]
-    assert [line.id[15:] for line in live.lines] == ["M000", "F000", "F001", "M001"]
+    assert [line.id[15:] for line in live.utterances] == ["M000", "F000", "F001", "M001"]
     assert by_end(live) == live
 
 
 def test_four_classes_count_excitement_as_happiness(tmp_path: Path) -> None:
     """Of four classes, happy holds the excited, and the frustrated have no label."""
     corpus = read_iemocap(write_iemocap(tmp_path), IEMOCAP4)
-    assert Counter(line.label for line in corpus.lines()) == {
+    assert Counter(line.label for line in corpus.utterances()) == {
         "neutral": 1, "happy": 2, "angry": 1, "sad": 1, None: 3,
     }  # fmt: skip
 
@@ -84,14 +84,14 @@ def test_four_classes_count_excitement_as_happiness(tmp_path: Path) -> None:
 def test_sound_and_film_are_found_where_they_are(tmp_path: Path) -> None:
     """A turn has its own sound file, and the half of the dialogue's film that shows its speaker, or neither."""
     root = write_iemocap(tmp_path)
-    assert all(line.audio is None and line.video is None for line in read_iemocap(root).lines())
+    assert all(line.audio is None and line.video is None for line in read_iemocap(root).utterances())
     wav = root / "Session1" / "sentences" / "wav" / "Ses01F_impro01" / "Ses01F_impro01_M000.wav"
     films = root / "Session1" / "dialog" / "avi" / "DivX"
     films.mkdir(parents=True)
     wav.parent.mkdir(parents=True)
     for path in (wav, films / "Ses01F_impro01.avi", films / "Ses01M_script01_1.avi"):
         path.touch()
-    lines = {line.id: line for line in read_iemocap(root).lines()}
+    lines = {line.id: line for line in read_iemocap(root).utterances()}
     man, woman = lines["Ses01F_impro01_M000"], lines["Ses01F_impro01_F000"]
     assert (man.audio, man.audio_span, woman.audio) == (wav, None, None)
     assert (man.video, man.video_span, man.video_half) == (films / "Ses01F_impro01.avi", (3000, 3500), "right")
@@ -134,8 +134,8 @@ def test_a_tree_that_is_not_whole_is_one_sentence(tmp_path: Path) -> None:
 def test_the_corpus_has_as_many_turns_as_papers_train_on(corpora: Path) -> None:
     """Sessions 1 to 4 hold 120 dialogues and 5,810 turns of the six classes, one dialogue of 110 such turns."""
     corpus = read_iemocap(corpora / "iemocap" / "IEMOCAP_full_release", sessions=(1, 2, 3, 4))
-    labelled = [sum(line.label is not None for line in dialogue.lines) for dialogue in corpus.dialogues]
-    assert (len(labelled), sum(labelled), max(labelled), len(list(corpus.lines()))) == (120, 5810, 110, 7869)
-    assert Counter(line.label for line in relabel(corpus, MELD7)[0].lines() if line.label) == {
+    labelled = [sum(line.label is not None for line in dialogue.utterances) for dialogue in corpus.dialogues]
+    assert (len(labelled), sum(labelled), max(labelled), len(list(corpus.utterances()))) == (120, 5810, 110, 7869)
+    assert Counter(line.label for line in relabel(corpus, MELD7)[0].utterances() if line.label) == {
         "neutral": 1324, "joy": 504 + 742, "anger": 933, "sadness": 839,
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from core_models.errors import UsageError
 from core_models.labels import EMODB7, EMORYNLP7, IEMOCAP4, IEMOCAP6, LABEL_SETS, MELD7, RAVDESS8, label_map
-from train.corpora.dialogues import Corpus, Dialogue, Line, groups_of, relabel, without_groups
+from train.corpora.dialogues import Corpus, Dialogue, Utterance, groups_of, relabel, without_groups
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
 from train.corpora.meld import read_meld
@@ -19,7 +19,7 @@ EMORY = "Utterance,Speaker,Emotion,Scene_ID,Utterance_ID,Season,Episode,Start_Ti
 
 
 def labelled(*labels: str | None) -> Corpus:
-    lines = tuple(Line(f"a{number}", "Al", "Hm.", label) for number, label in enumerate(labels))
+    lines = tuple(Utterance(f"a{number}", "Al", "Hm.", label) for number, label in enumerate(labels))
     return Corpus("test", IEMOCAP6, (Dialogue("a", lines, "s01e01"),))
 
 
@@ -66,7 +66,7 @@ def test_maps_lead_into_known_labels_alone() -> None:
 def test_relabelling_counts_what_it_leaves_out(tmp_path: Path) -> None:
     """Lines without a twin stay as context, are counted by their label, and the map's name says so."""
     corpus, left_out, name = relabel(labelled("excited", "frustrated", None, "frustrated", "angry"), MELD7)
-    assert [line.label for line in corpus.lines()] == ["joy", None, None, None, "anger"]
+    assert [line.label for line in corpus.utterances()] == ["joy", None, None, None, "anger"]
     assert left_out == {"frustrated": 2}
     assert name == corpus.label_map
     assert "no twin for frustrated" in name
@@ -81,7 +81,7 @@ def test_emorynlp_scenes_are_dialogues_of_their_episode(tmp_path: Path) -> None:
         "\"Both!\",\"['Ann', 'Bob']\",Powerful,1,1,2,3,00:00:01.000,00:00:02.000",
     )
     corpus = read_emorynlp(write_emory(tmp_path, *rows), "train")
-    assert [(d.group, [(line.speaker, line.text, line.label) for line in d.lines]) for d in corpus.dialogues] == [
+    assert [(d.group, [(line.speaker, line.text, line.label) for line in d.utterances]) for d in corpus.dialogues] == [
         ("s01e15", [("Bob", "First, too.", "neutral"), ("Ann", "Second.", "mad")]),
         ("s02e03", [("Ann + Bob", "Both!", "powerful")]),
     ]
@@ -119,7 +119,7 @@ def test_emodb_names_say_who_feels_what(tmp_path: Path) -> None:
     for name in ("03a01Fa.wav", "08b02Lb.wav", "16a05Wc.wav", "notes.wav", "03a01Xa.wav"):
         (tmp_path / name).touch()
     corpus = read_emodb(tmp_path)
-    assert [(d.group, d.lines[0].label) for d in corpus.dialogues] == [
+    assert [(d.group, d.utterances[0].label) for d in corpus.dialogues] == [
         ("03", "happiness"), ("08", "boredom"), ("16", "anger"),
     ]  # fmt: skip
     assert relabel(corpus, MELD7)[1] == {"boredom": 1}
@@ -131,8 +131,8 @@ def test_emodb_names_say_who_feels_what(tmp_path: Path) -> None:
 def test_ravdess_keeps_its_own_eight_where_they_are_wanted(tmp_path: Path) -> None:
     """Calm is a class of its own among the eight, and neutral among the seven."""
     (tmp_path / "03-01-02-01-01-01-04.wav").touch()
-    assert next(read_ravdess(tmp_path, labels=RAVDESS8).lines()).label == "calm"
-    assert next(read_ravdess(tmp_path).lines()).label == "neutral"
+    assert next(read_ravdess(tmp_path, labels=RAVDESS8).utterances()).label == "calm"
+    assert next(read_ravdess(tmp_path).utterances()).label == "neutral"
 
 
 @pytest.mark.corpora
@@ -140,5 +140,5 @@ def test_the_corpora_share_as_many_episodes_as_was_counted(corpora: Path) -> Non
     """Of EmoryNLP's 7,551 training lines, 5,647 are left once MELD dev's episodes are dropped."""
     emory, meld = read_emorynlp(corpora / "emorynlp", "train"), read_meld(corpora / "meld", "dev")
     kept = without_groups(emory, groups_of(meld))
-    assert (len(list(emory.lines())), len(list(kept.lines()))) == (7551, 5647)
+    assert (len(list(emory.utterances())), len(list(kept.utterances()))) == (7551, 5647)
     assert not groups_of(kept) & groups_of(meld)

@@ -8,7 +8,7 @@ import pytest
 
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP4, MELD7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.splits import folds, person, validation_split
 
 
@@ -19,14 +19,14 @@ def iemocap(sessions: int = 5) -> Corpus:
         for number in (1, 2):
             name = f"Ses{session:02}F_impro{number:02}"
             turns = [("F", "sad"), ("M", "angry"), ("F", None), ("M", "neutral"), ("F", "happy")]
-            lines = tuple(Line(f"{name}_{who}{i:03}", who, "Hm.", label) for i, (who, label) in enumerate(turns))
+            lines = tuple(Utterance(f"{name}_{who}{i:03}", who, "Hm.", label) for i, (who, label) in enumerate(turns))
             dialogues.append(Dialogue(name, lines, str(session), "improvised"))
     return Corpus("iemocap", IEMOCAP4, tuple(dialogues))
 
 
 def clips(actors: int = 10, each: int = 4) -> Corpus:
     dialogues = tuple(
-        Dialogue(f"{actor}-{take}", (Line(f"{actor}-{take}", f"actor {actor}", None, "joy"),), f"{actor:02}")
+        Dialogue(f"{actor}-{take}", (Utterance(f"{actor}-{take}", f"actor {actor}", None, "joy"),), f"{actor:02}")
         for actor in range(actors)
         for take in range(each)
     )
@@ -34,11 +34,11 @@ def clips(actors: int = 10, each: int = 4) -> Corpus:
 
 
 def people(corpus: Corpus) -> set[str]:
-    return {person(corpus, d, line) for d in corpus.dialogues for line in d.lines}
+    return {person(corpus, d, line) for d in corpus.dialogues for line in d.utterances}
 
 
 def labelled(corpus: Corpus) -> set[str]:
-    return {line.id for line in corpus.lines() if line.label is not None}
+    return {line.id for line in corpus.utterances() if line.label is not None}
 
 
 def test_standard_split_of_iemocap_is_the_papers() -> None:
@@ -72,8 +72,8 @@ def test_training_hears_nothing_of_the_person_left_out() -> None:
     for fold in made:
         one = fold.name.removeprefix("without ")
         assert one not in people(fold.train)
-        assert {person(fold.test, d, x) for d in fold.test.dialogues for x in d.lines if x.label} == {one}
-        assert [len(d.lines) for d in fold.test.dialogues] == [5, 5]
+        assert {person(fold.test, d, x) for d in fold.test.dialogues for x in d.utterances if x.label} == {one}
+        assert [len(d.utterances) for d in fold.test.dialogues] == [5, 5]
         assert "other side" in fold.stamp
     assert all(fold.stamp == "" for fold in folds(clips(), "lopo"))
 
@@ -89,7 +89,7 @@ def test_random_folds_say_that_they_share_dialogues() -> None:
     assert made == folds(corpus, "random", count=10, seed=1)
     assert made != folds(corpus, "random", count=10, seed=2)
     assert "speakers of the test are in training" in folds(clips(), "random", count=2)[0].stamp
-    with pytest.raises(UsageError, match="40 labelled lines"):
+    with pytest.raises(UsageError, match="40 labelled utterances"):
         folds(corpus, "random", count=41)
 
 
@@ -107,8 +107,11 @@ def test_validation_keeps_speakers_apart_where_there_are_any() -> None:
     for corpus, held in ((iemocap(), 10), (clips(), 4)):
         training, validation = validation_split(corpus, 0.1, seed=3)
         assert not people(training) & people(validation)
-        assert len(list(validation.lines())) == held
+        assert len(list(validation.utterances())) == held
         assert validation_split(corpus, 0.1, seed=3) == (training, validation)
-    show = replace(clips(), dialogues=tuple(replace(d, lines=(*d.lines, Line("x", "Joey"))) for d in clips().dialogues))
+    show = replace(
+        clips(),
+        dialogues=tuple(replace(d, utterances=(*d.utterances, Utterance("x", "Joey"))) for d in clips().dialogues),
+    )
     training, validation = validation_split(show, 0.25, seed=3)
     assert (len(training.dialogues), len(validation.dialogues)) == (30, 10)

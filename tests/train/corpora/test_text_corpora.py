@@ -35,7 +35,7 @@ def test_meld_lines_stand_in_their_dialogue_in_order(tmp_path: Path) -> None:
     assert [dialogue.id for dialogue in corpus.dialogues] == ["train/dia0", "train/dia4"]
     dialogue = corpus.dialogues[1]
     assert dialogue.group == "s08e21"
-    assert [(line.id, line.speaker, line.text, line.label) for line in dialogue.lines] == [
+    assert [(line.id, line.speaker, line.text, line.label) for line in dialogue.utterances] == [
         ("train/dia4_utt0", "Al", "First, line.", "neutral"),
         ("train/dia4_utt1", "Bea", "Second line.", "joy"),
     ]
@@ -44,7 +44,7 @@ def test_meld_lines_stand_in_their_dialogue_in_order(tmp_path: Path) -> None:
 def test_meld_times_are_milliseconds_of_the_episode(tmp_path: Path) -> None:
     """Both ways of writing the hour are read, and a span that ends before it starts is no span."""
     corpus = read_meld(write_meld(tmp_path, *ROWS), "train")
-    backwards, whole = corpus.dialogues[0].lines[0], corpus.dialogues[1].lines[0]
+    backwards, whole = corpus.dialogues[0].utterances[0], corpus.dialogues[1].utterances[0]
     assert (whole.start_ms, whole.end_ms) == (976_059, 981_731)
     assert (backwards.start_ms, backwards.end_ms) == (None, None)
 
@@ -56,7 +56,7 @@ def test_meld_apostrophes_survive_every_release(tmp_path: Path, mark: str, encod
     """An apostrophe is one, whether the file holds it as UTF-8, as a C1 control character or as Windows-1252."""
     row = ROWS[0].replace("Second line", f"I{mark}m here")
     corpus = read_meld(write_meld(tmp_path, row, encoding=encoding), "train")
-    assert next(corpus.lines()).text == "I\u2019m here."
+    assert next(corpus.utterances()).text == "I\u2019m here."
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_split_holds_out_whole_dialogues(tmp_path: Path) -> None:
     rows = [f'{n},Hm.,Al,joy,positive,{n // 4},{n % 4},1,1,"00:00:01,000","00:00:02,000"' for n in range(160)]
     corpus = read_meld(write_meld(tmp_path, *rows), "train")
     rest, held = corpus.split(0.25, seed=7)
-    assert len(list(held.lines())) == 40
+    assert len(list(held.utterances())) == 40
     assert sorted(d.id for d in (*rest.dialogues, *held.dialogues)) == sorted(d.id for d in corpus.dialogues)
     assert corpus.split(0.25, seed=7)[1] == held
     assert corpus.split(0.25, seed=8)[1] != held
@@ -101,8 +101,11 @@ def test_split_holds_out_whole_dialogues(tmp_path: Path) -> None:
 def test_goemotions_takes_a_line_for_its_rarest_label(tmp_path: Path) -> None:
     """A comment becomes a dialogue of one line, labelled by the rarest of its labels."""
     corpus = read_goemotions(write_goemotions(tmp_path, "So sweet!\t3\ta1\nI jumped, lol\t3,2\tb2\n"), "train")
-    assert [(line.text, line.label) for line in corpus.lines()] == [("So sweet!", "joy"), ("I jumped, lol", "fear")]
-    assert all(len(dialogue.lines) == 1 for dialogue in corpus.dialogues)
+    assert [(line.text, line.label) for line in corpus.utterances()] == [
+        ("So sweet!", "joy"),
+        ("I jumped, lol", "fear"),
+    ]
+    assert all(len(dialogue.utterances) == 1 for dialogue in corpus.dialogues)
 
 
 @pytest.mark.parametrize("row", ["no tabs at all", "text\t9\tid", "text\tjoy\tid"])

@@ -12,7 +12,7 @@ import torch
 
 from core_models.feature_spec import MODALITIES
 from core_models.labels import IGNORED, MELD7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.data.class_balance import class_counts, prior_offset
 from train.data.clip_pairing import ClipBank, pair_for_validation, split_by_actor
 from train.data.dialogue_layout import DialogueLayout
@@ -27,7 +27,7 @@ def words(count: int = 40) -> Corpus:
     dialogues = []
     for number in range(count):
         lines = tuple(
-            Line(
+            Utterance(
                 f"{number}/{row}",
                 "AB"[row % 2],
                 "words",
@@ -46,7 +46,7 @@ def clips(name: str, groups: tuple[str, ...] | None) -> Corpus:
         for label in MELD7.labels:
             for number in range(2):
                 identity = f"{name} {group} {label} {number}"
-                line = Line(identity, "x", label=label, audio=Path(identity))
+                line = Utterance(identity, "x", label=label, audio=Path(identity))
                 made.append(Dialogue(identity, (line,), group=group))
     return Corpus(name, MELD7, tuple(made))
 
@@ -56,7 +56,7 @@ def vectors(corpus: Corpus) -> dict[str, np.ndarray]:
     return {
         line.id: np.array([MELD7.index(line.label or ""), int(dialogue.group or 0)], np.float32)
         for dialogue in corpus.dialogues
-        for line in dialogue.lines
+        for line in dialogue.utterances
     }
 
 
@@ -182,7 +182,7 @@ def test_validation_shows_the_same_dialogues_under_every_pattern() -> None:
 
 def test_speakers_are_slots_by_first_appearance() -> None:
     """The first to speak has slot 0, and whoever comes after the slots are used up shares the last."""
-    lines = tuple(Line(str(n), name, "words", "joy") for n, name in enumerate("CABCDE"))
+    lines = tuple(Utterance(str(n), name, "words", "joy") for n, name in enumerate("CABCDE"))
     corpus = Corpus("x", MELD7, (Dialogue("x", lines),))
     (dialogue,) = to_tensors(corpus, {"text": vectors(corpus)}, {"text": 2}, slots=3)
     assert dialogue.speakers.tolist() == [0, 1, 2, 0, 2, 2]
@@ -191,9 +191,9 @@ def test_speakers_are_slots_by_first_appearance() -> None:
 def test_line_without_label_stays_as_context() -> None:
     """A line whose label is not of the set keeps its place and its words, and is ignored by the loss."""
     corpus = words(1)
-    lines = (replace(corpus.dialogues[0].lines[0], label=None), *corpus.dialogues[0].lines[1:])
+    lines = (replace(corpus.dialogues[0].utterances[0], label=None), *corpus.dialogues[0].utterances[1:])
     features = {"text": vectors(corpus)}
-    unlabelled = replace(corpus, dialogues=(replace(corpus.dialogues[0], lines=lines),))
+    unlabelled = replace(corpus, dialogues=(replace(corpus.dialogues[0], utterances=lines),))
     (dialogue,) = to_tensors(unlabelled, features, {"text": 2}, slots=9)
     assert dialogue.labels[0] == IGNORED
     assert dialogue.present[0, 0]
@@ -243,9 +243,9 @@ def test_corpus_ids_are_left_alone_in_training() -> None:
 def turns() -> Corpus:
     """Three turns: the first ends last, the second has no label, and it is F who begins."""
     lines = (
-        Line("a", "M", "words", "joy", start_ms=0, end_ms=9000),
-        Line("b", "F", "words", None, start_ms=1000, end_ms=2000),
-        Line("c", "M", "words", "anger", start_ms=3000, end_ms=4000),
+        Utterance("a", "M", "words", "joy", start_ms=0, end_ms=9000),
+        Utterance("b", "F", "words", None, start_ms=1000, end_ms=2000),
+        Utterance("c", "M", "words", "anger", start_ms=3000, end_ms=4000),
     )
     return Corpus("x", MELD7, (Dialogue("x", lines),))
 

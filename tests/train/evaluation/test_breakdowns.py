@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core_models.labels import MELD7
-from train.corpora.dialogues import Corpus, Dialogue, Line
+from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.data.dialogue_tensors import TensorDialogue
 from train.evaluation.breakdowns import apart, by_missing_rate, by_subset, drop, length_bin, shifted
 from train.evaluation.predictions import Place, Predictions, counted
 
 
 def dialogue(name: str, *turns: tuple[str, str | None], style: str | None = None) -> Dialogue:
-    lines = tuple(Line(f"{name}_{i}", speaker, label=label) for i, (speaker, label) in enumerate(turns))
+    lines = tuple(Utterance(f"{name}_{i}", speaker, label=label) for i, (speaker, label) in enumerate(turns))
     return Dialogue(name, lines, style=style)
 
 

@@ -99,7 +99,7 @@ def test_train_prior_is_that_of_the_corpus(miniature: Miniature, checkpoint: Pat
     folder = checkpoint.parent / "unknowing"
     record = trained.sidecar.record | {"prior": [1 / 7] * 7}
     save(folder, trained.model, msgspec.structs.replace(trained.sidecar, temperature={}, record=record))
-    counts = Counter(line.label for line in read_meld(miniature.meld, "train").lines())
+    counts = Counter(line.label for line in read_meld(miniature.meld, "train").utterances())
     ((most, often),) = counts.most_common(1)
     said = measured(miniature, folder, "meld", "--split=dev", "--prior=train")
     assert all(row[said.labels.index(str(most))] == sum(row) for row in said.confusion)
@@ -107,7 +107,7 @@ def test_train_prior_is_that_of_the_corpus(miniature: Miniature, checkpoint: Pat
     with pytest.raises(UsageError, match="training part"):
         measured(miniature, folder, "ravdess", "--modalities=voice", "--prior=train")
     rest = measured(miniature, folder, "ravdess", "--subset=actors=5", "--modalities=voice", "--prior=train")
-    counts = Counter(line.label for line in read_ravdess(miniature.ravdess, {1, 2, 17}).lines())
+    counts = Counter(line.label for line in read_ravdess(miniature.ravdess, {1, 2, 17}).utterances())
     ((most, often),) = counts.most_common(1)
     assert rest.ece == pytest.approx(abs(often / counts.total() - rest.accuracy), abs=2e-3)
     plan = ["--plan=lopo", "--fold=without actor 5"]
@@ -181,7 +181,7 @@ def test_shift_and_length_stand_in_every_result(miniature: Miniature, checkpoint
     result = measured(miniature, checkpoint, "meld", "--split=dev")
     lengths = result.breakdown["length"].parts if "length" in result.breakdown else {}
     assert not lengths  # six dialogues of four to eight lines are all of one length
-    speakers = sum(len({line.speaker for line in d.lines}) for d in read_meld(miniature.meld, "dev").dialogues)
+    speakers = sum(len({line.speaker for line in d.utterances}) for d in read_meld(miniature.meld, "dev").dialogues)
     assert sum(part.n for part in result.breakdown["shift"].parts.values()) == result.n - speakers
 
 
@@ -202,8 +202,8 @@ def test_encoder_alone_is_its_own_classifier(miniature: Miniature) -> None:
     corpus = read_meld(miniature.meld, "dev")
     vectors = extract(corpus, extractor_of(adapter.sidecar.features["text"]), miniature.store).vectors
     weight, bias = adapter.model.classifier.weight, adapter.model.classifier.bias
-    said = [int((torch.from_numpy(vectors[line.id]) @ weight.T + bias).argmax()) for line in corpus.lines()]
-    truth = [corpus.labels.index(line.label or "") for line in corpus.lines()]
+    said = [int((torch.from_numpy(vectors[line.id]) @ weight.T + bias).argmax()) for line in corpus.utterances()]
+    truth = [corpus.labels.index(line.label or "") for line in corpus.utterances()]
     assert result.accuracy == pytest.approx(
         sum(s == t for s, t in zip(said, truth, strict=True)) / len(truth), abs=1e-4
     )
@@ -248,7 +248,7 @@ def test_corpus_of_other_labels_is_mapped_and_counted(miniature: Miniature, chec
 def test_imported_features_are_named_or_found_beside(miniature: Miniature, checkpoint: Path, tmp_path: Path) -> None:
     """A checkpoint of imported voices is scored on the file it was trained on, and on no other."""
     trained = load(checkpoint)
-    ids = np.array([line.id for line in read_meld(miniature.meld, "dev").lines()])
+    ids = np.array([line.id for line in read_meld(miniature.meld, "dev").utterances()])
     width = trained.model.config.dimensions["voice"]
     for name, scale in (("ours", 1.0), ("theirs", 2.0)):
         np.savez(tmp_path / f"{name}.npz", utt_id=ids, feat=np.full((len(ids), width), scale, np.float32))

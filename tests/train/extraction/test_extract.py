@@ -16,7 +16,7 @@ from core_models.features.face.landmarker import FaceFeature
 from core_models.features.text.sentence_encoder import TextFeature
 from core_models.features.voice.statistics_pooling import VoiceFeature
 from train.__main__ import main
-from train.corpora.dialogues import Line
+from train.corpora.dialogues import Utterance
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.folder import read_folder
 from train.corpora.meld import read_meld
@@ -35,7 +35,7 @@ def test_text_is_what_the_live_feature_says(miniature: Miniature, tmp_path: Path
     extractor = open_extractor("text", "minilm-l6")
     assert extractor.spec == text_feature.spec
     extracted = extract(corpus, extractor, tmp_path)
-    lines = list(corpus.lines())
+    lines = list(corpus.utterances())
     assert extracted.vectors.keys() == {line.id for line in lines}
     expected = text_feature([line.text or "" for line in lines])
     np.testing.assert_allclose(np.stack([extracted.vectors[line.id] for line in lines]), expected, atol=1e-4)
@@ -48,7 +48,7 @@ def test_voice_is_what_the_live_feature_says(miniature: Miniature, tmp_path: Pat
     live = VoiceFeature(whisper_base)
     assert extractor.spec == live.spec
     extracted = extract(corpus, extractor, tmp_path)
-    line = next(corpus.lines())
+    line = next(corpus.utterances())
     np.testing.assert_allclose(extracted.vectors[line.id], live(whisper_base.encode(sound(line))), atol=1e-3)
 
 
@@ -77,7 +77,7 @@ def test_killed_extraction_goes_on_where_it_was(
     extractor = open_extractor("voice", "whisper-base")
     compute, seen = VoiceExtractor.vectors, 0
 
-    def counted(self: VoiceExtractor, lines: Sequence[Line]) -> object:
+    def counted(self: VoiceExtractor, lines: Sequence[Utterance]) -> object:
         nonlocal seen
         seen += 1
         if seen == 6:
@@ -111,7 +111,7 @@ def test_film_gives_the_face_of_its_span(tmp_path: Path, face_feature: FaceFeatu
     film = next(model_folder("demo-face").glob("*.mp4"))
     rows = [f"{film},1,3,me,joy,", f"{film},5,6.5,me,,"]
     (tmp_path / "lines.csv").write_text("path,start,end,speaker,label,text\n" + "\n".join(rows))
-    lines = list(read_folder(tmp_path).lines())
+    lines = list(read_folder(tmp_path).utterances())
     extracted = extract(read_folder(tmp_path), open_extractor("face", "face-landmarker"), tmp_path)
     assert extracted.vectors.keys() == {line.id for line in lines}
     frames = [face_feature.look(frame) for frame in frames_of(film, (1000, 3000), 5)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from core_models.feature_spec import FeatureSpec
-from train.corpora.dialogues import Line, Turn
+from train.corpora.dialogues import Utterance, UtteranceInContext
 from train.extraction.worker_pool import computed
 
 
@@ -24,19 +24,19 @@ class Lengths:
     def __reduce__(self) -> Any:
         return Lengths, ()
 
-    def key(self, turn: Turn) -> str | None:
-        return turn.line.text
+    def key(self, turn: UtteranceInContext) -> str | None:
+        return turn.utterance.text
 
-    def vectors(self, turns: Sequence[Turn]) -> list[NDArray[np.float32] | None]:
+    def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
         if turns[0].line.text == "fatal":
             os._exit(9)  # as a decoder does that reads where it must not
         if turns[0].line.text == "broken":
             raise MediaError("this one is broken")
-        return [np.array([len(turn.line.text or ""), os.getpid()], np.float32) for turn in turns]
+        return [np.array([len(turn.utterance.text or ""), os.getpid()], np.float32) for turn in turns]
 
 
-def batches(*texts: str) -> list[list[Turn]]:
-    return [[Turn(Line(text, "Al", text))] for text in texts]
+def batches(*texts: str) -> list[list[UtteranceInContext]]:
+    return [[UtteranceInContext(Utterance(text, "Al", text))] for text in texts]
 
 
 def test_a_clip_that_ends_its_process_is_named_and_the_others_are_computed() -> None:

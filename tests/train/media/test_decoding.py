@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from core_models.errors import MediaError
-from train.corpora.dialogues import Line
+from train.corpora.dialogues import Utterance
 from train.corpora.meld import read_meld
-from train.extraction.face_extractor import seen
+from train.extraction.face_extractor import pictures_of
 from train.media.decoding import frames_of, samples_of
 from train.media.utterance_audio import sound
 
@@ -78,7 +78,7 @@ def test_speaker_is_seen_in_their_half(tmp_path: Path) -> None:
     """The left half of the picture grows brighter and the right one darker, each 64 wide."""
     film = write_film(tmp_path / "film.avi", sound=False)
     for half, sign in (("left", 1), ("right", -1)):
-        frames = list(seen(Line("x", "F", video=film, video_half=half)))  # type: ignore[arg-type]
+        frames = list(pictures_of(Utterance("x", "F", video=film, video_half=half)))  # type: ignore[arg-type]
         assert frames[0].shape == (96, 64, 3)
         assert sign * (float(frames[-1].mean()) - float(frames[0].mean())) > 100
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_decoded_is_a_media_error(tmp_path: Path) -> None:
         samples_of(silent, None)
     film = write_film(tmp_path / "film.avi")
     with pytest.raises(MediaError, match="no usable sound"):
-        sound(Line("x", "F", audio=film, audio_span=(8000, 9000)))
+        sound(Utterance("x", "F", audio=film, audio_span=(8000, 9000)))
 
 
 def test_meld_lines_have_the_film_that_is_theirs(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_meld_lines_have_the_film_that_is_theirs(tmp_path: Path) -> None:
     films = tmp_path / "dev_splits_complete"
     films.mkdir()
     path = write_film(films / "dia4_utt2.mp4", seconds=1)
-    without, having = read_meld(tmp_path, "dev").lines()
+    without, having = read_meld(tmp_path, "dev").utterances()
     assert (without.audio, without.video) == (None, None)
     assert (having.audio, having.video, having.audio_span, having.start_ms) == (path, path, None, 981_940)
     assert abs(len(sound(having)) - 16_000) < 800
-    assert len(list(seen(having))) == 5
+    assert len(list(pictures_of(having))) == 5

@@ -87,7 +87,7 @@ def test_a_dialogue_model_hears_with_a_student(
 def test_extraction_and_live_run_agree(weights: Path, miniature: Miniature, whisper_tiny: Whisper) -> None:
     """What `extract` stores of a file is what the live feature makes of its samples."""
     extractor = open_extractor("voice", str(weights / "mini-student"), threads=1)
-    turn = next(iter(read_ravdess(miniature.ravdess).turns()))
+    turn = next(iter(read_ravdess(miniature.ravdess).in_context()))
     (stored,) = extractor.vectors([turn])
     samples, _ = soundfile.read(turn.line.audio, dtype="float32")
     live = MCEDVoice(STUDENTS.find("mini-student"), encoder_frames_spec(whisper_tiny))

@@ -20,7 +20,7 @@ from core_models.features.voice.mced_embedding import STUDENTS, MCEDVoice
 from core_models.labels import MCED5, MELD7
 from core_models.text_adapter import load_adapter
 from train.__main__ import configuration, main
-from train.corpora.dialogues import Line
+from train.corpora.dialogues import Utterance
 from train.corpora.registry import CorpusConfig
 from train.data.config import DataConfig
 from train.evaluation.results import read_results
@@ -282,7 +282,7 @@ def test_pairs_are_chosen_by_length() -> None:
     """Section 3.1.2: shorter than 1.5 s and single words are left out, what is just long enough is not."""
 
     def pair(text: str | None, seconds: float) -> Clip:
-        return Clip(Line("x", "A", text), "key", 1, seconds)
+        return Clip(Utterance("x", "A", text), "key", 1, seconds)
 
     choose = PairFilter()
     assert choose.reason(pair("two words", 1.5)) is None
@@ -292,7 +292,7 @@ def test_pairs_are_chosen_by_length() -> None:
 
 def test_shares_of_the_labels_are_nested() -> None:
     """Table 7: 1/n of the lines, drawn by the seed, the smaller among the larger."""
-    clips = [Clip(Line(f"{n}", "A", label="joy"), "key", 1, 1.0) for n in range(60)]
+    clips = [Clip(Utterance(f"{n}", "A", label="joy"), "key", 1, 1.0) for n in range(60)]
     drawn = {part: {clip.line.id for clip in one_in(part, clips, seed=0)} for part in (1, 2, 3, 5)}
     assert {part: len(ids) for part, ids in drawn.items()} == {1: 60, 2: 30, 3: 20, 5: 12}
     assert drawn[5] < drawn[3] < drawn[2] < drawn[1]

@@ -65,7 +65,7 @@ def test_clips_it_was_trained_on_are_answered_by_heads_that_were_not(run: Run) -
     head, frames = HEADS.find(run.out), VoiceHeadFrames("whisper-tiny.en", 1)
     for part in (corpus, cut_to_speech(corpus)):
         vectors = extract(part, extractor, run.pieces.store).vectors
-        for line in part.lines():
+        for line in part.utterances():
             unseen = answer(answers, sound_key(line) or "")
             assert unseen is not None
             assert np.array_equal(vectors[line.id], unseen)
@@ -82,7 +82,7 @@ def test_clips_it_was_trained_on_are_answered_by_heads_that_were_not(run: Run) -
     table.write_text("\n".join(["path,start,end,speaker,label,text", *rows]))
     new_lines = read_folder(table)
     vectors = extract(new_lines, extractor, run.pieces.store).vectors
-    for line, expected in zip(new_lines.lines(), own, strict=True):
+    for line, expected in zip(new_lines.utterances(), own, strict=True):
         assert vectors[line.id] == pytest.approx(expected, abs=1e-4)
 
 

@@ -100,7 +100,7 @@ def test_card_holds_what_was_measured(copied: Path) -> None:
 def test_figures_hold_no_words(miniature: Miniature, drawn: Drawn) -> None:
     """Nothing that is written on a figure is a line or a name of the corpus."""
     assert any("speaker 1" in text for text in drawn.written)
-    lines = list(read_meld(miniature.meld, "dev").lines())
+    lines = list(read_meld(miniature.meld, "dev").utterances())
     for secret in {line.text for line in lines} | {line.speaker for line in lines}:
         assert not any(str(secret) in text for text in drawn.written), secret
 

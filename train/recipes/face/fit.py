@@ -122,12 +122,12 @@ def mirrored(faces: Faces) -> Faces:
 
 def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], PictureExtractor]:
     extractor = PictureExtractor()
-    judged = {content(line.image) for line in read_fer2013(config.fer2013, "validation").lines() if line.image}
+    judged = {content(line.image) for line in read_fer2013(config.fer2013, "validation").utterances() if line.image}
     parts: list[Faces] = []
     counts: dict[str, int] = {}
     for stills, name in (("seen", "learned from"), ("unseen", "held out")):
         corpus = read_fer2013(config.fer2013, "train", stills=stills)  # type: ignore[arg-type]
-        own = corpus.where(lambda d: all(line.image and content(line.image) not in judged for line in d.lines))
+        own = corpus.where(lambda d: all(line.image and content(line.image) not in judged for line in d.utterances))
         found = extract(own, extractor, config.store, config.workers)
         parts.append(_faces(own, found))
         counts |= {
@@ -141,7 +141,7 @@ def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], Picture
 
 
 def _faces(corpus: Corpus, found: Extracted) -> Faces:
-    lines = [line for line in corpus.lines() if line.id in found.vectors]
+    lines = [line for line in corpus.utterances() if line.id in found.vectors]
     stacked = torch.zeros(len(lines), SIDE * SIDE + SCORES)
     for row, line in enumerate(lines):
         stacked[row] = torch.from_numpy(found.vectors[line.id])

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from core_models.errors import MediaError, UsageError
-from train.corpora.dialogues import Corpus, Line
+from train.corpora.dialogues import Corpus, Utterance
 from train.extraction.frame_extractors import Frames
 from train.extraction.frame_store import FrameStore
 from train.media.utterance_audio import sound, sound_key
@@ -22,7 +22,7 @@ from train.media.utterance_audio import sound, sound_key
 class Clip:
     """A line that has sound."""
 
-    line: Line
+    line: Utterance
     key: str
     """Its frames in the store."""
     length: int
@@ -39,7 +39,7 @@ class Clips:
     without: int = 0
     """Lines without sound on disk."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Line id -> what is wrong with its sound."""
+    """Utterance id -> what is wrong with its sound."""
 
     def batch(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
         """(float32 [B, T, d], int64 [B]): frames padded with zeros, and how many are real."""
@@ -59,7 +59,7 @@ def clips_of(corpus: Corpus, frames: Frames, store: FrameStore, console: Console
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
-            for line in progress.track(list(corpus.lines()), description=f"{corpus.name} frames"):
+            for line in progress.track(list(corpus.utterances()), description=f"{corpus.name} frames"):
                 try:
                     key = sound_key(line)
                     if key is None:

@@ -127,7 +127,7 @@ class MaskedLanguage(nn.Module):
 
 
 def _sentences(config: LanguageConfig) -> Sequence[str]:
-    found = [line.text for part in config.corpora for line in read_corpus(part).lines() if line.text]
+    found = [line.text for part in config.corpora for line in read_corpus(part).utterances() if line.text]
     for path in config.lines:
         try:
             found += [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]

@@ -33,7 +33,7 @@ from train.loop.schedule import Schedule
 from train.loop.trainer import Trainer
 from train.losses.tdfnet import TDFNetObjective
 from train.recipes.tdfnet.ablations import TABLE_V
-from train.recipes.tdfnet.utterances import EmbeddingCache, Embeddings, Utterance, hidden
+from train.recipes.tdfnet.utterances import EmbeddedUtterance, EmbeddingCache, Embeddings, hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def _one(
         features, lengths = embedded.batch(chosen)
         return features, hidden(lengths, config.hide), _classes(chosen, labels)
 
-    def said(utterances: Sequence[Utterance], shown: Sequence[str] = tuple(widths)) -> tuple[Tensor, Tensor]:
+    def said(utterances: Sequence[EmbeddedUtterance], shown: Sequence[str] = tuple(widths)) -> tuple[Tensor, Tensor]:
         """(logits [n, C], classes [n]) of the utterances that have one of the modalities `shown`."""
         counted = [u for u in utterances if (u.tokens and "text" in shown) or (u.frames and "voice" in shown)]
         logits = [torch.zeros(0, len(labels))]
@@ -270,11 +270,11 @@ def _one(
     return result
 
 
-def _classes(utterances: Sequence[Utterance], labels: LabelSet) -> Tensor:
+def _classes(utterances: Sequence[EmbeddedUtterance], labels: LabelSet) -> Tensor:
     return torch.tensor([labels.index(one.line.label or "") for one in utterances], dtype=torch.long)
 
 
-def _has(one: Utterance, modality: str) -> bool:
+def _has(one: EmbeddedUtterance, modality: str) -> bool:
     return bool(one.tokens if modality == "text" else one.frames)
 
 

@@ -22,7 +22,7 @@ from core_models.features.text.token_states import TokenStates
 from core_models.features.voice.frame_sequence import voice_sequence_spec, with_speaker
 from core_models.networks.tdfnet import padded
 from core_models.text_adapter import adapter_folder
-from train.corpora.dialogues import Corpus, Line
+from train.corpora.dialogues import Corpus, Utterance
 from train.extraction.feature_store import FeatureStore
 from train.extraction.frame_extractors import Frames, open_frames
 from train.extraction.frame_store import FrameStore
@@ -51,10 +51,10 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class EmbeddedUtterance:
     """A line with something to hear or to read; lengths are 0 where it has none."""
 
-    line: Line
+    line: Utterance
     sound: str | None
     words: str | None
     frames: int
@@ -88,17 +88,17 @@ class EmbeddingCache:
             known = None if self._speaker is None else self._speaker.spec
             self.specs["voice"] = voice_sequence_spec(self._frames.spec, known)
 
-    def utterances(self, corpus: Corpus, console: Console) -> tuple[list[Utterance], dict[str, int]]:
+    def utterances(self, corpus: Corpus, console: Console) -> tuple[list[EmbeddedUtterance], dict[str, int]]:
         """Every labelled line that can be heard or read, and why others are not there: reason -> how many.
 
         What the store lacks is computed first. Sound that cannot be read is named, and counted as broken. DiskError.
         """
-        found: list[Utterance] = []
+        found: list[EmbeddedUtterance] = []
         reasons = {"no label of the set": 0, "no such modality": 0, "broken": 0}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         try:
             with Progress(*columns, console=console) as progress:
-                for line in progress.track(list(corpus.lines()), description=f"{corpus.name} embeddings"):
+                for line in progress.track(list(corpus.utterances()), description=f"{corpus.name} embeddings"):
                     if line.label is None:
                         reasons["no label of the set"] += 1
                         continue
@@ -109,12 +109,12 @@ class EmbeddingCache:
                         continue
                     frames = 0 if heard is None else self._frame_store.length(heard)
                     tokens = 0 if words is None else self._token_store.length(words)
-                    found.append(Utterance(line, heard, words, frames, tokens))
+                    found.append(EmbeddedUtterance(line, heard, words, frames, tokens))
         finally:
             self._flush()
         return found, {reason: count for reason, count in reasons.items() if count}
 
-    def batch(self, utterances: Sequence[Utterance]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def batch(self, utterances: Sequence[EmbeddedUtterance]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(features, lengths) as TDFNet takes them."""
         features, lengths = {}, {}
         for modality, spec in self.specs.items():
@@ -122,7 +122,7 @@ class EmbeddingCache:
             features[modality], lengths[modality] = padded(rows, spec.dimension)
         return features, lengths
 
-    def statistics(self, utterances: Sequence[Utterance]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def statistics(self, utterances: Sequence[EmbeddedUtterance]) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(modality, mean, deviation), float32 [d] each, over all frames and all tokens of the utterances."""
         for modality, spec in self.specs.items():
             count, mean, squares = 0, np.zeros(spec.dimension), np.zeros(spec.dimension)
@@ -137,7 +137,7 @@ class EmbeddingCache:
             deviation = np.sqrt(squares / max(1, count))
             yield modality, torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
-    def _heard(self, line: Line, console: Console) -> tuple[str | None, bool]:
+    def _heard(self, line: Utterance, console: Console) -> tuple[str | None, bool]:
         """(key of the line's sound in the stores, None where it has none; whether it is broken)."""
         if self._frames is None:
             return None, False
@@ -156,7 +156,7 @@ class EmbeddingCache:
             return None, True
         return key, False
 
-    def _read(self, line: Line) -> str | None:
+    def _read(self, line: Utterance) -> str | None:
         if "text" not in self.specs or not line.text:
             return None
         key = digest("words", line.text)
@@ -164,7 +164,7 @@ class EmbeddingCache:
             self._token_store.put(key, self._tokens([line.text])[0])
         return key
 
-    def _sequence(self, modality: str, one: Utterance) -> NDArray[np.float32]:
+    def _sequence(self, modality: str, one: EmbeddedUtterance) -> NDArray[np.float32]:
         """float32 [T, d]; T is 0 where the utterance has no such modality."""
         key = one.words if modality == "text" else one.sound
         if key is None:

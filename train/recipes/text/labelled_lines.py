@@ -60,10 +60,10 @@ def labelled(corpus: Corpus, reach: int) -> Lines:
     """The labelled lines of `corpus` that have words, each with up to `reach` turns before it."""
     found = []
     for dialogue in corpus.dialogues:
-        for index, line in enumerate(dialogue.lines):
+        for index, line in enumerate(dialogue.utterances):
             if not line.text or line.label is None:
                 continue
-            before = dialogue.lines[max(0, index - reach) : index]
+            before = dialogue.utterances[max(0, index - reach) : index]
             past = tuple(PastTurn(turn.speaker == line.speaker, turn.text) for turn in before if turn.text)
             found.append(TextLine(line.text, past, corpus.labels.index(line.label)))
     return Lines(corpus.labels, tuple(found))

@@ -17,7 +17,7 @@ from core_models.errors import MediaError, UsageError
 from core_models.features.audio.whisper import Whisper
 from core_models.features.voice.emotion_posteriors import heard, voice_head_frames_spec
 from core_models.features.voice.mced_embedding import encoder_frames_spec
-from train.corpora.dialogues import Corpus, Line
+from train.corpora.dialogues import Corpus, Utterance
 from train.corpora.splits import person
 from train.extraction.frame_store import FrameStore
 from train.media.content_digest import digest
@@ -66,7 +66,7 @@ def voiced(
     pairs = [
         (person(corpus, dialogue, line), line, cut)
         for dialogue, other in zip(corpus.dialogues, cut_to_speech(corpus).dialogues, strict=True)
-        for line, cut in zip(dialogue.lines, other.lines, strict=True)
+        for line, cut in zip(dialogue.utterances, other.utterances, strict=True)
     ]
     try:
         with Progress(*columns, console=console) as progress:
@@ -89,14 +89,14 @@ def voiced(
     return found
 
 
-def _copy(line: Line, cut: Line, key: str, number: int) -> NDArray[np.float32]:
+def _copy(line: Utterance, cut: Utterance, key: str, number: int) -> NDArray[np.float32]:
     """The samples of copy `number`; augmented ones are made of the speech twice as often as of the whole clip."""
     if number < 2:
         return sound(cut if number else line)
     return augmented(sound(line if number % 3 == 2 else cut), generator(key, number))
 
 
-def _key(line: Line) -> str:
+def _key(line: Utterance) -> str:
     key = sound_key(line)
     assert key is not None
     return key
@@ -130,5 +130,7 @@ def _number(name: str) -> tuple[int, str]:
 
 def only(corpus: Corpus, label: str) -> Corpus:
     """The lines of `corpus` that have `label`."""
-    dialogues = (replace(d, lines=tuple(line for line in d.lines if line.label == label)) for d in corpus.dialogues)
-    return replace(corpus, dialogues=tuple(d for d in dialogues if d.lines))
+    dialogues = (
+        replace(d, utterances=tuple(line for line in d.utterances if line.label == label)) for d in corpus.dialogues
+    )
+    return replace(corpus, dialogues=tuple(d for d in dialogues if d.utterances))

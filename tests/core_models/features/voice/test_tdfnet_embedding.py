@@ -21,7 +21,7 @@ from core_models.features.voice.tdfnet_embedding import TDFNetVoice, tdfnet_fold
 from core_models.labels import MELD7
 from core_models.networks.tdfnet import TDFNet, TDFNetConfig
 from realtime.pipeline.models import _voice
-from train.corpora.dialogues import Line, Turn
+from train.corpora.dialogues import Utterance, UtteranceInContext
 from train.evaluation.unimodal_classifiers import open_checkpoint
 from train.extraction.extractors import open_extractor
 
@@ -67,7 +67,7 @@ def test_one_vector_in_extraction_and_live(
     soundfile.write(tmp_path / "clip.wav", samples, 16_000, subtype="FLOAT")
     extractor = open_extractor("voice", str(folder), threads=1)
     assert extractor.spec == voice.spec
-    turn = Turn(Line("clip", "anna", audio=tmp_path / "clip.wav"))
+    turn = UtteranceInContext(Utterance("clip", "anna", audio=tmp_path / "clip.wav"))
     np.testing.assert_allclose(extractor.vectors([turn])[0], vector, atol=1e-3)
     monkeypatch.chdir(folder.parent)  # as if it lay under core_models/weights
     live = _voice(extractor.spec, whisper_tiny, threads=1)
