@@ -28,9 +28,9 @@ class Lengths:
         return turn.utterance.text
 
     def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
-        if turns[0].line.text == "fatal":
+        if turns[0].utterance.text == "fatal":
             os._exit(9)  # as a decoder does that reads where it must not
-        if turns[0].line.text == "broken":
+        if turns[0].utterance.text == "broken":
             raise MediaError("this one is broken")
         return [np.array([len(turn.utterance.text or ""), os.getpid()], np.float32) for turn in turns]
 

@@ -89,7 +89,7 @@ def test_extraction_and_live_run_agree(weights: Path, miniature: Miniature, whis
     extractor = open_extractor("voice", str(weights / "mini-student"), threads=1)
     turn = next(iter(read_ravdess(miniature.ravdess).in_context()))
     (stored,) = extractor.vectors([turn])
-    samples, _ = soundfile.read(turn.line.audio, dtype="float32")
+    samples, _ = soundfile.read(turn.utterance.audio, dtype="float32")
     live = MCEDVoice(STUDENTS.find("mini-student"), encoder_frames_spec(whisper_tiny))
     assert live.spec == extractor.spec
     np.testing.assert_allclose(stored, live(whisper_tiny.encode(samples)), atol=2e-3)
