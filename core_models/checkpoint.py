@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 
+from core_models.close_names import suggest_name
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
@@ -121,6 +122,11 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
         device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = locate(name_or_path)
     name = folder.name
+    if not (folder / TENSORS).is_file() and (others := sorted(folder.glob("*.safetensors"))):
+        raise CheckpointError(
+            f"{name} holds {others[0].name} and no {TENSORS}, so it is not a dialogue model: give the folder of one, or a name that "
+            f"ships: {', '.join(shipped_checkpoints())}."
+        )
     sidecar = _sidecar(name, _read(folder / SIDECAR))
     config = _config(name, sidecar)
     try:
@@ -150,12 +156,17 @@ def locate(name_or_path: str | Path) -> Path:
     named = isinstance(name_or_path, str) and Path(name_or_path).name == name_or_path
     folder = shipped if named and shipped.is_dir() else Path(name_or_path)
     if not folder.is_dir():
-        known = sorted(path.parent.name for path in WEIGHTS.glob(f"*/{SIDECAR}"))
+        known = shipped_checkpoints()
         raise CheckpointError(
-            f"There is no checkpoint {name_or_path}; give a folder that holds {TENSORS} and {SIDECAR}, "
-            f"or one of the names that ship: {', '.join(known) or 'none'}."
+            f"There is no checkpoint {name_or_path}.{suggest_name(str(name_or_path), known)} Give a folder that holds "
+            f"{TENSORS} and {SIDECAR}, or one of the names that ship: {', '.join(known) or 'none'}."
         )
     return folder.resolve()
+
+
+def shipped_checkpoints() -> list[str]:
+    """Names of the dialogue models under core_models/weights; adapters, heads and other networks lie beside them."""
+    return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{TENSORS}"))
 
 
 def _read(path: Path) -> bytes:

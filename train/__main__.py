@@ -1,147 +1,224 @@
-"""`python -m train extract | fit | eval | numbers | table | card | text | voice | mced | tdfnet | face | bench`.
+"""`python -m train COMMAND`: extract features, train a model, score it, and write down what was measured.
 
 Options are a dataclass's fields, configs YAML. Exit codes are those of core_models/errors.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # OpenMP's threads spin when they wait, which costs most of both cores as soon as anything else runs on them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import yaml  # type: ignore[import-untyped]
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
-from rich.console import Console
+from jsonargparse import ArgumentParser, Namespace
 
-from core_models.errors import Exit, TrackerError, UsageError
-from train.evaluation.evaluate import EvalConfig, evaluate
-from train.extraction.extract import ExtractConfig, extract_corpus
-from train.figures.evaluation_figures import draw
-from train.recipes.dialogue.config import FitConfig
-from train.recipes.dialogue.fit import fit
-from train.recipes.dialogue.systems import DECIDED_BY_DATA, system
-from train.recipes.dialogue.throughput import ThroughputConfig, bench
-from train.recipes.dialogue.warm_start import open_start, settings_of
-from train.recipes.face.fit import FaceConfig, fit_face
-from train.recipes.mced.fit import MCEDConfig, fit_mced
-from train.recipes.tdfnet.fit import TDFNetTraining, fit_tdfnet
-from train.recipes.text.config import TextConfig
-from train.recipes.text.fit import fit_text
-from train.recipes.voice.fit import VoiceTraining, train_voice
-from train.reports.console import tell
-from train.reports.model_card import CardConfig, write_card
-from train.reports.recorded_results import RecordedConfig, print_recorded
-from train.reports.results_table import TableConfig, write_table
+from core_models.command_line import choose_command, run_cli
+from core_models.errors import UsageError
+from core_models.option_parser import build_parser, read_options
+
+_PROGRAM = "python -m train"
 
 
-def _fit(config: FitConfig) -> None:
-    fit(config)
+class Command(NamedTuple):
+    """A subcommand: its line in `--help`, and how to load it as (dataclass of its options, what it does)."""
+
+    summary: str
+    load: Callable[[], tuple[type[Any], Callable[[Any], object]]]
 
 
-def _evaluate(config: EvalConfig) -> None:
-    tell(evaluate(config, draw), config.json)
+# Each command's modules load when it is asked for: all of them together took 9 s of CPU before `--help` could answer.
 
 
-def _text(config: TextConfig) -> None:
-    fit_text(config)
+def _load_extract() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.extraction.extract import ExtractConfig, extract_corpus
+
+    return ExtractConfig, extract_corpus
 
 
-def _tdfnet(config: TDFNetTraining) -> None:
-    fit_tdfnet(config)
+def _load_fit() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.dialogue.config import FitConfig
+    from train.recipes.dialogue.fit import fit
+
+    return FitConfig, fit
 
 
-def _face(config: FaceConfig) -> None:
-    fit_face(config)
+def _load_eval() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.evaluation.evaluate import EvalConfig, evaluate
+    from train.figures.evaluation_figures import draw
+    from train.reports.console import tell
+
+    return EvalConfig, lambda config: tell(evaluate(config, draw), config.json)
 
 
-COMMANDS: dict[str, tuple[type[Any], Callable[[Any], None], str]] = {
-    "extract": (ExtractConfig, extract_corpus, "Compute a corpus's features with the live feature code."),
-    "fit": (FitConfig, _fit, "Train a dialogue model."),
-    "eval": (EvalConfig, _evaluate, "Score checkpoints on a corpus."),
-    "numbers": (RecordedConfig, print_recorded, "Tell what was measured of checkpoints that ship."),
-    "table": (TableConfig, write_table, "Make one table of many results."),
-    "card": (CardConfig, write_card, "Write a checkpoint's model card."),
-    "text": (TextConfig, _text, "Teach a sentence encoder emotion."),
-    "voice": (VoiceTraining, train_voice, "Teach a voice emotion: fold by fold, then the head that ships."),
-    "mced": (MCEDConfig, fit_mced, "Teach a voice from words: MCED's teacher, distillation and fine-tuning."),
-    "tdfnet": (TDFNetTraining, _tdfnet, "Train and test TDFNet on folds of a corpus."),
-    "face": (FaceConfig, _face, "Teach an expression network FER-2013's faces."),
-    "bench": (ThroughputConfig, bench, "Time the training of paper-size SDT."),
+def _load_numbers() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.reports.recorded_results import RecordedConfig, print_recorded
+
+    return RecordedConfig, print_recorded
+
+
+def _load_table() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.reports.results_table import TableConfig, write_table
+
+    return TableConfig, write_table
+
+
+def _load_card() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.reports.model_card import CardConfig, write_card
+
+    return CardConfig, write_card
+
+
+def _load_text() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.text.config import TextConfig
+    from train.recipes.text.fit import fit_text
+
+    return TextConfig, fit_text
+
+
+def _load_voice() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.voice.fit import VoiceTraining, train_voice
+
+    return VoiceTraining, train_voice
+
+
+def _load_mced() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.mced.fit import MCEDConfig, fit_mced
+
+    return MCEDConfig, fit_mced
+
+
+def _load_tdfnet() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.tdfnet.fit import TDFNetTraining, fit_tdfnet
+
+    return TDFNetTraining, fit_tdfnet
+
+
+def _load_face() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.face.fit import FaceConfig, fit_face
+
+    return FaceConfig, fit_face
+
+
+def _load_bench() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.dialogue.throughput import ThroughputConfig, bench
+
+    return ThroughputConfig, bench
+
+
+COMMANDS: dict[str, Command] = {
+    "extract": Command("Compute a corpus's features with the live feature code.", _load_extract),
+    "fit": Command("Train a dialogue model.", _load_fit),
+    "eval": Command("Score checkpoints on a corpus.", _load_eval),
+    "numbers": Command("Print what was measured of checkpoints that ship.", _load_numbers),
+    "table": Command("Make one table of many results.", _load_table),
+    "card": Command("Write a checkpoint's model card.", _load_card),
+    "text": Command("Teach a sentence encoder emotion.", _load_text),
+    "voice": Command("Teach a voice emotion: fold by fold, then the head that ships.", _load_voice),
+    "mced": Command("Teach a voice from words: MCED's teacher, distillation and fine-tuning.", _load_mced),
+    "tdfnet": Command("Train and test TDFNet on folds of a corpus.", _load_tdfnet),
+    "face": Command("Teach an expression network FER-2013's faces.", _load_face),
+    "bench": Command("Time the training of paper-size SDT.", _load_bench),
 }
 
-# Options that take several values without brackets.
+# Options that take several values without brackets, by the command that has them.
 _CHECKPOINT = "Checkpoints that ship, by name, or folders, a text adapter's too; several are the seeds of one run."
 _AGAINST = "Checkpoints to compare with, one for each of --checkpoint."
+_SEVERAL: dict[str, dict[str, dict[str, Any]]] = {
+    "eval": {
+        "--checkpoint": {"default": ["default"], "metavar": "NAME|PATH", "help": _CHECKPOINT},
+        "--against": {"default": [], "metavar": "NAME|PATH", "help": _AGAINST},
+    },
+    "numbers": {"--checkpoint": {"default": ["default"], "metavar": "NAME|PATH", "help": _CHECKPOINT}},
+    "table": {"results": {"type": Path, "help": "Files that eval --json wrote, or folders."}},
+}
 
 
-def parser(system_name: str = "sdt", start: str | None = None) -> ArgumentParser:
-    """The command line: a subcommand for each of COMMANDS, which `--config FILE` fills from a YAML.
+def build_command_parser(
+    name: str, fields: type[Any], system_name: str = "sdt", start: str | None = None
+) -> ArgumentParser:
+    """The parser of one of COMMANDS, whose options are `fields`, and which `--config FILE` fills from a YAML.
 
     `fit` has the options of that system's model and objective; what the checkpoint `start` decides is their default.
     Raises UsageError, CheckpointError.
     """
-    chosen = system(system_name)
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    top = ArgumentParser(prog="python -m train", description=__doc__, exit_on_error=False)
-    commands = top.add_subcommands(dest="command")
-    for name, (fields, _, summary) in COMMANDS.items():
-        command = ArgumentParser(description=summary, exit_on_error=False)
-        command.add_argument("--config", action="config", help="YAML with any of the options below.")
-        if fields is FitConfig:
-            command.add_class_arguments(chosen.config, "model", skip=set(DECIDED_BY_DATA), instantiate=False)
-            command.add_class_arguments(chosen.objective, "objective", instantiate=False)
-        skipped = {"model", "objective"} if fields is FitConfig else set[str]()
-        if fields is EvalConfig:
-            skipped = {"checkpoint", "against"}
-            command.add_argument("--checkpoint", nargs="+", default=["default"], metavar="NAME|PATH", help=_CHECKPOINT)
-            command.add_argument("--against", nargs="+", default=[], metavar="NAME|PATH", help=_AGAINST)
-        if fields is RecordedConfig:
-            skipped = {"checkpoint"}
-            command.add_argument("--checkpoint", nargs="+", default=["default"], metavar="NAME|PATH", help=_CHECKPOINT)
-        if fields is TableConfig:
-            skipped = {"results"}
-            command.add_argument("results", nargs="+", type=Path, help="Files that eval --json wrote, or folders.")
-        command.add_class_arguments(fields, skip=skipped)
-        if fields is FitConfig and start is not None:
-            command.set_defaults(settings_of(open_start(start, chosen.name)))
-        commands.add_subcommand(name, command, help=summary)
-    return top
+    parser = build_parser(f"{_PROGRAM} {name}", COMMANDS[name].summary)
+    several = _SEVERAL.get(name, {})
+    skipped = {option.lstrip("-") for option in several}
+    for option, described in several.items():
+        parser.add_argument(option, nargs="+", **described)
+    defaults: dict[str, Any] = {}
+    if name == "fit":
+        # They bring torch and both networks, which no other command's options need.
+        from train.recipes.dialogue.systems import DECIDED_BY_DATA, system
+        from train.recipes.dialogue.warm_start import open_start, settings_of
+
+        chosen = system(system_name)
+        parser.add_class_arguments(chosen.config, "model", skip=set(DECIDED_BY_DATA), instantiate=False)
+        parser.add_class_arguments(chosen.objective, "objective", instantiate=False)
+        skipped = {"model", "objective"}
+        if start is not None:
+            defaults = settings_of(open_start(start, chosen.name))
+    parser.add_class_arguments(fields, skip=skipped)
+    parser.set_defaults(defaults)
+    return parser
 
 
 def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
     """(subcommand, its dataclass) of a command line. Raises UsageError; SystemExit after --help.
 
-    `eval` that names no corpus tells what was measured before, as `numbers` does.
+    `eval` that names no corpus prints what was measured before, as `numbers` does.
     """
-    if arguments[:1] == ["eval"] and not any(one.startswith(("--co", "--root", "-h", "--help")) for one in arguments):
-        arguments = ["numbers", *arguments[1:]]
-    top = parser(_named("system", arguments) or "sdt", _named("start", arguments))
-    try:
-        parsed = top.parse_args(list(arguments))
-        name = parsed.command
-        own: Namespace = parsed[name]
-        plain = {part: own[part].as_dict() for part in ("model", "objective") if name == "fit"}
-        made = top.instantiate(parsed)[name]
-    except (ArgumentError, ValueError, TypeError) as error:
-        sentence = " ".join(str(error).split())
-        raise UsageError(f"{sentence.rstrip('.')}; see `python -m train --help`.") from None
+    commands = {name: command.summary for name, command in COMMANDS.items()}
+    name, given = choose_command(_PROGRAM, __doc__ or "", commands, arguments)
+    if name == "eval" and not any(one.startswith(("--co", "--root", "-h", "--help")) for one in given):
+        name = _choose_scoring(given)
+    fields, _ = COMMANDS[name].load()
+    if name == "fit":
+        parser = build_command_parser(name, fields, _find_named("system", given) or "sdt", _find_named("start", given))
+    else:
+        parser = build_command_parser(name, fields)
+    made = read_options(parser, given)
+    plain = {
+        part: made[part].as_dict() if isinstance(made[part], Namespace) else made[part]
+        for part in ("model", "objective")
+        if name == "fit"
+    }
     values = {key: value for key, value in vars(made).items() if key != "config"}
-    return name, COMMANDS[name][0](**values | plain)
+    return name, fields(**values | plain)
 
 
-def _named(key: str, arguments: Sequence[str]) -> str | None:
+def _choose_scoring(given: Sequence[str]) -> str:
+    """`numbers` for an `eval` without a corpus that has no option but those of `numbers`, else `eval`.
+
+    Raises UsageError where an option says how to score, but there is nothing to be scored.
+    """
+    recorded = {field.name for field in dataclasses.fields(COMMANDS["numbers"].load()[0])}
+    typed = [word.partition("=")[0] for word in given if word.startswith("--")]
+    others = [word for word in typed if _field_of(word) not in {*recorded, "version", "print_config"}]
+    if not others:
+        return "numbers"
+    scoring = {field.name for field in dataclasses.fields(COMMANDS["eval"].load()[0])}
+    if _field_of(others[0]) in scoring:
+        raise UsageError(f"{others[0]} says how to score, but the corpus is missing: add --corpus NAME --root FOLDER.")
+    return "eval"
+
+
+def _field_of(option: str) -> str:
+    return option.removeprefix("--").partition(".")[0].replace("-", "_")
+
+
+def _find_named(key: str, arguments: Sequence[str]) -> str | None:
     """What a command line of `fit` names as `key`, itself or in its configs, the last one winning."""
     found = None
-    if "fit" not in arguments[:1]:
-        return found
     for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = option.partition("=")
         value = value if equals else following
@@ -154,22 +231,18 @@ def _named(key: str, arguments: Sequence[str]) -> str | None:
     return None if found is None else str(found)
 
 
+def _run_command(arguments: Sequence[str]) -> None:
+    name, config = configuration(arguments)
+    COMMANDS[name].load()[1](config)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is one of `core_models.errors.Exit`."""
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    try:
-        name, config = configuration(sys.argv[1:] if arguments is None else arguments)
-        COMMANDS[name][1](config)
-    except TrackerError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "Interrupted: what was finished is kept; run the same command again (fit: with --resume true).",
-            soft_wrap=True,
-        )
-        return Exit.INTERRUPTED
-    return Exit.OK
+    return run_cli(
+        lambda: _run_command(sys.argv[1:] if arguments is None else arguments),
+        interrupted="Interrupted: what was finished is kept; run the same command again (fit: with --resume true).",
+    )
 
 
 if __name__ == "__main__":

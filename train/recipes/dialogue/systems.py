@@ -11,6 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from core_models.checkpoint import MODELS
+from core_models.close_names import suggest_name
 from core_models.errors import UsageError
 from train.losses.cmath import CMATHObjective
 from train.losses.sdt import SDTObjective
@@ -78,5 +79,5 @@ SYSTEMS: Mapping[str, System] = {name: System(name, *MODELS[name], kind) for nam
 def system(name: str) -> System:
     """The system of that name. Raises UsageError."""
     if name not in SYSTEMS:
-        raise UsageError(f"system is {name!r}: choose from {', '.join(SYSTEMS)}.")
+        raise UsageError(f"system is {name!r}: choose from {', '.join(SYSTEMS)}.{suggest_name(name, SYSTEMS)}")
     return SYSTEMS[name]
