@@ -124,8 +124,8 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
     name = folder.name
     if not (folder / TENSORS).is_file() and (others := sorted(folder.glob("*.safetensors"))):
         raise CheckpointError(
-            f"{name} holds {others[0].name} and no {TENSORS}, so it is not a dialogue model: give the folder of one, or a name that "
-            f"ships: {', '.join(shipped_checkpoints())}."
+            f"{name} holds {others[0].name} and no {TENSORS}, so it is not a dialogue model: "
+            f"give the folder of one, or a name that ships: {', '.join(shipped_checkpoints())}."
         )
     sidecar = _sidecar(name, _read(folder / SIDECAR))
     config = _config(name, sidecar)
