@@ -21,7 +21,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 
 from realtime.feed.access import Access, Refusal
-from realtime.sources.browser.capture import Browser, Refused
+from realtime.sources.browser.capture import Browser, CaptureRefused
 from realtime.sources.browser.wire import LARGEST_MESSAGE, LARGEST_SIDE, VERSION
 
 ENDPOINT, SUBPROTOCOL = "/capture/feed", "capture.v1"
@@ -59,7 +59,7 @@ class Capture:
         """Take what a page sends until it breaks the rules; the close code and why. ConnectionClosed when it goes."""
         try:
             page = self._browser.admit(names)
-        except Refused as refused:
+        except CaptureRefused as refused:
             return refused.code, str(refused)
         try:
             while True:
@@ -67,7 +67,7 @@ class Capture:
                 if isinstance(message, str):
                     return UNSUPPORTED_DATA, "sound and pictures are binary"
                 page.take(message)
-        except Refused as refused:
+        except CaptureRefused as refused:
             return refused.code, str(refused)
         finally:
             page.leave()

@@ -1,4 +1,4 @@
-"""A camera as a source, through OpenCV: what happens to it never ends the call."""
+"""A camera as a source, through OpenCV; its failures never end the call."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realtime.sources.media import VideoFrame
-from realtime.sources.source import Sink, SourceStatus
+from realtime.sources.source import Sink
+from realtime.sources.status_reporter import RetryDelay, StatusReporter
 
 _MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
 _RETRY_S = 0.1
-_AGAIN_S, _AGAIN_MOST_S = 0.5, 10.0
+_REOPEN_S, _REOPEN_MOST_S = 0.5, 10.0
+"""Opening a camera can take seconds of a core, so an absent one is tried ever more seldom."""
 _DARK = 2.0
 """Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered."""
 
@@ -28,9 +30,9 @@ class CameraSource:
     """Delivers at most `fps` pictures a second, stamped when they were taken from the camera.
 
     `camera` is a number of `--list-devices`, or a path or URL that OpenCV opens (a recording is played at its own
-    pace). `clock` gives the milliseconds since the session began; the microphone shares it. A camera that
-    is absent, is covered or goes away is told by its status; nothing is raised. One that gave pictures and then
-    none is opened again as soon as that is possible.
+    pace). `clock` gives the milliseconds since the session began; the microphone shares it. A camera that is absent,
+    covered or lost reports that as its status; nothing is raised. One that gave pictures and then none is reopened
+    as soon as that is possible.
     """
 
     kind = "camera"
@@ -60,24 +62,25 @@ class CameraSource:
 
     def _run(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
+        reporter = StatusReporter(sink, self.name, self.kind)
         try:
-            end = self._follow(sink)
-            wait_s = _AGAIN_S
+            end = self._deliver(sink, reporter)
             while end[0] == "lost":
-                sink.status(SourceStatus(self.name, self.kind, *end, will_retry=True))
-                while True:
-                    if self._stop.wait(wait_s):
-                        end = ("ended", "The camera was closed.")
-                        return
-                    again = self._follow(sink)
-                    if again[0] != "absent":
-                        break
-                    wait_s = min(2 * wait_s, _AGAIN_MOST_S)
-                end, wait_s = again, _AGAIN_S
+                reporter.report(*end, will_retry=True)
+                end = self._deliver_again(sink, reporter)
         finally:
-            sink.status(SourceStatus(self.name, self.kind, *end))
+            reporter.report(*end)
 
-    def _follow(self, sink: Sink) -> tuple[str, str]:
+    def _deliver_again(self, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
+        """Deliver once the camera is there again, until there are no more pictures; (status, why)."""
+        delay = RetryDelay(_REOPEN_S, _REOPEN_MOST_S)
+        while not self._stop.wait(delay.take()):
+            end = self._deliver(sink, reporter)
+            if end[0] != "absent":
+                return end
+        return "ended", "The camera was closed."
+
+    def _deliver(self, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
         """Deliver pictures until there are no more; (status, why)."""
         try:
             import cv2
@@ -91,12 +94,12 @@ class CameraSource:
         try:
             if not capture.isOpened():
                 return "absent", f"There is no {self.detail} that can be opened: the call goes on without faces."
-            sink.status(SourceStatus(self.name, self.kind, "opened", f"Looking through {self.detail}."))
-            return self._read(capture, cv2, sink)
+            reporter.report("opened", f"Looking through {self.detail}.")
+            return self._read(capture, cv2, sink, reporter)
         finally:
             capture.release()
 
-    def _read(self, capture: Any, cv2: Any, sink: Sink) -> tuple[str, str]:
+    def _read(self, capture: Any, cv2: Any, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
         recorded = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0  # which OpenCV would read as fast as it can
         begun = self._clock()
         due = begun
@@ -123,8 +126,8 @@ class CameraSource:
             taken, bgr = capture.retrieve()
             if taken and (dark := is_dark(bgr)) != covered:
                 covered = dark
-                told = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
-                sink.status(SourceStatus(self.name, self.kind, *told))
+                status = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
+                reporter.report(*status)
             if taken:
                 sink.video(VideoFrame(self.name, now, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
         return "ended", "The camera was closed."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,11 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from realtime.sources.clock_drift import MOST_DRIFT, ClockDrift
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
 _PLACED_TOGETHER = 10
-_MOST_DRIFT = 500e-6
-"""Sound cards are off by up to 200 ppm; what looks like more than this is none of it."""
-_WINDOW_MS = 5_000
-_WINDOWS, _FEWEST_WINDOWS = 60, 12
-_PULL_MS = 60_000.0
-"""An offset that has come about is taken back within this time."""
+"""Blocks of which the least late one says when they began: callbacks are up to 100 ms late when a stream begins."""
 _JUMP_MS = 300.0
 """Sound that is late by so much for a whole window was lost, whether the system said so or not."""
 
@@ -35,49 +30,6 @@ class Block:
     heard_ms: int
     dropped: int = 0
     overflow: bool = False
-
-
-class ClockDrift:
-    """How far a device's clock is off, from when its blocks arrived and how many samples they had.
-
-    A block may arrive late and never early, so the least late one of a few seconds tells the truth; the slope
-    over the last minutes is the median of all slopes between two such moments (Theil-Sen), which a burst of
-    late blocks cannot bend.
-    """
-
-    def __init__(self) -> None:
-        self.offset_ms = 0.0
-        """How much later than at first sound arrives now, after what was corrected."""
-        self.ratio = 1.0
-        """Seconds of the media clock that one second of the device's takes."""
-        self._ends = 0.0
-        self._least: tuple[float, float, float] | None = None
-        self._first: float | None = None
-        self._late: deque[tuple[float, float]] = deque(maxlen=_WINDOWS)
-
-    def observe(self, heard_ms: float, counted_ms: float, placed_ms: float) -> bool:
-        """A block heard at `heard_ms` ends there by the device's count, and was placed there; True once a window."""
-        late = heard_ms - counted_ms
-        if self._least is None:
-            self._ends = heard_ms + _WINDOW_MS
-        if self._least is None or late < self._least[1]:
-            self._least = heard_ms, late, heard_ms - placed_ms
-        if heard_ms < self._ends:
-            return False
-        at, late, offset = self._least
-        self._least = None
-        self._first = offset if self._first is None else self._first
-        self.offset_ms = offset - self._first
-        self._late.append((at, late))
-        slope = self._slope() if len(self._late) >= _FEWEST_WINDOWS else 0.0
-        slope += self.offset_ms / _PULL_MS
-        self.ratio = 1 + float(np.clip(slope, -_MOST_DRIFT, _MOST_DRIFT))
-        return True
-
-    def _slope(self) -> float:
-        at, late = np.array(self._late).T
-        one, other = np.triu_indices(len(at), k=len(at) // 3)
-        return float(np.median((late[other] - late[one]) / (at[other] - at[one])))
 
 
 class ClockAligner:
@@ -100,10 +52,10 @@ class ClockAligner:
         self._counted = 0  # frames since then
         self._next = 0  # sample at 16 kHz
 
-    def place(self, block: Block) -> Iterator[AudioChunk]:
+    def align(self, block: Block) -> Iterator[AudioChunk]:
         """The chunks that are complete with this block."""
         if block.dropped or block.overflow:
-            yield from self.rest()
+            yield from self.flush()
             if not block.overflow:
                 self._begin(self._next + self._at_16_khz(block.dropped))
         if self._resampler is None:
@@ -115,17 +67,17 @@ class ClockAligner:
         counted_ms = self._begun_ms + self._counted * 1000 / self._rate
         if self.drift.observe(block.heard_ms, counted_ms, self._next * 1000 / SAMPLE_RATE):
             if self.drift.offset_ms > _JUMP_MS:
-                yield from self.rest()
+                yield from self.flush()
             else:
                 self._resampler.set_io_ratio(self._rate / self.drift.ratio, SAMPLE_RATE, SAMPLE_RATE // 10)
 
-    def after(self, rate: int) -> ClockAligner:
-        """A timeline for what the device gives once it has been opened again, at `rate`; time never goes back."""
+    def reopened(self, rate: int) -> ClockAligner:
+        """An aligner for what the device gives once it has been opened again, at `rate`; time never goes back."""
         again = ClockAligner(self._name, rate)
         again._next, again.lost_ms = self._next, self.lost_ms
         return again
 
-    def rest(self) -> Iterator[AudioChunk]:
+    def flush(self) -> Iterator[AudioChunk]:
         """What was held back; a block after it is placed by the clock again."""
         if self._unplaced:
             yield from self._place_together()
@@ -148,7 +100,7 @@ class ClockAligner:
         self._begun_ms, self._counted = self._next * 1000 / SAMPLE_RATE, 0
         self.drift = ClockDrift()
         # soxr asks for the largest ratio that will be needed, and begins with it.
-        self._resampler = soxr.ResampleStream(self._rate * (1 + 2 * _MOST_DRIFT), SAMPLE_RATE, 1, "float32", vr=True)
+        self._resampler = soxr.ResampleStream(self._rate * (1 + 2 * MOST_DRIFT), SAMPLE_RATE, 1, "float32", vr=True)
         self._resampler.set_io_ratio(self._rate, SAMPLE_RATE)
 
     def _given(self, frames: NDArray[np.float32]) -> Iterator[AudioChunk]:

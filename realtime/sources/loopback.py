@@ -20,10 +20,10 @@ def system_sound(choice: str, *, clock: Callable[[], int]) -> MicrophoneSource:
 
     MicrophoneError, with a sentence on how to get one, where the system's sound cannot be heard.
     """
-    return MicrophoneSource(_recorder(None if choice == "auto" else choice), clock=clock, name="system", kind="system")
+    return MicrophoneSource(_backend(None if choice == "auto" else choice), clock=clock, name="system", kind="system")
 
 
-def _recorder(wanted: str | None) -> AudioBackend:
+def _backend(wanted: str | None) -> AudioBackend:
     if sys.platform == "win32":
         return WasapiLoopbackBackend(wanted)
     if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""A device that records as a source: watched by a clock, opened again when it falls silent for good."""
+"""A recording device as a source: watched by a clock, reopened when no more blocks come."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from core_models.errors import MicrophoneError
 from realtime.sources.audio_backends.backend import AudioBackend
 from realtime.sources.audio_backends.portaudio import PortAudioBackend
 from realtime.sources.clock_sync import Block, ClockAligner
-from realtime.sources.source import Sink, SourceStatus
+from realtime.sources.source import Sink
+from realtime.sources.status_reporter import RetryDelay, StatusReporter
 
-_WAITING_BLOCKS = 1_000  # 30 s: whoever reads this slowly has lost the call anyway
-_SAY_EVERY_MS = 10_000
+_QUEUE_BLOCKS = 1_000
+"""30 s of blocks: a pipeline that is further behind has lost the call anyway."""
 _STALLED_S = 0.8
 """No microphone pauses for so long; a stream that died says nothing else."""
 _FIRST_BLOCK_S = 5.0
@@ -27,35 +28,35 @@ _MUTED_MS = 8_000
 
 
 class MicrophoneSource:
-    """Delivers what a microphone, or another recorder, hears: mono at 16 kHz, from when its first block arrives.
+    """Delivers the sound of a microphone, or of another recording device: mono at 16 kHz.
 
-    `recorder` reads it; a number of `--list-devices`, a part of a name, or None for the system's default means a
-    microphone. `clock` gives the milliseconds since the session began; the camera shares it. MicrophoneError
+    `backend` reads the device; a number of `--list-devices`, a part of a name, or None for the system's default
+    means a microphone. `clock` gives the milliseconds since the session began; the camera shares it. MicrophoneError
     where there is no such microphone, or no PortAudio.
 
-    Sound that stops coming is noticed within a second: the source is `lost`, and `opened` again as soon as
-    that is possible. A microphone that gives nothing but zeros is `muted` until it gives sound; what a system plays
-    may well be zeros.
+    Sound that stops coming is noticed within a second: the source is `lost`, and `opened` again as soon as that is
+    possible. A microphone that gives nothing but zeros is `muted` until it gives sound; a system that plays nothing
+    gives zeros too, which is no fault.
     """
 
     has_audio = True
 
     def __init__(
         self,
-        recorder: AudioBackend | str | int | None = None,
+        backend: AudioBackend | str | int | None = None,
         *,
         clock: Callable[[], int],
         name: str = "microphone",
         kind: str = "microphone",
     ) -> None:
-        if recorder is None or isinstance(recorder, str | int):
-            recorder = PortAudioBackend(recorder)
+        if backend is None or isinstance(backend, str | int):
+            backend = PortAudioBackend(backend)
         self.name = name
         self.kind = kind
-        self.detail = recorder.detail
-        self._recorder = recorder
+        self.detail = backend.detail
+        self._backend = backend
         self._clock = clock
-        self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()  # None: look what happened
+        self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()  # None: the device gives no more
         self._dropped = 0  # frames that found the queue full
         self._rate = 0
         self._zeros = 0  # frames of nothing else, the last ones
@@ -65,23 +66,23 @@ class MicrophoneSource:
 
     def start(self, sink: Sink) -> None:
         """Open the microphone; MicrophoneError where the system refuses it."""
-        self._rate = self._recorder.open(self._take)
+        self._rate = self._backend.open(self._on_block)
         self._thread = threading.Thread(target=self._run, args=(sink,), name=self.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the microphone; idempotent; what it heard until now is delivered."""
+        """Close the microphone; idempotent; what it has recorded until now is delivered."""
         self._stopping.set()
         if self._thread is not None:
             self._blocks.put(None)
             self._thread.join()
             self._thread = None
 
-    def _take(self, frames: NDArray[np.float32] | None, overflow: bool) -> None:
-        """Runs on the recorder's thread: a full queue loses the block rather than let it wait."""
+    def _on_block(self, frames: NDArray[np.float32] | None, overflow: bool) -> None:
+        """Runs on the backend's thread: a full queue loses the block rather than let it wait."""
         if frames is None:
             self._blocks.put(None)
-        elif self._blocks.qsize() >= _WAITING_BLOCKS:
+        elif self._blocks.qsize() >= _QUEUE_BLOCKS:
             self._dropped += len(frames)
         else:
             self._blocks.put(Block(frames, self._clock(), self._dropped, overflow))
@@ -89,67 +90,72 @@ class MicrophoneSource:
 
     def _run(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
+        reporter = StatusReporter(sink, self.name, self.kind)
         try:
-            timeline = ClockAligner(self.name, self._rate)
-            self._tell(sink, "opened", f"Listening to {self.detail}.")
-            self._follow(sink, timeline, _FIRST_BLOCK_S)
+            aligner = ClockAligner(self.name, self._rate)
+            reporter.report("opened", f"Listening to {self.detail}.")
+            self._deliver(sink, reporter, aligner, _FIRST_BLOCK_S)
             while not self._stopping.is_set():
-                self._tell(sink, "lost", f"{self.detail} gives no more sound; it is tried again.", will_retry=True)
+                reporter.report("lost", f"{self.detail} gives no more sound; it is tried again.", will_retry=True)
                 if (first := self._reopened()) is not None:
-                    self._tell(sink, "opened", f"Listening to {self.detail} again.")
-                    timeline = timeline.after(self._rate)
-                    self._place(sink, timeline, first)
-                    self._follow(sink, timeline, _STALLED_S)
+                    reporter.report("opened", f"Listening to {self.detail} again.")
+                    aligner = aligner.reopened(self._rate)
+                    self._place(sink, aligner, first)
+                    self._deliver(sink, reporter, aligner, _STALLED_S)
             end = ("ended", "The microphone was closed.")
         finally:
-            self._recorder.close()
-            self._tell(sink, *end)
+            self._backend.close()
+            reporter.report(*end)
 
-    def _follow(self, sink: Sink, timeline: ClockAligner, patience_s: float) -> None:
+    def _deliver(self, sink: Sink, reporter: StatusReporter, aligner: ClockAligner, patience_s: float) -> None:
         """Deliver blocks until no more come, or `stop`; then what was held back."""
-        said_at = -_SAY_EVERY_MS
+
+        def take_losses() -> str:
+            lost_ms, aligner.lost_ms = aligner.lost_ms, 0
+            return f"{lost_ms} ms of its sound were lost" if lost_ms else ""
+
         while (block := self._next(patience_s)) is not None:
             patience_s = _STALLED_S
-            self._place(sink, timeline, block)
+            self._place(sink, aligner, block)
             if self.kind == "microphone":
-                self._watch_mute(sink, block)
-            if timeline.lost_ms and block.heard_ms - said_at >= _SAY_EVERY_MS:
-                said_at = block.heard_ms
-                self._tell(sink, "overflow", f"{timeline.lost_ms} ms of its sound were lost: this machine is too slow.")
-                timeline.lost_ms = 0
-        for chunk in timeline.rest():
+                self._report_mute(reporter, block)
+            reporter.report_losses(
+                block.heard_ms,
+                take_losses,
+                reason="this machine is too slow",
+                recovered=f"All sound of {self.detail} arrives again.",
+            )
+        for chunk in aligner.flush():
             sink.audio(chunk)
 
-    def _watch_mute(self, sink: Sink, block: Block) -> None:
-        """Tell once when sound turns into zeros for good, and when it is back."""
+    def _report_mute(self, reporter: StatusReporter, block: Block) -> None:
+        """Report once that there are only zeros, and once that sound is back."""
         self._zeros = 0 if block.frames.any() else self._zeros + len(block.frames)
         if not self._muted and self._zeros * 1000 >= _MUTED_MS * self._rate:
             self._muted = True
-            self._tell(
-                sink,
+            reporter.report(
                 "muted",
                 f"{self.detail} gives nothing but digital silence: unmute it in the system's settings, allow this "
                 "program to use it, or choose another one with --microphone.",
             )
         elif self._muted and not self._zeros:
             self._muted = False
-            self._tell(sink, "opened", f"{self.detail} is heard again.")
+            reporter.report("opened", f"{self.detail} is heard again.")
 
     def _reopened(self) -> Block | None:
-        """Its first block, once the recorder gives sound again; None after `stop`."""
-        wait_s = _RETRY_S
+        """Its first block, once the device gives sound again; None after `stop`."""
+        delay = RetryDelay(_RETRY_S, _RETRY_MOST_S)
         while True:
-            self._recorder.close()
+            self._backend.close()
             while not self._blocks.empty():
                 self._blocks.get()
-            if self._stopping.wait(wait_s):
+            if self._stopping.wait(delay.take()):
                 return None
-            wait_s = min(2 * wait_s, _RETRY_MOST_S)
             try:
-                self._rate = self._recorder.open(self._take)
+                self._rate = self._backend.open(self._on_block)
             except MicrophoneError:
                 continue
-            self.detail = self._recorder.detail
+            self.detail = self._backend.detail
             if (first := self._next(_FIRST_BLOCK_S)) is not None:
                 return first
 
@@ -160,9 +166,6 @@ class MicrophoneSource:
         except queue.Empty:
             return None
 
-    def _place(self, sink: Sink, timeline: ClockAligner, block: Block) -> None:
-        for chunk in timeline.place(block):
+    def _place(self, sink: Sink, aligner: ClockAligner, block: Block) -> None:
+        for chunk in aligner.align(block):
             sink.audio(chunk)
-
-    def _tell(self, sink: Sink, status: str, detail: str, *, will_retry: bool = False) -> None:
-        sink.status(SourceStatus(self.name, self.kind, status, detail, will_retry))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 BLOCK_MS = 30
 """Sound comes in blocks of this length."""
 
-Take = Callable[[NDArray[np.float32] | None, bool], None]
+BlockCallback = Callable[[NDArray[np.float32] | None, bool], None]
 """Takes the next frames [n, channels] in [-1, 1], and whether the system lost some before them; None: no more come."""
 
 
@@ -21,8 +21,8 @@ class AudioBackend(Protocol):
     detail: str
     """The device's name."""
 
-    def open(self, take: Take) -> int:
-        """Record from now on, with `take` called on a thread of its own; the rate in Hz. MicrophoneError."""
+    def open(self, on_block: BlockCallback) -> int:
+        """Record from now on, with `on_block` called on a thread of its own; the rate in Hz. MicrophoneError."""
 
     def close(self) -> None:
-        """Record no more; idempotent. `take` is not called after it."""
+        """Record no more; idempotent. `on_block` is not called after it."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.errors import MicrophoneError
-from realtime.sources.audio_backends.backend import BLOCK_MS, Take
+from realtime.sources.audio_backends.backend import BLOCK_MS, BlockCallback
 from realtime.sources.media import SAMPLE_RATE
 
 
@@ -76,16 +76,16 @@ class PortAudioBackend:
         self._wanted = None if device is None else self.detail  # numbers change when devices come and go
         self._stream: Any = None
         self._used = False
-        self._take: Take | None = None
+        self._on_block: BlockCallback | None = None
 
-    def open(self, take: Take) -> int:
-        """See Recorder. Opened again, it looks for the device among those that there are by then."""
+    def open(self, on_block: BlockCallback) -> int:
+        """See AudioBackend. Opened again, it looks for the device among those that there are by then."""
         with self._lock:
             if self._used:
                 self._look_again()
             self._used = True
             rate, channels = stream_format(self._portaudio, self._found)
-            self._take = take
+            self._on_block = on_block
             try:
                 self._stream = self._portaudio.InputStream(
                     device=self._found["index"],
@@ -107,9 +107,9 @@ class PortAudioBackend:
             return rate
 
     def close(self) -> None:
-        """See Recorder."""
+        """See AudioBackend."""
         with self._lock:
-            self._take = None
+            self._on_block = None
             self._open.discard(self)
             stream, self._stream = self._stream, None
             if stream is not None:
@@ -125,14 +125,14 @@ class PortAudioBackend:
         self.detail = self._found["name"]
 
     def _heard(self, frames: NDArray[np.float32], count: int, times: object, flags: Any) -> None:
-        take = self._take
-        if take is not None:
-            take(frames.copy(), bool(flags.input_overflow))
+        on_block = self._on_block
+        if on_block is not None:
+            on_block(frames.copy(), bool(flags.input_overflow))
 
     def _finished(self) -> None:
-        take = self._take
-        if take is not None:
-            take(None, False)
+        on_block = self._on_block
+        if on_block is not None:
+            on_block(None, False)
 
 
 def stream_format(portaudio: ModuleType, device: dict[str, Any]) -> tuple[int, int]:

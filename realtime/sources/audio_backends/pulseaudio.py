@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from core_models.errors import MicrophoneError
-from realtime.sources.audio_backends.backend import BLOCK_MS, Take
+from realtime.sources.audio_backends.backend import BLOCK_MS, BlockCallback
 from realtime.sources.media import SAMPLE_RATE
 
 _BYTES = 4 * SAMPLE_RATE * BLOCK_MS // 1000
@@ -64,20 +64,20 @@ class PulseAudioBackend:
         self.detail = monitor(wanted)
         self._running: list[tuple[subprocess.Popen[bytes], threading.Thread]] = []
 
-    def open(self, take: Take) -> int:
-        """See Recorder; the default output is that of this moment."""
+    def open(self, on_block: BlockCallback) -> int:
+        """See AudioBackend; the default output is that of this moment."""
         self.detail = monitor(self._wanted)
         self._run(
             self._read,
-            take,
+            on_block,
             *("parec", "--raw", "--format=float32le", f"--rate={SAMPLE_RATE}", "--channels=1"),
             *(f"--latency-msec={BLOCK_MS}", f"--device={self.detail}", "--client-name=emotion-tracker"),
         )
-        self._run(self._watch, take, "pactl", "subscribe")
+        self._run(self._watch, on_block, "pactl", "subscribe")
         return SAMPLE_RATE
 
     def close(self) -> None:
-        """See Recorder."""
+        """See AudioBackend."""
         running, self._running = self._running, []
         for program, _ in running:
             program.kill()
@@ -85,7 +85,7 @@ class PulseAudioBackend:
             thread.join()
             program.wait()
 
-    def _run(self, follow: Callable[[IO[bytes], Take], None], take: Take, *command: str) -> None:
+    def _run(self, follow: Callable[[IO[bytes], BlockCallback], None], on_block: BlockCallback, *command: str) -> None:
         program = subprocess.Popen(
             command,
             env=os.environ | {"LC_ALL": "C"},
@@ -95,17 +95,17 @@ class PulseAudioBackend:
             start_new_session=True,  # Ctrl-C is the session's: what was heard until then is still delivered
         )
         assert program.stdout is not None
-        thread = threading.Thread(target=follow, args=(program.stdout, take), name=command[0], daemon=True)
+        thread = threading.Thread(target=follow, args=(program.stdout, on_block), name=command[0], daemon=True)
         self._running.append((program, thread))
         thread.start()
 
-    def _read(self, sound: IO[bytes], take: Take) -> None:
+    def _read(self, sound: IO[bytes], on_block: BlockCallback) -> None:
         with sound:
             while len(block := sound.read(_BYTES)) == _BYTES:
-                take(np.frombuffer(block, np.float32)[:, None], False)
-        take(None, False)
+                on_block(np.frombuffer(block, np.float32)[:, None], False)
+        on_block(None, False)
 
-    def _watch(self, messages: IO[bytes], take: Take) -> None:
+    def _watch(self, messages: IO[bytes], on_block: BlockCallback) -> None:
         with messages:
             for line in messages:
                 if b"'change' on server" in line or b"'remove' on source #" in line:
@@ -114,7 +114,7 @@ class PulseAudioBackend:
                     except MicrophoneError:
                         same = False
                     if not same:
-                        take(None, False)
+                        on_block(None, False)
                         return
 
 

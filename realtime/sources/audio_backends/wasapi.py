@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core_models.errors import MicrophoneError
-from realtime.sources.audio_backends.backend import BLOCK_MS, Take
+from realtime.sources.audio_backends.backend import BLOCK_MS, BlockCallback
 from realtime.sources.media import SAMPLE_RATE
 
 _OPENED_S = 5.0
@@ -42,12 +42,12 @@ class WasapiLoopbackBackend:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self, take: Take) -> int:
-        """See Recorder."""
+    def open(self, on_block: BlockCallback) -> int:
+        """See AudioBackend."""
         self._closing = threading.Event()
         opened = threading.Event()
         failures: list[Exception] = []
-        arguments = (take, self._closing, opened, failures)
+        arguments = (on_block, self._closing, opened, failures)
         self._thread = threading.Thread(target=self._read, args=arguments, name="loopback", daemon=True)
         self._thread.start()
         if not opened.wait(_OPENED_S) or failures:
@@ -59,13 +59,19 @@ class WasapiLoopbackBackend:
         return SAMPLE_RATE
 
     def close(self) -> None:
-        """See Recorder."""
+        """See AudioBackend."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(_OPENED_S)
             self._thread = None
 
-    def _read(self, take: Take, closing: threading.Event, opened: threading.Event, failures: list[Exception]) -> None:
+    def _read(
+        self,
+        on_block: BlockCallback,
+        closing: threading.Event,
+        opened: threading.Event,
+        failures: list[Exception],
+    ) -> None:
         frames = SAMPLE_RATE * BLOCK_MS // 1000
         try:
             if sys.platform == "win32":  # COM is each thread's own affair
@@ -79,9 +85,9 @@ class WasapiLoopbackBackend:
                 while not closing.is_set():
                     block = np.asarray(recorder.record(numframes=frames), np.float32)
                     if not closing.is_set():
-                        take(block, False)
+                        on_block(block, False)
         except Exception as error:  # of a driver, in whatever form: the source is lost and tried again
             failures.append(error)
             opened.set()
         if not closing.is_set():
-            take(None, False)
+            on_block(None, False)

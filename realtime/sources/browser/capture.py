@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from realtime.sources.browser.page_sources import Heard, PageAudioSource, PageVideoSource, Seen
+from realtime.sources.browser.page_sources import AudioItem, PageAudioSource, PageVideoSource, PictureItem
 from realtime.sources.browser.wire import Malformed, Picture, Sound, decode
 from realtime.sources.clock_sync import Block
 
@@ -21,14 +21,14 @@ MALFORMED, POLICY_VIOLATION, TRY_AGAIN_LATER = 1007, 1008, 1013
 MOST_PICTURES = 10.0
 """A second, that a page is asked for."""
 _HELD_MS = 2_000
-"""A source is its page's as long as something came of it within this time: a connection may die without a word."""
+"""A source is its page's as long as something came of it within this time: a connection may drop silently."""
 _SHORTEST_MS = 10.0
 """What even a shorter stretch of sound costs of a page's allowance, so that messages are bounded too."""
 _CLOCK_WINDOW_S = 10
 _MOST_MISSED = 100
 
 
-class Refused(Exception):
+class CaptureRefused(Exception):
     """A page that may not send this: its connection is closed with `code` and the sentence as the reason."""
 
     def __init__(self, code: int, sentence: str) -> None:
@@ -92,16 +92,16 @@ class Page:
     heard_ms: dict[str, int] = field(default_factory=dict)
 
     def take(self, message: bytes) -> None:
-        """Pass on a message. Refused where it is none of the format, out of order, too much, or another page's."""
+        """Pass on a message. CaptureRefused where it is none of the format, out of order, or too much."""
         try:
             found = decode(message)
         except Malformed as malformed:
-            raise Refused(MALFORMED, str(malformed)) from None
+            raise CaptureRefused(MALFORMED, str(malformed)) from None
         place = self.places.get(found.source)
         if place is None or not self.browser.holds(self, found.source):
-            raise Refused(TRY_AGAIN_LATER, f"the {found.source} is sent by another page, or was not asked for")
+            raise CaptureRefused(TRY_AGAIN_LATER, f"the {found.source} is sent by another page, or was not asked for")
         if found.at_ms < place.at_ms or (place.count is not None and found.count < place.count):
-            raise Refused(POLICY_VIOLATION, f"the time of the {found.source} goes back")
+            raise CaptureRefused(POLICY_VIOLATION, f"the time of the {found.source} goes back")
         now_ms = self.browser.clock()
         assert now_ms is not None  # pages are admitted during the session only
         self.heard_ms[found.source] = now_ms
@@ -110,19 +110,19 @@ class Page:
         match found:
             case Sound():
                 if found.rate != place.rate and place.count is not None:
-                    raise Refused(MALFORMED, f"the rate of the {found.source} changes")
+                    raise CaptureRefused(MALFORMED, f"the rate of the {found.source} changes")
                 if not self.browser.allow(found.source, max(_SHORTEST_MS, len(found.pcm) * 1000 / found.rate), now_ms):
-                    raise Refused(POLICY_VIOLATION, f"the {found.source} is faster than real time")
+                    raise CaptureRefused(POLICY_VIOLATION, f"the {found.source} is faster than real time")
                 place.rate, place.count = found.rate, found.count + len(found.pcm)
                 frames = np.divide(found.pcm, 32768, dtype=np.float32)[:, None]
                 # How much was lost is for the clock to say: a page could claim anything.
-                self.browser.sounds[found.source].put(Heard(found.rate, Block(frames, media_ms, 0, missed > 0)))
+                self.browser.sounds[found.source].put(AudioItem(found.rate, Block(frames, media_ms, 0, missed > 0)))
             case Picture():
                 if not self.browser.allow(found.source, 1, now_ms):
-                    raise Refused(POLICY_VIOLATION, "there are too many pictures")
+                    raise CaptureRefused(POLICY_VIOLATION, "there are too many pictures")
                 place.count = found.count + 1
                 assert self.browser.camera is not None
-                self.browser.camera.put(Seen(found.jpeg, media_ms, missed))
+                self.browser.camera.put(PictureItem(found.jpeg, media_ms, missed))
         place.at_ms = found.at_ms
 
     def leave(self) -> None:
@@ -148,19 +148,19 @@ class Browser:
         self._allowances["camera"] = TokenBucket(per_s=15.0, most=150.0)
 
     def admit(self, names: Iterable[str]) -> Page:
-        """A page that sends these of `wanted` from now on; Refused where another one does, or before the session."""
+        """A page that sends these of `wanted` from now on; CaptureRefused while another one does, or too early."""
         names = list(names)
         now_ms = self.clock()
         if now_ms is None:  # and not 0, which is a session's first millisecond
-            raise Refused(TRY_AGAIN_LATER, "the session has not begun")
+            raise CaptureRefused(TRY_AGAIN_LATER, "the session has not begun")
         for name in names:
             holder = self._holders.get(name)
             if holder is not None and now_ms - holder.heard_ms[name] < _HELD_MS:
-                raise Refused(TRY_AGAIN_LATER, f"another page sends the {name} already")
+                raise CaptureRefused(TRY_AGAIN_LATER, f"another page sends the {name} already")
         page = Page(self)
         for name in names:
             if name in self._holders:
-                self._inbox(name).leave("Another page sends it from now on.")
+                self._page_source(name).leave("Another page sends it from now on.")
             page.places[name], page.heard_ms[name] = _Place(), now_ms
             self._holders[name] = page
         return page
@@ -177,9 +177,9 @@ class Browser:
         """A page has gone: what it sent is lost until the next one comes."""
         for name in [name for name, holder in self._holders.items() if holder is page]:
             del self._holders[name]
-            self._inbox(name).leave("The page was closed, or its connection was cut; it is waited for.")
+            self._page_source(name).leave("The page was closed, or its connection was cut; it is waited for.")
 
-    def _inbox(self, name: str) -> PageAudioSource | PageVideoSource:
+    def _page_source(self, name: str) -> PageAudioSource | PageVideoSource:
         if name == "camera":
             assert self.camera is not None
             return self.camera

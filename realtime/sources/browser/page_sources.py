@@ -1,4 +1,4 @@
-"""The sources that pages fill: each a bounded queue and a thread that puts what comes on the media clock."""
+"""The sources that pages fill: each has a bounded queue and a thread that puts its items on the media clock."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 from realtime.sources.camera import is_dark
 from realtime.sources.clock_sync import Block, ClockAligner
 from realtime.sources.media import SAMPLE_RATE, VideoFrame
-from realtime.sources.source import Sink, SourceStatus
+from realtime.sources.source import Sink
+from realtime.sources.status_reporter import StatusReporter
 
-_WAITING_BLOCKS = 1_000
+_QUEUE_BLOCKS = 1_000
 """Thirty seconds of sound."""
-_WAITING_PICTURES = 4
+_QUEUE_PICTURES = 4
 _STALLED_S = 0.8
 _BLIND_S = 3.0
-_SAY_EVERY_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AudioItem:
     """A stretch of a page's sound at `rate` Hz."""
 
     rate: int
@@ -32,7 +32,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PictureItem:
     """A picture of a page, taken at `at_ms` of media time after it kept back `missed`."""
 
     jpeg: bytes
@@ -40,11 +40,11 @@ class Seen:
     missed: int
 
 
-Item = TypeVar("Item", Heard, Seen)
+Item = TypeVar("Item", AudioItem, PictureItem)
 
 
 class PageSource(ABC, Generic[Item]):
-    """A source that pages fill. It waits for one, tells when that is `lost`, and waits for the next."""
+    """A source that pages fill. It waits for a page, reports when that is `lost`, and waits for the next."""
 
     kind = "browser"
     has_audio: bool
@@ -53,10 +53,8 @@ class PageSource(ABC, Generic[Item]):
     def __init__(self, name: str) -> None:
         self.name = name
         self.detail = f"the {name} of a browser"
-        self._items: queue.SimpleQueue[Item | str | None] = queue.SimpleQueue()  # str: gone, and why; None: stop
+        self._items: queue.SimpleQueue[Item | str | None] = queue.SimpleQueue()  # str: why the page is gone; None: stop
         self._thread: threading.Thread | None = None
-        self._said_at = -_SAY_EVERY_MS
-        self._troubled = False
 
     def start(self, sink: Sink) -> None:
         """Wait for a page from now on."""
@@ -64,7 +62,7 @@ class PageSource(ABC, Generic[Item]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Take nothing more; idempotent; what has come until now is delivered."""
+        """Take nothing more; idempotent; what has arrived until now is delivered."""
         if self._thread is not None:
             self._items.put(None)
             self._thread.join()
@@ -79,42 +77,48 @@ class PageSource(ABC, Generic[Item]):
         """Take what a page sent; never waits: what does not fit is shed and counted."""
 
     @abstractmethod
-    def _begin(self, sink: Sink, first: Item) -> None:
+    def _begin(self, first: Item) -> None:
         """A page begins to send."""
 
     @abstractmethod
-    def _deliver(self, sink: Sink, item: Item) -> int:
-        """Pass something on; the media time that it has brought this source to."""
+    def _deliver(self, sink: Sink, reporter: StatusReporter, item: Item) -> int:
+        """Pass an item on; returns the media time that this source has reached with it."""
 
     def _end(self, sink: Sink) -> None:
         """Pass on what was held back."""
 
     @abstractmethod
-    def _losses(self) -> str:
-        """What was shed since it was asked last, in words; empty where nothing was."""
+    def _take_losses(self) -> str:
+        """What was shed since the last call, in words; empty where nothing was."""
 
     def _run(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
+        reporter = StatusReporter(sink, self.name, self.kind)
         try:
-            self._tell(sink, "waiting", "No page at /capture sends it yet.", will_retry=True)
+            reporter.report("waiting", "No page at /capture sends it yet.", will_retry=True)
             while (item := self._items.get()) is not None:
-                if isinstance(item, str):  # it came, and went without a word
+                if isinstance(item, str):  # a page that connected and left before it sent anything
                     continue
-                why = self._follow(sink, item)
+                why = self._relay_page(sink, reporter, item)
                 if why is None:
                     break
-                self._tell(sink, "lost", why, will_retry=True)
+                reporter.report("lost", why, will_retry=True)
             end = ("ended", "The session takes no more of it.")
         finally:
-            self._tell(sink, *end)
+            reporter.report(*end)
 
-    def _follow(self, sink: Sink, item: Item) -> str | None:
+    def _relay_page(self, sink: Sink, reporter: StatusReporter, item: Item) -> str | None:
         """Pass on what a page sends until it is gone, and return why; None after `stop`."""
-        self._tell(sink, "opened", f"A page sends {self.detail}.")
-        self._begin(sink, item)
+        reporter.report("opened", f"A page sends {self.detail}.")
+        self._begin(item)
         try:
             while True:
-                self._account(sink, self._deliver(sink, item))
+                reporter.report_losses(
+                    self._deliver(sink, reporter, item),
+                    self._take_losses,
+                    reason="the connection or this machine is too slow",
+                    recovered=f"All of {self.detail} arrives again.",
+                )
                 try:
                     following = self._items.get(timeout=self._patience_s)
                 except queue.Empty:
@@ -125,24 +129,8 @@ class PageSource(ABC, Generic[Item]):
         finally:
             self._end(sink)
 
-    def _account(self, sink: Sink, now_ms: int) -> None:
-        """Tell of losses, and of their end, at most every ten seconds."""
-        if now_ms - self._said_at < _SAY_EVERY_MS:
-            return
-        losses = self._losses()
-        if losses:
-            self._tell(sink, "overflow", f"{losses}: the connection or this machine is too slow.")
-        elif self._troubled:
-            self._tell(sink, "opened", f"All of {self.detail} arrives again.")
-        if losses or self._troubled:
-            self._said_at = now_ms
-        self._troubled = bool(losses)
 
-    def _tell(self, sink: Sink, status: str, detail: str, *, will_retry: bool = False) -> None:
-        sink.status(SourceStatus(self.name, self.kind, status, detail, will_retry))
-
-
-class PageAudioSource(PageSource[Heard]):
+class PageAudioSource(PageSource[AudioItem]):
     """Sound of pages, as a microphone's (realtime/sources/clock_sync.py)."""
 
     has_audio = True
@@ -150,36 +138,36 @@ class PageAudioSource(PageSource[Heard]):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._timeline = ClockAligner(name, SAMPLE_RATE)
+        self._aligner = ClockAligner(name, SAMPLE_RATE)
         self._dropped = False
 
-    def put(self, item: Heard) -> None:
-        if self._items.qsize() >= _WAITING_BLOCKS:
+    def put(self, item: AudioItem) -> None:
+        if self._items.qsize() >= _QUEUE_BLOCKS:
             self._dropped = True
             return
         if self._dropped:
             self._dropped = False
-            item = Heard(item.rate, Block(item.block.frames, item.block.heard_ms, 0, True))
+            item = AudioItem(item.rate, Block(item.block.frames, item.block.heard_ms, 0, True))
         self._items.put(item)
 
-    def _begin(self, sink: Sink, first: Heard) -> None:
-        self._timeline = self._timeline.after(first.rate)
+    def _begin(self, first: AudioItem) -> None:
+        self._aligner = self._aligner.reopened(first.rate)
 
-    def _deliver(self, sink: Sink, item: Heard) -> int:
-        for chunk in self._timeline.place(item.block):
+    def _deliver(self, sink: Sink, reporter: StatusReporter, item: AudioItem) -> int:
+        for chunk in self._aligner.align(item.block):
             sink.audio(chunk)
         return item.block.heard_ms
 
     def _end(self, sink: Sink) -> None:
-        for chunk in self._timeline.rest():
+        for chunk in self._aligner.flush():
             sink.audio(chunk)
 
-    def _losses(self) -> str:
-        lost, self._timeline.lost_ms = self._timeline.lost_ms, 0
+    def _take_losses(self) -> str:
+        lost, self._aligner.lost_ms = self._aligner.lost_ms, 0
         return f"{lost} ms of it were lost" if lost else ""
 
 
-class PageVideoSource(PageSource[Seen]):
+class PageVideoSource(PageSource[PictureItem]):
     """Pictures of pages."""
 
     has_audio = False
@@ -191,17 +179,17 @@ class PageVideoSource(PageSource[Seen]):
         self._last_ms = 0
         self._dark = False
 
-    def put(self, item: Seen) -> None:
+    def put(self, item: PictureItem) -> None:
         self._shed += item.missed
-        if self._items.qsize() >= _WAITING_PICTURES:
+        if self._items.qsize() >= _QUEUE_PICTURES:
             self._shed += 1
         else:
             self._items.put(item)
 
-    def _begin(self, sink: Sink, first: Seen) -> None:
+    def _begin(self, first: PictureItem) -> None:
         self._dark = False
 
-    def _deliver(self, sink: Sink, item: Seen) -> int:
+    def _deliver(self, sink: Sink, reporter: StatusReporter, item: PictureItem) -> int:
         import cv2
 
         bgr = cv2.imdecode(np.frombuffer(item.jpeg, np.uint8), cv2.IMREAD_COLOR)
@@ -210,12 +198,12 @@ class PageVideoSource(PageSource[Seen]):
             return item.at_ms
         if (dark := is_dark(bgr)) != self._dark:
             self._dark = dark
-            told = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
-            self._tell(sink, *told)
+            status = ("covered", f"{self.detail} is dark.") if dark else ("opened", f"{self.detail} sees again.")
+            reporter.report(*status)
         self._last_ms = max(self._last_ms, item.at_ms)
         sink.video(VideoFrame(self.name, self._last_ms, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
         return item.at_ms
 
-    def _losses(self) -> str:
+    def _take_losses(self) -> str:
         shed, self._shed = self._shed, 0
         return f"{shed} pictures were shed" if shed else ""

@@ -175,7 +175,7 @@ from support.collecting_sink import CollectingSink
 from realtime.sources import microphone
 from realtime.sources.source import MediaClock
 
-microphone._WAITING_BLOCKS = 10
+microphone._QUEUE_BLOCKS = 10
 
 
 class Slow(CollectingSink):
@@ -214,12 +214,12 @@ def blocks(samples: Samples, rate: int, jitter_ms: list[int]) -> list[Block]:
     return [Block(part, at, 0, False) for part, at in zip(parts, heard, strict=True)]
 
 
-def placed(timeline: ClockAligner, given: list[Block]) -> CollectingSink:
+def placed(aligner: ClockAligner, given: list[Block]) -> CollectingSink:
     keeper = CollectingSink()
     for block in given:
-        for chunk in timeline.place(block):
+        for chunk in aligner.align(block):
             keeper.audio(chunk)
-    for chunk in timeline.rest():
+    for chunk in aligner.flush():
         keeper.audio(chunk)
     return keeper
 
@@ -242,21 +242,21 @@ def test_samples_are_counted_from_when_the_first_was_heard(rate: int, librivox: 
 def test_dropped_frames_are_a_gap_of_their_length() -> None:
     """Blocks that found the queue full are missing by exactly as many samples."""
     given = blocks(np.ones((48_000, 1), np.float32), 48_000, [0])
-    timeline = ClockAligner("m", 48_000)
+    aligner = ClockAligner("m", 48_000)
     late = dataclasses.replace(given[20], dropped=4_800)
-    keeper = placed(timeline, [*given[:10], late])
+    keeper = placed(aligner, [*given[:10], late])
     assert keeper.chunks[-1].start + len(keeper.chunks[-1].samples) == 16_000 + 11 * 480 + 1_600
-    assert timeline.lost_ms == 100
+    assert aligner.lost_ms == 100
 
 
 def test_an_overflow_of_portaudio_is_a_gap_by_the_clock() -> None:
     """Where PortAudio lost sound and does not say how much, the clock does; it never sets sound back."""
     given = blocks(np.ones((48_000, 1), np.float32), 16_000, [0])
-    timeline = ClockAligner("m", 16_000)
-    keeper = placed(timeline, [*given[:10], dataclasses.replace(given[30], overflow=True)])
+    aligner = ClockAligner("m", 16_000)
+    keeper = placed(aligner, [*given[:10], dataclasses.replace(given[30], overflow=True)])
     assert keeper.chunks[-1].start + len(keeper.chunks[-1].samples) == given[30].heard_ms * 16
-    assert timeline.lost_ms == 20 * 30
-    keeper = placed(timeline, [dataclasses.replace(given[5], overflow=True)])
+    assert aligner.lost_ms == 20 * 30
+    keeper = placed(aligner, [dataclasses.replace(given[5], overflow=True)])
     assert keeper.chunks[0].start == given[30].heard_ms * 16
 
 
