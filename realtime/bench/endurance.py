@@ -63,7 +63,7 @@ def endurance(
     rounds = max(1, round(hours * 3600 * SAMPLE_RATE / (len(stream) + len(silence))))
     models = load_models(checkpoint, device=device, threads=threads)
     perceiver = FeatureExtractor(models.transcriber("en"), models.voice, models.text, None)
-    perceiver.hear(stream[: 2 * SAMPLE_RATE])
+    perceiver.transcribe(stream[: 2 * SAMPLE_RATE])
     source = AudioPlayer(_rounds(stream, silence, rounds), pace=paced)
     memory = _Memory(source)
     ends: list[tuple[float, float]] = []

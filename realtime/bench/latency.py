@@ -151,7 +151,7 @@ def _follow(
 ) -> dict[str, Any]:
     models = load_models(name, device=device, threads=threads)
     perceiver = FeatureExtractor(models.transcriber("en"), models.voice, models.text, None)
-    perceiver.hear(stream[: 2 * SAMPLE_RATE])  # the first pass through a network allocates
+    perceiver.transcribe(stream[: 2 * SAMPLE_RATE])  # the first pass through a network allocates
     heard = _Heard()
     player = _Player(stream, heard)
     session = Session(

@@ -73,25 +73,25 @@ def mouth(face: Face) -> NDArray[np.float32]:
 
 def speaker_of(frames: Sequence[Sequence[FaceObservation]]) -> int | None:
     """Whose voice is heard during `frames`: the largest face, or one whose mouth moves clearly more; None of nobody."""
-    glances: dict[int, list[FaceObservation]] = defaultdict(list)
+    observations: dict[int, list[FaceObservation]] = defaultdict(list)
     for frame in frames:
-        for glance in frame:
-            glances[glance.identity].append(glance)
-    if not glances:
+        for observation in frame:
+            observations[observation.identity].append(observation)
+    if not observations:
         return None
-    largest = max(glances, key=lambda number: sum(glance.area for glance in glances[number]))
-    movement = {number: _movement(own) for number, own in glances.items()}
+    largest = max(observations, key=lambda number: sum(observation.area for observation in observations[number]))
+    movement = {number: _movement(own) for number, own in observations.items()}
     liveliest = max(movement, key=lambda number: movement[number])
     if movement[liveliest] >= max(_MOVES, _CLEARLY * movement[largest]):
         return liveliest
     return largest
 
 
-def _movement(glances: Sequence[FaceObservation]) -> float:
+def _movement(observations: Sequence[FaceObservation]) -> float:
     """Mean over the frames of the change since the one before of what changes most about the mouth."""
-    if len(glances) < _FRAMES:
+    if len(observations) < _FRAMES:
         return 0.0
-    changes = np.abs(np.diff(np.stack([glance.mouth for glance in glances]), axis=0))  # [frames - 1, shapes]
+    changes = np.abs(np.diff(np.stack([seen.mouth for seen in observations]), axis=0))  # [frames - 1, shapes]
     return float(changes.mean(axis=0).max())
 
 

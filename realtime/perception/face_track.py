@@ -14,10 +14,10 @@ from core_models.features.face.landmarker import FaceFeature
 from realtime.perception.active_speaker import FaceObservation, IouTracker, mouth, speaker_of
 from realtime.sources.media import VideoFrame
 
-Seen = NDArray[np.float32] | None
+FaceVector = NDArray[np.float32] | None
 """What one frame says of a face, for the feature's `pool`; None where it is not there."""
 
-_WAITING_FRAMES = 16
+_QUEUE_FRAMES = 16
 _PATIENCE_S = 2.0
 
 
@@ -43,7 +43,7 @@ class FaceTrack:
         self._lossless = lossless
         self._history_ms = history_ms
         self._failed = failed
-        self._waiting: deque[VideoFrame] = deque()
+        self._queue: deque[VideoFrame] = deque()
         self._times: list[int] = []
         self._seen: list[list[FaceObservation]] = []
         self._identities = IouTracker()
@@ -57,18 +57,18 @@ class FaceTrack:
     def put(self, frame: VideoFrame) -> None:
         """Take the next frame of the camera, in order of media time."""
         with self._changed:
-            while self._lossless and len(self._waiting) >= _WAITING_FRAMES and not self._ended:
+            while self._lossless and len(self._queue) >= _QUEUE_FRAMES and not self._ended:
                 self._changed.wait()
             if self._ended:
                 return
-            if len(self._waiting) >= _WAITING_FRAMES:
-                self._waiting.popleft()
+            if len(self._queue) >= _QUEUE_FRAMES:
+                self._queue.popleft()
                 self.shed += 1
-            self._waiting.append(frame)
+            self._queue.append(frame)
             self._last_put = frame.at_ms
             self._changed.notify_all()
 
-    def between(self, start_ms: int, end_ms: int, *, wait: bool = True) -> list[Seen]:
+    def between(self, start_ms: int, end_ms: int, *, wait: bool = True) -> list[FaceVector]:
         """The face of whoever speaks from `start_ms` to `end_ms`: what each frame says of it, None where it is not.
 
         Of several faces it is the largest, or one whose mouth moves clearly more in that time.
@@ -89,7 +89,7 @@ class FaceTrack:
     def clear(self) -> None:
         """Forget every face seen so far."""
         with self._changed:
-            self._waiting.clear()
+            self._queue.clear()
             self._last_put = self._done_to
             self._times.clear()
             self._seen.clear()
@@ -109,29 +109,29 @@ class FaceTrack:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._ended:
+                while not self._queue and not self._ended:
                     self._changed.wait()
-                if not self._waiting:
+                if not self._queue:
                     return
-                frame = self._waiting.popleft()
+                frame = self._queue.popleft()
             try:
-                glances = self._look(frame)
+                observations = self._observe(frame)
             except Exception as error:  # the landmarker is native code: whatever it throws must not end the call
                 self._failed(f"the face landmarker failed and the face is left out from here on: {error}")
                 with self._changed:
-                    self._waiting.clear()
+                    self._queue.clear()
                     self._last_put = self._done_to
                 self.end()
                 return
             with self._changed:
                 self._times.append(frame.at_ms)
-                self._seen.append(glances)
+                self._seen.append(observations)
                 if not self._lossless:
                     self._forget(frame.at_ms - self._history_ms)
                 self._done_to = frame.at_ms
                 self._changed.notify_all()
 
-    def _look(self, frame: VideoFrame) -> list[FaceObservation]:
+    def _observe(self, frame: VideoFrame) -> list[FaceObservation]:
         faces = self._face.faces(frame.rgb)
         numbers = self._identities.of(faces, frame.at_ms)
         return [

@@ -1,6 +1,6 @@
 """From an utterance to the features of its words, its voice and its face.
 
-In two stages: `hear`, which takes long, leaves no trace and may be done ahead of time; and `perceive`, in the
+In two stages: `transcribe` is slow, has no side effects and may run speculatively; `extract_features` runs in the
 dialogue's order, since the text feature may look at what was said before.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from core_models.features.voice.statistics_pooling import Voice
 from realtime.perception.face_track import FaceTrack
 from realtime.perception.transcriber import Transcriber, Transcript
 from realtime.segmentation.segments import Utterance
+
+_FACE_SHARE = 0.2
+"""A face in less than this share of the frames says more about the landmarker than about the speaker."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,26 @@ class FeatureExtractor:
     voice: Voice | None
     text: Text | None
     face: FaceFeature | None
-    face_share: float = field(default=0.2)
 
     def __call__(self, utterance: Utterance, faces: FaceTrack | None) -> Perception:
         """Both stages at once."""
         started = time.perf_counter()
-        transcript = self.hear(utterance.samples)
+        transcript = self.transcribe(utterance.samples)
         asr_ms = (time.perf_counter() - started) * 1000
-        return replace(self.perceive(utterance, transcript, faces), asr_ms=asr_ms)
+        return replace(self.extract_features(utterance, transcript, faces), asr_ms=asr_ms)
 
-    def hear(self, samples: NDArray[np.float32]) -> Transcript:
+    def transcribe(self, samples: NDArray[np.float32]) -> Transcript:
         """One encoder pass and the words of an utterance, or of what may become one."""
         return self.transcriber(samples)
 
-    def perceive(
+    def extract_features(
         self, utterance: Utterance, transcript: Transcript, faces: FaceTrack | None, past: Sequence[PastTurn] = ()
     ) -> Perception:
         """The features of the dialogue's next utterance; `past` is what was said before, oldest first."""
         self.transcriber.settle(transcript)
         return self._features(utterance, transcript, faces, past, wait=True)
 
-    def glimpse(
+    def interim_features(
         self,
         utterance: Utterance,
         agreed: tuple[int, ...],
@@ -81,7 +83,7 @@ class FeatureExtractor:
         *,
         words: bool,
     ) -> tuple[Perception, tuple[int, ...]]:
-        """What there is of an utterance that goes on, and the tokens heard; it leaves no trace."""
+        """The features of an utterance that goes on, and its tokens; without side effects."""
         transcript = self.transcriber.partial(utterance.samples, agreed, words=words)
         return self._features(utterance, transcript, faces, past, wait=False), transcript.tokens
 
@@ -125,7 +127,6 @@ class FeatureExtractor:
         if faces is None or self.face is None:
             return "absent", None
         vector, share = self.face.pool(faces.between(utterance.start_ms, utterance.end_ms, wait=wait))
-        # A face in a few stray frames says more about the landmarker than about the speaker.
-        if vector is None or share < self.face_share:
+        if vector is None or share < _FACE_SHARE:
             return "absent", None
         return "ok", vector

@@ -249,7 +249,7 @@ class InferenceWorker:
         try:
             if stretch.unknown and self._voices is not None and self._voices.vector is not None:
                 stretch.vector = self._voices.vector(stretch.utterance.samples)
-            stretch.transcript = self._perceiver.hear(stretch.utterance.samples)
+            stretch.transcript = self._perceiver.transcribe(stretch.utterance.samples)
         except TrackerError as error:
             stretch.failure = str(error)
         with self._changed:
@@ -263,7 +263,7 @@ class InferenceWorker:
         words = self._provisional.words and self._words_ms <= _WORDS_SHARE * self._provisional.every_ms
         begun = time.perf_counter()
         try:
-            perception, tokens = self._perceiver.glimpse(
+            perception, tokens = self._perceiver.interim_features(
                 utterance, told.agreed, stretch.faces, self._past(stretch.speaker), words=words
             )
         except TrackerError:
@@ -290,7 +290,7 @@ class InferenceWorker:
             if stretch.failure is not None:
                 raise TrackerError(stretch.failure)
             assert stretch.transcript is not None
-            perception = self._perceiver.perceive(
+            perception = self._perceiver.extract_features(
                 stretch.utterance, stretch.transcript, stretch.faces, self._past(stretch.speaker)
             )
         except TrackerError as error:

@@ -219,7 +219,7 @@ class Session:
                 continue
             source = chunk.source
             if source in self._far:
-                self._far[source].hear(chunk)
+                self._far[source].observe(chunk)
                 if source not in self._speakers:
                     continue
             if self._speakers[source] in self._opted_out:

@@ -30,7 +30,7 @@ class CrosstalkDetector:
     def __init__(self) -> None:
         self._chunks: deque[AudioChunk] = deque()
 
-    def hear(self, chunk: AudioChunk) -> None:
+    def observe(self, chunk: AudioChunk) -> None:
         """Take the far end's next chunk."""
         self._chunks.append(chunk)
         while self._chunks[0].start + len(self._chunks[0].samples) < chunk.start - _HISTORY:

@@ -81,13 +81,13 @@ class Scripted:
         self._delays = iter(delays or [])
         self._fails = fails
 
-    def hear(self, samples: NDArray[np.float32]) -> Transcript:
+    def transcribe(self, samples: NDArray[np.float32]) -> Transcript:
         if self._fails:
             raise MediaError("It broke: try again.")
         time.sleep(next(self._delays, 0.0))
         return Transcript("words", "en", "ok", NOTHING, False)
 
-    def perceive(
+    def extract_features(
         self, utterance: Utterance, transcript: Transcript, faces: object, past: Sequence[PastTurn] = ()
     ) -> Perception:
         self.heard.append(utterance)

@@ -63,7 +63,7 @@ def test_a_pipeline_that_breaks_ends_the_session_in_a_sentence() -> None:
     """An unexpected exception becomes one fatal `error`, and `run` returns."""
 
     class Broken(Scripted):
-        def hear(self, samples: NDArray[np.float32]) -> Transcript:
+        def transcribe(self, samples: NDArray[np.float32]) -> Transcript:
             raise RuntimeError("boom")
 
     running, told = session(Tape(THREE), perceiver=Broken())
@@ -146,10 +146,10 @@ def test_what_a_failing_pipeline_leaves_behind_is_discarded() -> None:
     """Every utterance that was announced ends as a final or a discard, also where the pipeline breaks."""
 
     class Broken(Scripted):
-        def hear(self, samples: NDArray[np.float32]) -> Transcript:
+        def transcribe(self, samples: NDArray[np.float32]) -> Transcript:
             if len(self.heard) == 1:
                 raise RuntimeError("boom")
-            return super().hear(samples)
+            return super().transcribe(samples)
 
     running, told = session(Tape(THREE), perceiver=Broken())
     summary = running.run()
@@ -221,8 +221,8 @@ def test_the_hangover_follows_what_was_heard_ahead_of_time(words: str, waited: i
     """With a recording it does so however long the words took, so the same recording gives the same utterances."""
 
     class Speaking(Scripted):
-        def hear(self, samples: NDArray[np.float32]) -> Transcript:
-            return replace(super().hear(samples), text=words)
+        def transcribe(self, samples: NDArray[np.float32]) -> Transcript:
+            return replace(super().transcribe(samples), text=words)
 
     perceiver = Speaking([slow] * 20)
     running, _ = session(Tape(THREE), perceiver=perceiver)
@@ -236,10 +236,10 @@ def test_a_modality_that_comes_or_goes_is_said_once() -> None:
     statuses = iter(["ok", "absent", "absent", "ok"])
 
     class Blinking(Scripted):
-        def perceive(
+        def extract_features(
             self, utterance: Utterance, transcript: Transcript, faces: object, past: Sequence[PastTurn] = ()
         ) -> Perception:
-            seen = super().perceive(utterance, transcript, faces)
+            seen = super().extract_features(utterance, transcript, faces)
             return replace(seen, status={"text": "ok", "face": next(statuses), "voice": "unused"})
 
     running, told = session(Tape(np.concatenate([THREE, voiced(1.0), silence(1.0)])), perceiver=Blinking())

@@ -74,9 +74,9 @@ class Slow(FeatureExtractor):
 
     factor = 0.0
 
-    def hear(self, samples: Samples) -> Transcript:
+    def transcribe(self, samples: Samples) -> Transcript:
         time.sleep(self.factor * len(samples) / SAMPLE_RATE)
-        return super().hear(samples)
+        return super().transcribe(samples)
 
 
 def follow(

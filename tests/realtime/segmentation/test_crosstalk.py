@@ -30,7 +30,7 @@ def utterance(samples: Samples, at: int) -> Utterance:
 def heard(far: Samples, at: int) -> CrosstalkDetector:
     end = CrosstalkDetector()
     for start in range(0, len(far), 480):
-        end.hear(AudioChunk("system", at + start, far[start : start + 480]))
+        end.observe(AudioChunk("system", at + start, far[start : start + 480]))
     return end
 
 
