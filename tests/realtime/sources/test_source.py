@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from realtime.sources.browser.capture import Browser, Refused
+from realtime.sources.browser.capture import Browser, CaptureRefused
 from realtime.sources.source import MediaClock
 
 
@@ -30,7 +30,7 @@ def test_a_page_is_admitted_from_a_sessions_first_millisecond_on() -> None:
     """Before the start it is asked to try again; at 0 ms the session has begun."""
     now_ms: int | None = None
     browser = Browser(clock=lambda: now_ms)
-    with pytest.raises(Refused, match="has not begun"):
+    with pytest.raises(CaptureRefused, match="has not begun"):
         browser.admit(["microphone"])
     now_ms = 0
     assert browser.holds(browser.admit(["microphone"]), "microphone")
