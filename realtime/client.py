@@ -22,7 +22,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError
-from realtime.feed.access import SUBPROTOCOL
 from realtime.protocol import commands, events
 
 _OVER = 1001
@@ -62,15 +61,15 @@ class Client:
         longest_pause_s: float = 10.0,
     ) -> None:
         self._url, self._token, self._tls = url, token, tls
-        self._wishes: dict[str, str] = {"history": history}
+        self._request: dict[str, str] = {"history": history}
         for name, wanted in (("types", types), ("speakers", speakers)):
             if wanted:
-                self._wishes[name] = ",".join(wanted)
+                self._request[name] = ",".join(wanted)
         if min_confidence is not None:
-            self._wishes["min_confidence"] = str(min_confidence)
+            self._request["min_confidence"] = str(min_confidence)
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._connection: ClientConnection | None = None
-        self._asked: dict[str, asyncio.Future[events.CommandResult]] = {}
+        self._pending: dict[str, asyncio.Future[events.CommandResult]] = {}
         self._over = False
         self.place = after
         """(epoch, number) of the latest event: `after` of a client that is to go on from here."""
@@ -80,10 +79,10 @@ class Client:
         while code != _OVER:
             code = None
             try:
-                async with self._connect() as connection:
+                async with self._open_connection() as connection:
                     self._connection, met = connection, True
                     while True:
-                        message = self._take(await connection.recv(decode=False))
+                        message = self._take_message(await connection.recv(decode=False))
                         pause = self._first_pause_s
                         if message is not None:
                             yield message
@@ -102,7 +101,7 @@ class Client:
                         f"there is no feed at {self._url} ({error}): start a session, or give its address"
                     ) from None
             finally:
-                self._lose()
+                self._fail_pending()
             if code in _HOPELESS:
                 raise FeedError(f"the feed at {self._url} closed the connection with {code}: it will not serve this")
             if code != _OVER:
@@ -120,31 +119,31 @@ class Client:
             raise FeedError("there is no connection to the feed at the moment: try again")
         addressed = msgspec.structs.replace(command, id=events.new_id())
         answer: asyncio.Future[events.CommandResult] = asyncio.get_running_loop().create_future()
-        self._asked[addressed.id] = answer
+        self._pending[addressed.id] = answer
         try:
             await connection.send(commands.encode(addressed), text=True)
             return await answer
         except ConnectionClosed:
             raise FeedError("the connection to the feed was lost before the answer: it may have been done") from None
         finally:
-            self._asked.pop(addressed.id, None)
+            self._pending.pop(addressed.id, None)
 
-    def _connect(self) -> connect:
-        wishes = dict(self._wishes)
+    def _open_connection(self) -> connect:
+        request = dict(self._request)
         if self.place is not None:
             epoch, number = self.place
-            wishes |= {"from": str(number), "epoch": epoch}
+            request |= {"from": str(number), "epoch": epoch}
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         return connect(
-            f"{self._url.rstrip('/')}/?{urlencode(wishes)}",
+            f"{self._url.rstrip('/')}/?{urlencode(request)}",
             additional_headers=headers,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            subprotocols=[Subprotocol(events.SUBPROTOCOL)],
             compression=None,
             max_size=None,
             ssl=self._tls,
         )
 
-    def _take(self, line: bytes) -> events.Message | None:
+    def _take_message(self, line: bytes) -> events.Message | None:
         try:
             message = events.decode(line)
         except msgspec.ValidationError:
@@ -154,7 +153,7 @@ class Client:
             return None
         match message:
             case events.CommandResult():
-                answer = self._asked.get(message.id)
+                answer = self._pending.get(message.id)
                 if answer is not None and not answer.done():
                     answer.set_result(message)
                 return None
@@ -165,9 +164,9 @@ class Client:
         self.place = message.epoch, message.seq
         return message
 
-    def _lose(self) -> None:
+    def _fail_pending(self) -> None:
         self._connection = None
-        for answer in self._asked.values():
+        for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(
                     FeedError("the connection to the feed was lost before the answer: it may have been done")

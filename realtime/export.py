@@ -17,25 +17,25 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError
-from realtime.exports.elan import eaf
-from realtime.exports.emotionml import emotionml
-from realtime.exports.html_report import html
-from realtime.exports.subtitles import webvtt
-from realtime.exports.tables import as_csv, jsonl, parquet
-from realtime.journal.reader import find, read
+from realtime.exports.elan import render_eaf
+from realtime.exports.emotionml import render_emotionml
+from realtime.exports.html_report import render_html
+from realtime.exports.subtitles import render_webvtt
+from realtime.exports.tables import render_csv, render_jsonl, render_parquet
+from realtime.journal.reader import find_journal, read_events
 from realtime.protocol import events
 from realtime.review.conversation import Conversation, fold_conversation
 
 Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet"]
 
 _WRITERS: dict[str, Callable[[Conversation], bytes]] = {
-    "jsonl": jsonl,
-    "csv": as_csv,
-    "webvtt": webvtt,
-    "eaf": eaf,
-    "html": html,
-    "emotionml": emotionml,
-    "parquet": parquet,
+    "jsonl": render_jsonl,
+    "csv": render_csv,
+    "webvtt": render_webvtt,
+    "eaf": render_eaf,
+    "html": render_html,
+    "emotionml": render_emotionml,
+    "parquet": render_parquet,
 }
 assert set(_WRITERS) == set(get_args(Format))
 
@@ -61,14 +61,14 @@ def load(path: Path, rescore: str | None = None) -> Conversation:
 
     `rescore` is a checkpoint that says what it thinks too (realtime/review/rescoring.py).
     """
-    told = read(path)
+    told = read_events(path)
     created = next(told, None)
     if not isinstance(created, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
     if rescore:
-        from realtime.review.rescoring import rescorer  # it brings torch, which an export has no need of
+        from realtime.review.rescoring import build_rescorer  # it brings torch, which an export has no need of
 
-        told = map(rescorer(path, rescore), told)
+        told = map(build_rescorer(path, rescore), told)
     return fold_conversation(created, told)
 
 
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = parser.instantiate(parser.parse_args(arguments))
         options = Export(**{name: given[name] for name in Export.__dataclass_fields__})
-        content = export(load(find(options.session, options.journal), options.rescore), options.format)
+        content = export(load(find_journal(options.session, options.journal), options.rescore), options.format)
         if str(options.output) == "-":
             sys.stdout.buffer.write(content)
         else:

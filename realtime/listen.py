@@ -37,7 +37,7 @@ from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
-from realtime.feed.static_files import address
+from realtime.feed.static_files import page_address
 from realtime.journal.event_log import Journal
 from realtime.journal.session_files import default_folder, delete_older_than, journal_path
 from realtime.perception.utterance_features import FeatureExtractor
@@ -137,14 +137,14 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
             voices=voices,
-            keep=publisher.keep if options.store_features else None,
+            keep=publisher.keep_features if options.store_features else None,
             far_ends=far,
         )
-        publisher.watch(session.follow)
+        publisher.add_view(session.follow)
         if feed is not None:
             feed.metrics.watch_lag(lambda: session.overload.lag_ms)
             for queue, (depth, capacity) in session.queues.items():
-                feed.metrics.watch(queue, depth, capacity)
+                feed.metrics.watch_queue(queue, depth, capacity)
         _end_on_signals(session)
         publisher.append(_created(models, sources))
         clock.start()
@@ -198,9 +198,9 @@ def _publisher(
         feed.start()
         stack.callback(feed.stop)
         console.print(f"feed: {feed.url}", style="dim", markup=False, soft_wrap=True)
-        console.print(f"page: {address(feed.url, token)}", style="bold", markup=False, soft_wrap=True)
+        console.print(f"page: {page_address(feed.url, token)}", style="bold", markup=False, soft_wrap=True)
         if browser is not None:
-            capture = address(f"{feed.url}capture", token)
+            capture = page_address(f"{feed.url}capture", token)
             console.print(f"capture: {capture}", style="bold", markup=False, soft_wrap=True)
     publisher = EventPublisher(
         session,

@@ -27,10 +27,11 @@ from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from realtime.cli.terminal import Terminal
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
-from realtime.feed.static_files import address
+from realtime.feed.static_files import page_address
 from realtime.journal.event_log import Journal
-from realtime.journal.reader import find, media_time_of, read
+from realtime.journal.reader import find_journal, read_events
 from realtime.protocol import events
+from realtime.protocol.media_time import media_time_of
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,15 @@ def _replay(options: Replay) -> int:
     if options.speed != "max" and options.speed <= 0:
         raise UsageError(f"A speed of {options.speed} goes nowhere: give a number above 0, or max.")
     console = Console(highlight=False)
-    path = find(options.session, options.journal)
-    recorded = read(path)
+    path = find_journal(options.session, options.journal)
+    recorded = read_events(path)
     first = next(recorded, None)
     if not isinstance(first, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
     if options.rescore:
-        from realtime.review.rescoring import rescorer  # it brings torch, which a replay has no need of
+        from realtime.review.rescoring import build_rescorer  # it brings torch, which a replay has no need of
 
-        recorded = map(rescorer(path, options.rescore), recorded)
+        recorded = map(build_rescorer(path, options.rescore), recorded)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -123,10 +124,10 @@ def _replay(options: Replay) -> int:
             memory_bytes=sys.maxsize,
         )
         publisher = EventPublisher(first.session, feed=feed, views=[Terminal(console).show])
-        feed.take_commands(_kept(publisher, first.session, path, stack))
+        feed.on_command(_kept(publisher, first.session, path, stack))
         feed.start()
         stack.callback(feed.stop)
-        console.print(f"page: {address(feed.url, options.token)}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"page: {page_address(feed.url, options.token)}", style="dim", markup=False, soft_wrap=True)
         pace = "as fast as can be" if options.speed == "max" else f"at {options.speed:g} times its pace"
         status = events.SourceStatus(
             source="journal", kind="replay", status="opened", detail=f"A recorded session, {pace}."

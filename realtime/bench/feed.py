@@ -34,7 +34,7 @@ from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
 from realtime.protocol import events
-from realtime.protocol.probabilities import rounded
+from realtime.protocol.probabilities import round_probabilities
 
 _LABELS = ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust")
 _WEIGHTS = dict(zip(_LABELS, (0.121212, 0.7, 0.03, 0.05, 0.048788, 0.03, 0.02), strict=True))
@@ -90,7 +90,7 @@ def feed(
 
 def _encoding() -> dict[str, float]:
     stamped = msgspec.structs.replace(_FINAL, seq=412, epoch=events.new_id(), session=events.new_id())
-    wire = rounded(stamped)
+    wire = round_probabilities(stamped)
 
     def rate(work: Any) -> float:
         begun, done = time.perf_counter(), 0
@@ -109,7 +109,7 @@ def _encoding() -> dict[str, float]:
         rates = {
             "event_bytes": float(len(events.encode(wire))),
             "encoded_per_s": rate(lambda: events.encode(wire)),
-            "rounded_and_encoded_per_s": rate(lambda: events.encode(rounded(stamped))),
+            "rounded_and_encoded_per_s": rate(lambda: events.encode(round_probabilities(stamped))),
             "journaled_and_published_per_s": rate(lambda: publisher.append(_FINAL)),
         }
         server.stop()
@@ -192,7 +192,7 @@ def _fan_out(count: int, messages: int) -> dict[str, Any]:
                 else:
                     send(events.encode(event))
                 wait_for("all")
-            never_reading = len(ours._delivery.clients) - count
+            never_reading = len(ours._fanout.clients) - count
             clients.stdin.close()
             arrivals = [np.array(one) / 1e6 for one in json.loads(clients.stdout.readline())]
         ours.stop(grace=0.0)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from realtime.exports.emotion_styles import look
+from realtime.exports.emotion_styles import style_of
+from realtime.protocol.media_time import format_media_time
 from realtime.review.conversation import Utterance
 
 WIDTH = 1000
 _BAR, _LINE = 56, 46
-_COLUMNS = 250  # of means, where utterances are too many to be drawn one by one
+_COLUMNS = 250
+"""Of means, where utterances are too many to be drawn one by one: four units of the 1000 wide picture each."""
 
 
-def face(label: str, size: int = 18) -> str:
+def draw_face(label: str, size: int = 18) -> str:
     """The face of an emotion; the word must stand beside it."""
-    looks = look(label)
+    style = style_of(label)
     return (
         f'<svg class="face" viewBox="0 0 24 24" width="{size}" height="{size}" aria-hidden="true">'
-        f'<circle cx="12" cy="12" r="10.5" fill="{looks.colour}" stroke="#0005"/>'
-        f'<path d="{looks.strokes}" fill="none" stroke="{looks.ink}" stroke-width="1.9" '
+        f'<circle cx="12" cy="12" r="10.5" fill="{style.colour}" stroke="#0005"/>'
+        f'<path d="{style.strokes}" fill="none" stroke="{style.ink}" stroke-width="1.9" '
         'stroke-linecap="round" stroke-linejoin="round"/></svg>'
     )
 
 
-def emotions(utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int, title: str) -> str:
+def draw_probabilities(utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int, title: str) -> str:
     """Stacked probabilities, the first label at the bottom; of long calls, the means of equal stretches of time."""
     parts = []
-    for start, end, distribution in _stretches(utterances, labels, end_ms):
+    for start, end, distribution in _time_spans(utterances, labels, end_ms):
         x, width = start * WIDTH / end_ms, max(1.0, (end - start) * WIDTH / end_ms - 0.5)
         bottom = float(_BAR)
         for label in labels:
@@ -35,47 +37,40 @@ def emotions(utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int
             if height >= 0.2:
                 parts.append(
                     f'<rect x="{x:.1f}" y="{bottom:.1f}" width="{width:.1f}" height="{height:.1f}" '
-                    f'fill="{look(label).colour}"/>'
+                    f'fill="{style_of(label).colour}"/>'
                 )
-    return _picture(title, _BAR, "".join(parts))
+    return _wrap_svg(title, _BAR, "".join(parts))
 
 
-def valence(utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int, title: str) -> str:
+def draw_valence(utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int, title: str) -> str:
     """Probability of pleasant emotions less that of unpleasant ones, pleasant above the middle."""
     points = []
-    for start, end, distribution in _stretches(utterances, labels, end_ms):
-        value = sum(distribution[label] * look(label).pleasant for label in labels)
+    for start, end, distribution in _time_spans(utterances, labels, end_ms):
+        value = sum(distribution[label] * style_of(label).pleasant for label in labels)
         points.append(f"{(start + end) / 2 * WIDTH / end_ms:.1f},{(1 - value) / 2 * _LINE:.1f}")
     middle = _LINE / 2
     zero = f'<line x1="0" x2="{WIDTH}" y1="{middle}" y2="{middle}" class="zero"/>'
-    return _picture(title, _LINE, f'{zero}<polyline points="{" ".join(points)}" class="valence"/>')
+    return _wrap_svg(title, _LINE, f'{zero}<polyline points="{" ".join(points)}" class="valence"/>')
 
 
-def axis(end_ms: int) -> str:
+def draw_time_axis(end_ms: int) -> str:
     """Times below the pictures, at round numbers."""
     steps = (5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)
     step = next((s for s in steps if end_ms / 1000 / s <= 12), steps[-1])
     marks = [
-        f'<text x="{second * 1000 * WIDTH / end_ms:.1f}" y="13">{clock(second * 1000)}</text>'
+        f'<text x="{second * 1000 * WIDTH / end_ms:.1f}" y="13">{format_media_time(second * 1000)}</text>'
         for second in range(0, end_ms // 1000 + 1, step)
     ]
-    return _picture("", 16, "".join(marks))
+    return _wrap_svg("", 16, "".join(marks))
 
 
-def clock(ms: int) -> str:
-    """Media time as 3:07 or 1:02:45."""
-    seconds = ms // 1000
-    hours = f"{seconds // 3600}:{seconds // 60 % 60:02d}" if seconds >= 3600 else f"{seconds // 60}"
-    return f"{hours}:{seconds % 60:02d}"
-
-
-def _picture(title: str, height: int, content: str) -> str:
-    told = f'role="img" aria-label="{title}"' if title else 'aria-hidden="true"'
+def _wrap_svg(title: str, height: int, content: str) -> str:
+    label = f'role="img" aria-label="{title}"' if title else 'aria-hidden="true"'
     shape = f'viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none"' if title else f'viewBox="0 0 {WIDTH} {height}"'
-    return f'<svg class="picture" {shape} {told}>{content}</svg>'
+    return f'<svg class="picture" {shape} {label}>{content}</svg>'
 
 
-def _stretches(
+def _time_spans(
     utterances: Sequence[Utterance], labels: Sequence[str], end_ms: int
 ) -> list[tuple[float, float, dict[str, float]]]:
     """(start, end, mean distribution) of what is drawn: utterances, or equal stretches of time if those are many."""

@@ -16,7 +16,7 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv2.6.xsd"
 _VOCABULARY = "emotions"
 
 
-def eaf(conversation: Conversation) -> bytes:
+def render_eaf(conversation: Conversation) -> bytes:
     """The document; milliseconds of media time. Utterances of one speaker that overlap are cut to follow each other,
     since a tier cannot hold two at once."""
     created = conversation.created
@@ -35,13 +35,13 @@ def eaf(conversation: Conversation) -> bytes:
     SubElement(header, "PROPERTY", NAME="session").text = created.session
     SubElement(header, "PROPERTY", NAME="checkpoint").text = f"{created.checkpoint.name} {created.checkpoint.digest}"
     slots = SubElement(document, "TIME_ORDER")
-    placed = {name: list(_placed(conversation, name)) for name in conversation.names}
+    placed = {name: list(_place_utterances(conversation, name)) for name in conversation.names}
     times = sorted({time for utterances in placed.values() for _, start, end in utterances for time in (start, end)})
     for time in times:
         SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=f"ts{time}", TIME_VALUE=str(time))
     for number, (name, utterances) in enumerate(placed.items()):
-        _tiers(document, number, name, utterances)
-    _types(document)
+        _add_tiers(document, number, name, utterances)
+    _add_types(document)
     vocabulary = SubElement(document, "CONTROLLED_VOCABULARY", CV_ID=_VOCABULARY, DESCRIPTION=created.labels.name)
     for label in conversation.labels:
         SubElement(vocabulary, "CV_ENTRY", DESCRIPTION="").text = label
@@ -49,7 +49,7 @@ def eaf(conversation: Conversation) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(document) + b"\n"
 
 
-def _placed(conversation: Conversation, name: str) -> Iterator[tuple[Utterance, int, int]]:
+def _place_utterances(conversation: Conversation, name: str) -> Iterator[tuple[Utterance, int, int]]:
     """A speaker's utterances with their starts and ends, none before the end of the last."""
     free = 0
     for one in conversation.utterances:
@@ -59,7 +59,7 @@ def _placed(conversation: Conversation, name: str) -> Iterator[tuple[Utterance, 
             yield one, start, free
 
 
-def _tiers(document: Element, number: int, name: str, utterances: list[tuple[Utterance, int, int]]) -> None:
+def _add_tiers(document: Element, number: int, name: str, utterances: list[tuple[Utterance, int, int]]) -> None:
     words = SubElement(document, "TIER", TIER_ID=name, PARTICIPANT=name, LINGUISTIC_TYPE_REF="utterance")
     for place, (one, start, end) in enumerate(utterances):
         annotation = SubElement(
@@ -69,7 +69,7 @@ def _tiers(document: Element, number: int, name: str, utterances: list[tuple[Utt
             TIME_SLOT_REF1=f"ts{start}",
             TIME_SLOT_REF2=f"ts{end}",
         )
-        SubElement(annotation, "ANNOTATION_VALUE").text = _legal(one.text or "")
+        SubElement(annotation, "ANNOTATION_VALUE").text = _strip_control_characters(one.text or "")
     said: dict[str, Callable[[Utterance], str]] = {
         "emotion": lambda one: one.emotion,
         "confidence": lambda one: f"{one.confidence:.4f}",
@@ -94,7 +94,7 @@ def _tiers(document: Element, number: int, name: str, utterances: list[tuple[Utt
             SubElement(annotation, "ANNOTATION_VALUE").text = value(one)
 
 
-def _types(document: Element) -> None:
+def _add_types(document: Element) -> None:
     common = {"GRAPHIC_REFERENCES": "false"}
     SubElement(document, "LINGUISTIC_TYPE", common, LINGUISTIC_TYPE_ID="utterance", TIME_ALIGNABLE="true")
     for kind, further in (("emotion", {"CONTROLLED_VOCABULARY_REF": _VOCABULARY}), ("note", {})):
@@ -114,6 +114,6 @@ def _types(document: Element) -> None:
     )
 
 
-def _legal(text: str) -> str:
+def _strip_control_characters(text: str) -> str:
     """Without the control characters that XML cannot hold."""
     return "".join(c if c.isprintable() or c in "\t\n" else " " for c in text)

@@ -1,4 +1,4 @@
-"""What emotions look like outside the page: the same table that the page uses."""
+"""Colour, valence and face of an emotion outside the page, read from the table that the page uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EmotionStyle(msgspec.Struct, frozen=True):
 
 
 @functools.cache
-def _looks() -> dict[str, EmotionStyle | str]:
+def _read_styles() -> dict[str, EmotionStyle | str]:
     text = (Path(__file__).parents[1] / "dashboard" / "state" / "emotion_styles.js").read_text(encoding="utf-8")
     table = msgspec.json.decode(text.rpartition("export default ")[2], type=dict[str, dict[str, str | int]])
     return {
@@ -27,8 +27,8 @@ def _looks() -> dict[str, EmotionStyle | str]:
     }
 
 
-def look(label: str) -> EmotionStyle:
+def style_of(label: str) -> EmotionStyle:
     """How a label looks; one of another label set looks like a question."""
-    table = _looks()
+    table = _read_styles()
     found = table.get(label, table["unknown"])
-    return found if isinstance(found, EmotionStyle) else look(found)
+    return found if isinstance(found, EmotionStyle) else style_of(found)

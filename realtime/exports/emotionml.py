@@ -10,7 +10,7 @@ from realtime.review.conversation import Conversation
 _NAMESPACE = "http://www.w3.org/2009/10/emotionml"
 
 
-def emotionml(conversation: Conversation) -> bytes:
+def render_emotionml(conversation: Conversation) -> bytes:
     """The document, with the session's labels as a vocabulary of its own; times are milliseconds since 1970.
 
     A corrected utterance has the person's emotion alone, with value 1, and `expressed-through` left out.

@@ -7,15 +7,16 @@ from html import escape
 from pathlib import Path
 
 from realtime.exports import charts
-from realtime.exports.emotion_styles import look
+from realtime.exports.emotion_styles import style_of
+from realtime.protocol.media_time import format_media_time
 from realtime.review.conversation import Conversation, Utterance
 
 
-def html(conversation: Conversation) -> bytes:
+def render_html(conversation: Conversation) -> bytes:
     """The document: no script, nothing fetched, light and dark, fit to be printed."""
     created = conversation.created
     style = (Path(__file__).parent / "html_report.css").read_text(encoding="utf-8")
-    colours = "".join(f".e-{label}{{--c:{look(label).colour}}}" for label in conversation.labels)
+    colours = "".join(f".e-{label}{{--c:{style_of(label).colour}}}" for label in conversation.labels)
     title = f"Conversation of {created.created_at:%d %B %Y, %H:%M} UTC"
     return (
         "<!doctype html>\n"
@@ -23,8 +24,8 @@ def html(conversation: Conversation) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}{colours}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1>{_facts(conversation)}</header><main>"
-        f"{_shares(conversation)}{_course(conversation)}{_transcript(conversation)}</main>"
+        f"<header><h1>{escape(title)}</h1>{_render_facts(conversation)}</header><main>"
+        f"{_render_shares(conversation)}{_render_course(conversation)}{_render_transcript(conversation)}</main>"
         f"<footer><p>{escape(created.notice)}</p><p>These are guesses about expression by a model that is often "
         "wrong, not knowledge of what a person feels: decide nothing about a person by them.</p>"
         f"<p>Session {created.session}, dialogue model {escape(created.checkpoint.name)} "
@@ -32,12 +33,12 @@ def html(conversation: Conversation) -> bytes:
     ).encode()
 
 
-def _facts(conversation: Conversation) -> str:
+def _render_facts(conversation: Conversation) -> str:
     utterances = conversation.utterances
     corrected = sum(one.corrected for one in utterances)
     shifts = sum(one.shifted_from is not None for one in utterances)
     facts = {
-        "length": charts.clock(conversation.end_ms),
+        "length": format_media_time(conversation.end_ms),
         "utterances": f"{len(utterances):,}",
         "speakers": str(len(conversation.names)),
         "shifts": str(shifts),
@@ -46,16 +47,16 @@ def _facts(conversation: Conversation) -> str:
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()) + "</dl>"
 
 
-def _of(conversation: Conversation, name: str) -> list[Utterance]:
+def _utterances_of(conversation: Conversation, name: str) -> list[Utterance]:
     return [one for one in conversation.utterances if one.name == name]
 
 
-def _shares(conversation: Conversation) -> str:
+def _render_shares(conversation: Conversation) -> str:
     """How often each speaker expressed what."""
-    head = "".join(f'<th scope="col">{charts.face(label)} {escape(label)}</th>' for label in conversation.labels)
+    head = "".join(f'<th scope="col">{charts.draw_face(label)} {escape(label)}</th>' for label in conversation.labels)
     rows = []
     for name in conversation.names:
-        mine = _of(conversation, name)
+        mine = _utterances_of(conversation, name)
         counts = Counter(one.emotion for one in mine)
         cells = "".join(
             f"<td>{counts[label]}<small> {counts[label] / len(mine):.0%}</small></td>"
@@ -70,36 +71,37 @@ def _shares(conversation: Conversation) -> str:
     )
 
 
-def _course(conversation: Conversation) -> str:
+def _render_course(conversation: Conversation) -> str:
     """The pictures, a pair for each speaker over one axis of time."""
     if not conversation.utterances:
         return "<section><h2>Over time</h2><p>Nothing was judged.</p></section>"
     end = conversation.end_ms
     parts = []
     for name in conversation.names:
-        mine, shown = _of(conversation, name), escape(name)
-        bars = charts.emotions(mine, conversation.labels, end, f"Probabilities of {shown}'s emotions over time")
-        line = charts.valence(mine, conversation.labels, end, f"Valence of {shown} over time")
+        mine, shown = _utterances_of(conversation, name), escape(name)
+        title = f"Probabilities of {shown}'s emotions over time"
+        bars = charts.draw_probabilities(mine, conversation.labels, end, title)
+        line = charts.draw_valence(mine, conversation.labels, end, f"Valence of {shown} over time")
         parts.append(f"<figure><figcaption>{shown}</figcaption>{bars}{line}</figure>")
-    legend = "".join(f"<li>{charts.face(label, 16)} {escape(label)}</li>" for label in conversation.labels)
+    legend = "".join(f"<li>{charts.draw_face(label, 16)} {escape(label)}</li>" for label in conversation.labels)
     return (
-        f'<section><h2>Over time</h2>{"".join(parts)}{charts.axis(end)}<ul class="legend">{legend}</ul>'
+        f'<section><h2>Over time</h2>{"".join(parts)}{charts.draw_time_axis(end)}<ul class="legend">{legend}</ul>'
         "<p><small>Above: what the model holds likely, utterance by utterance. Below: valence, the probability of "
         "pleasant emotions less that of unpleasant ones.</small></p></section>"
     )
 
 
-def _transcript(conversation: Conversation) -> str:
-    told: list[tuple[int, str]] = [(one.start_ms, _line(one)) for one in conversation.utterances]
+def _render_transcript(conversation: Conversation) -> str:
+    told: list[tuple[int, str]] = [(one.start_ms, _render_line(one)) for one in conversation.utterances]
     told += [
-        (mark.at_ms, f'<li class="mark"><time>{charts.clock(mark.at_ms)}</time> Marked {escape(mark.note)}</li>')
+        (mark.at_ms, f'<li class="mark"><time>{format_media_time(mark.at_ms)}</time> Marked {escape(mark.note)}</li>')
         for mark in conversation.marks
     ]
     lines = "".join(line for _, line in sorted(told, key=lambda one: one[0]))
     return f'<section><h2>Transcript</h2><ol class="transcript">{lines}</ol></section>'
 
 
-def _line(one: Utterance) -> str:
+def _render_line(one: Utterance) -> str:
     sure = f"corrected, was {escape(one.judged)}" if one.corrected else f"{one.confidence:.0%}"
     shift = f' <small class="shift">◆ from {escape(one.shifted_from)}</small>' if one.shifted_from else ""
     if one.rescored:
@@ -108,6 +110,6 @@ def _line(one: Utterance) -> str:
     words = escape(one.text) if one.text else "<em>(no words)</em>"
     emotion = escape(one.emotion)
     return (
-        f'<li class="e-{emotion}"><time>{charts.clock(one.start_ms)}</time> <b>{escape(one.name)}</b> '
-        f"<span>{charts.face(one.emotion)} {emotion} <small>{sure}</small>{shift}</span><p>{words}</p></li>"
+        f'<li class="e-{emotion}"><time>{format_media_time(one.start_ms)}</time> <b>{escape(one.name)}</b> '
+        f"<span>{charts.draw_face(one.emotion)} {emotion} <small>{sure}</small>{shift}</span><p>{words}</p></li>"
     )

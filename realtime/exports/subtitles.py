@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from html import escape
 
-from realtime.exports.emotion_styles import look
+from realtime.exports.emotion_styles import style_of
 from realtime.review.conversation import Conversation, Utterance
 
 
-def webvtt(conversation: Conversation) -> bytes:
+def render_webvtt(conversation: Conversation) -> bytes:
     """A cue an utterance, named by its id, the emotion and its confidence before the words.
 
     `::cue(.joy)` and so on colour the emotions in players that know styles; the word is always there too.
     """
-    style = "\n".join(f"::cue(.{label}) {{ color: {look(label).colour}; }}" for label in conversation.labels)
+    style = "\n".join(f"::cue(.{label}) {{ color: {style_of(label).colour}; }}" for label in conversation.labels)
     created = conversation.created
     parts = [
         f"WEBVTT - session {created.session}, {created.created_at:%Y-%m-%d %H:%M} UTC",
         "NOTE Emotions were inferred by a program and are often wrong.",
         f"STYLE\n{style}",
-        *(_cue(one) for one in conversation.utterances),
+        *(_render_cue(one) for one in conversation.utterances),
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
 
-def _cue(one: Utterance) -> str:
+def _render_cue(one: Utterance) -> str:
     note = f"{one.emotion}, corrected" if one.corrected else f"{one.emotion} {one.confidence:.0%}"
     words = _one_line(one.text or "(no words)")
     # A voice span ends at `>` and must not hold a line's end; neither must an identifier hold `-->`.
     voice = f"<v {_one_line(one.name)}>"
-    return f"{one.id}\n{_time(one.start_ms)} --> {_time(one.end_ms)}\n{voice}<c.{one.emotion}>[{note}]</c> {words}</v>"
+    times = f"{_format_timestamp(one.start_ms)} --> {_format_timestamp(one.end_ms)}"
+    return f"{one.id}\n{times}\n{voice}<c.{one.emotion}>[{note}]</c> {words}</v>"
 
 
 def _one_line(text: str) -> str:
     return escape(" ".join(text.split()), quote=False)
 
 
-def _time(ms: int) -> str:
+def _format_timestamp(ms: int) -> str:
     return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"

@@ -12,26 +12,26 @@ from core_models.errors import UsageError
 from realtime.review.conversation import Conversation, Utterance
 
 
-def jsonl(conversation: Conversation) -> bytes:
+def render_jsonl(conversation: Conversation) -> bytes:
     """One JSON object a line; modalities with their status, gate and probabilities stay nested."""
     lines = []
     for one in conversation.utterances:
-        row = _row(one) | {"probabilities": one.probabilities, "modalities": one.modalities}
+        row = _build_row(one) | {"probabilities": one.probabilities, "modalities": one.modalities}
         lines.append(msgspec.json.encode(row) + b"\n")
     return b"".join(lines)
 
 
-def as_csv(conversation: Conversation) -> bytes:
+def render_csv(conversation: Conversation) -> bytes:
     """RFC 4180 with a header line, UTF-8; empty cells where there is nothing to say."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(_flat_columns(conversation)))
     writer.writeheader()
     for one in conversation.utterances:
-        writer.writerow(_flat(conversation, one))
+        writer.writerow(_flatten_row(conversation, one))
     return out.getvalue().encode()
 
 
-def parquet(conversation: Conversation) -> bytes:
+def render_parquet(conversation: Conversation) -> bytes:
     """The columns of the CSV with their types; UsageError where pyarrow is not installed."""
     try:
         import pyarrow
@@ -39,7 +39,7 @@ def parquet(conversation: Conversation) -> bytes:
     except ImportError:
         raise UsageError("Parquet needs pyarrow, which is not installed: pip install pyarrow, or take csv.") from None
     columns = _flat_columns(conversation)
-    rows = [_flat(conversation, one) for one in conversation.utterances]
+    rows = [_flatten_row(conversation, one) for one in conversation.utterances]
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
     sink = pyarrow.BufferOutputStream()
@@ -47,7 +47,7 @@ def parquet(conversation: Conversation) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _row(one: Utterance) -> dict[str, Any]:
+def _build_row(one: Utterance) -> dict[str, Any]:
     return {
         "utterance_id": one.id,
         "speaker": one.speaker,
@@ -73,21 +73,21 @@ _COLUMNS = (
 )
 
 
-def _modalities(conversation: Conversation) -> list[str]:
+def _modality_names(conversation: Conversation) -> list[str]:
     return list(dict.fromkeys(name for one in conversation.utterances for name in one.modalities))
 
 
 def _flat_columns(conversation: Conversation) -> dict[str, type]:
     columns: dict[str, type] = {name: _TYPES.get(name, str) for name in _COLUMNS}
     columns |= {f"p_{label}": float for label in conversation.labels}
-    for modality in _modalities(conversation):
+    for modality in _modality_names(conversation):
         columns |= {f"{modality}_status": str, f"{modality}_gate": float}
         columns |= {f"{modality}_p_{label}": float for label in conversation.labels}
     return columns
 
 
-def _flat(conversation: Conversation, one: Utterance) -> dict[str, Any]:
-    row = _row(one) | {f"p_{label}": one.probabilities.get(label) for label in conversation.labels}
+def _flatten_row(conversation: Conversation, one: Utterance) -> dict[str, Any]:
+    row = _build_row(one) | {f"p_{label}": one.probabilities.get(label) for label in conversation.labels}
     for name, modality in one.modalities.items():
         row |= {f"{name}_status": modality.status, f"{name}_gate": modality.gate}
         row |= {f"{name}_p_{label}": p for label, p in (modality.probabilities or {}).items()}

@@ -6,7 +6,7 @@
   port; all loopback names count as one) or one of `origins` (403).
 - The token, where there is one, stands in `Authorization: Bearer TOKEN`; a page, which cannot set that, offers
   the sub-protocols `emotion.v1` and `bearer.` with the token in base64url without padding; who can do neither
-  gives `?token=` with a one-time token, of `GET /ticket` or `Feed.ticket`, good once and for a minute. The token
+  gives `?token=` with a one-time token, of `GET /ticket`, good once and for a minute. The token
   itself is no good in a query, since addresses end up in histories and logs. Anything else is 401. Tokens are
   compared in constant time and never logged.
 - Commands are taken from whoever showed the token, and on a feed without one from whoever may read it, but not
@@ -30,14 +30,12 @@ from websockets.datastructures import Headers
 
 from core_models.errors import UsageError
 
-SUBPROTOCOL = "emotion.v1"
-
 _BEARER = "bearer."
 _TICKET_S = 60.0
 _MOST_TICKETS = 64
 
 
-class Refusal(Exception):
+class HttpRefusal(Exception):
     """A request that is answered with `status` and one sentence."""
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
@@ -63,7 +61,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _authority(url: str) -> tuple[str, int | None]:
+def _split_authority(url: str) -> tuple[str, int | None]:
     """(host, port) of a URL, the port None where it stands for the scheme's own; ValueError where broken."""
     parts = urlsplit(url)
     if not parts.hostname or parts.username is not None or parts.path or parts.query or parts.fragment:
@@ -78,7 +76,7 @@ class Tickets:
     def __init__(self) -> None:
         self._valid: dict[str, float] = {}
 
-    def issue(self) -> str:
+    def issue_ticket(self) -> str:
         """A new one-time token."""
         ticket = secrets.token_urlsafe(24)
         self._valid[ticket] = time.monotonic() + _TICKET_S
@@ -86,7 +84,7 @@ class Tickets:
             del self._valid[next(iter(self._valid))]
         return ticket
 
-    def redeem(self, offered: str) -> bool:
+    def redeem_ticket(self, offered: str) -> bool:
         """Whether `offered` was issued and not used before; it is used up."""
         found = None
         for ticket in list(self._valid):  # all of them, so that time tells nothing
@@ -116,34 +114,34 @@ class Access:
             )
 
     def check_host(self, headers: Headers) -> tuple[str, int | None]:
-        """(host, port) by which the client calls this feed; Refusal where that is a stranger's name."""
+        """(host, port) by which the client calls this feed; HttpRefusal where that is a stranger's name."""
         values = headers.get_all("Host")
         try:
             (value,) = values
-            host, port = _authority(f"{'https' if self.secure else 'http'}://{value}")
+            host, port = _split_authority(f"{'https' if self.secure else 'http'}://{value}")
         except ValueError:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "expected one Host header with a host and a port") from None
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, "expected one Host header with a host and a port") from None
         known = {"localhost", self.host.lower(), *(name.lower() for name in self.hosts)}
         if host not in known and not _is_address(host):
-            raise Refusal(HTTPStatus.FORBIDDEN, "this feed is not known by that Host name")
+            raise HttpRefusal(HTTPStatus.FORBIDDEN, "this feed is not known by that Host name")
         return host, port
 
     def check_client(self, headers: Headers, query: str = "") -> bool:
-        """Whether this client may give commands; Refusal unless Host, Origin and token are all in order."""
+        """Whether this client may give commands; HttpRefusal unless Host, Origin and token are all in order."""
         host, port = self.check_host(headers)
         origins = headers.get_all("Origin")
         strangers = [origin for origin in origins if not self._is_own_page(origin, host, port)]
         if not set(strangers) <= set(self.origins):
-            raise Refusal(HTTPStatus.FORBIDDEN, "pages of that Origin may not read this feed")
+            raise HttpRefusal(HTTPStatus.FORBIDDEN, "pages of that Origin may not read this feed")
         if self.token is None:
             return not strangers
         if not self._has_token(headers, query):
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "this feed asks for its token")
+            raise HttpRefusal(HTTPStatus.UNAUTHORIZED, "this feed asks for its token")
         return True
 
     def _is_own_page(self, origin: str, host: str, port: int | None) -> bool:
         try:
-            page_host, page_port = _authority(origin)
+            page_host, page_port = _split_authority(origin)
         except ValueError:  # `null` among others
             return False
         if not origin.startswith("https://" if self.secure else "http://") or page_port != port:
@@ -158,19 +156,14 @@ class Access:
             if scheme.lower() == "bearer":
                 offered.append(credentials.strip().encode())
         protocols = [name.strip() for name in ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")]
-        offered += [_decoded(name.removeprefix(_BEARER)) for name in protocols if name.startswith(_BEARER)]
+        offered += [_decode_bearer(name.removeprefix(_BEARER)) for name in protocols if name.startswith(_BEARER)]
         if any(hmac.compare_digest(value, self.token.encode()) for value in offered):
             return True
         tickets = [value for name, value in parse_qsl(query) if name == "token"]
-        return len(tickets) == 1 and self.tickets.redeem(tickets[0])
+        return len(tickets) == 1 and self.tickets.redeem_ticket(tickets[0])
 
 
-def bearer_protocol(token: str) -> str:
-    """The sub-protocol that carries `token`."""
-    return _BEARER + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
-
-
-def _decoded(text: str) -> bytes:
+def _decode_bearer(text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -20,7 +20,7 @@ import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 
-from realtime.feed.access import Access, Refusal
+from realtime.feed.access import Access, HttpRefusal
 from realtime.sources.browser.capture import Browser, CaptureRefused
 from realtime.sources.browser.wire import LARGEST_MESSAGE, LARGEST_SIDE, VERSION
 
@@ -34,28 +34,28 @@ class Capture:
     def __init__(self, browser: Browser, access: Access) -> None:
         self._browser, self._access = browser, access
 
-    def wishes(self, headers: Headers, query: str) -> bytes:
-        """What a page may send here, as JSON; Refusal where this page may not."""
-        self._check(headers, query)
-        wishes = {
+    def capture_settings(self, headers: Headers, query: str) -> bytes:
+        """What a page may send here, as JSON; HttpRefusal where this page may not."""
+        self._check_page(headers, query)
+        settings = {
             "version": VERSION,
             "sources": list(self._browser.wanted),
             "pictures_per_second": self._browser.pictures_per_second,
             "largest_side": LARGEST_SIDE,
         }
-        return msgspec.json.encode(wishes)
+        return msgspec.json.encode(settings)
 
-    def admit(self, connection: ServerConnection, headers: Headers, query: str) -> list[str]:
-        """The sources that this connection is going to send; Refusal where it may not."""
-        self._check(headers, query)
+    def admit_page(self, connection: ServerConnection, headers: Headers, query: str) -> list[str]:
+        """The sources that this connection is going to send; HttpRefusal where it may not."""
+        self._check_page(headers, query)
         names = parse_qs(query).get("sources", [""])[-1].split(",")
         if not set(names) <= set(self._browser.wanted):
             wanted = ", ".join(self._browser.wanted)
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"expected `sources` to be some of {wanted}, with commas between")
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, f"expected `sources` to be some of {wanted}, with commas between")
         connection.protocol.max_message_size = LARGEST_MESSAGE
         return sorted(set(names))
 
-    async def serve(self, connection: ServerConnection, names: list[str]) -> tuple[int, str]:
+    async def serve_page(self, connection: ServerConnection, names: list[str]) -> tuple[int, str]:
         """Take what a page sends until it breaks the rules; the close code and why. ConnectionClosed when it goes."""
         try:
             page = self._browser.admit(names)
@@ -72,6 +72,6 @@ class Capture:
         finally:
             page.leave()
 
-    def _check(self, headers: Headers, query: str) -> None:
+    def _check_page(self, headers: Headers, query: str) -> None:
         if not self._access.check_client(headers, query):
-            raise Refusal(HTTPStatus.FORBIDDEN, "pages of another origin may send no sound here")
+            raise HttpRefusal(HTTPStatus.FORBIDDEN, "pages of another origin may send no sound here")

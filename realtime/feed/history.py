@@ -15,7 +15,7 @@ from realtime.protocol.session_state import SessionState
 
 
 class EventHistory:
-    """A session's events by their place (realtime/feed/ring_buffer.py), with how it stood at each.
+    """A session's events by their position (realtime/feed/ring_buffer.py), with how it stood at each.
 
     `journal` is what is read for events that `memory_bytes` do not hold. One thread publishes, any may read.
     """
@@ -25,76 +25,77 @@ class EventHistory:
         self._lock = threading.Lock()
         self._oldest, self._latest = SessionState(), SessionState()  # before what memory holds, and after
         if journal is not None:
-            _fold(self._oldest, journal.all())
+            _fold_records(self._oldest, journal.read_all())
             self._latest = self._oldest.fork()
-        self.tail = RingBuffer(journal.epochs if journal is not None else [], memory_bytes)
+        self.buffer = RingBuffer(journal.epochs if journal is not None else [], memory_bytes)
 
     @property
     def latest(self) -> SessionState:
-        """How the session stands now."""
+        """The state of the session after its latest event."""
         return self._latest
 
-    def publish(self, record: Record) -> events.Logged | None:
+    def append(self, record: Record) -> events.Logged | None:
         """Take the event to come; ValueError where its number does not continue its epoch.
 
         Returns it decoded, None where it is of a kind that this version does not know.
         """
-        event = _event(record)
+        event = _decode_known(record)
         with self._lock:
-            _fold(self._oldest, self.tail.append(record))
+            _fold_records(self._oldest, self.buffer.append(record))
             if event is not None:
                 self._latest.apply(event)
         return event
 
-    def now(self) -> tuple[int, events.Snapshot]:
-        """The place of the event to come, and a snapshot of all before it."""
+    def take_snapshot(self) -> tuple[int, events.Snapshot]:
+        """The position of the event to come, and a snapshot of all before it."""
         with self._lock:
-            end = self.tail.end
-            return end, self._latest.snapshot(self._session, *self.tail.name(end - 1))
+            end = self.buffer.end
+            return end, self._latest.snapshot(self._session, *self.buffer.id_at(end - 1))
 
-    def before(self, place: int, epoch: str, seq: int) -> events.Snapshot:
-        """A snapshot of all before `place`, where number `seq` of `epoch` stands; may read all of the journal."""
+    def snapshot_before(self, position: int, epoch: str, seq: int) -> events.Snapshot:
+        """A snapshot of all before `position`, where number `seq` of `epoch` stands; may read all of the journal."""
         with self._lock:
-            since: list[Record] | None = []
-            if place == 0:
-                standing = SessionState()
-            elif place == self.tail.end:
-                standing = self._latest.fork()
-            elif place >= self.tail.first:
-                standing = self._oldest.fork()
-                since = self.tail.since(self.tail.first, place - self.tail.first)
+            records: list[Record] | None = []
+            if position == 0:
+                state = SessionState()
+            elif position == self.buffer.end:
+                state = self._latest.fork()
+            elif position >= self.buffer.first:
+                state = self._oldest.fork()
+                records = self.buffer.read(self.buffer.first, position - self.buffer.first)
             else:
-                standing, since = SessionState(), None
-        if since is None:
-            since = []
+                state, records = SessionState(), None
+        if records is None:
+            records = []
             with contextlib.suppress(OSError):  # the file is gone: the snapshot holds what could be had
-                since = [one for one in self._journal.all() if self.tail.place(one) < place] if self._journal else []
-        _fold(standing, since)
-        return standing.snapshot(self._session, epoch, seq - 1)
+                journaled = self._journal.read_all() if self._journal else ()
+                records = [one for one in journaled if self.buffer.position_of(one) < position]
+        _fold_records(state, records)
+        return state.snapshot(self._session, epoch, seq - 1)
 
-    def journaled(self, place: int) -> list[Record]:
-        """A page of events from `place` on that memory no longer holds; empty where the journal has none.
+    def read_journal(self, position: int) -> list[Record]:
+        """A page of events from `position` on that memory no longer holds; empty where the journal has none.
 
-        The first may stand later than `place`. Blocks on the disk.
+        The first may stand later than `position`. Blocks on the disk.
         """
         if self._journal is None:
             return []
-        epoch, seq = self.tail.name(place)
+        epoch, seq = self.buffer.id_at(position)
         try:
-            records = self._journal.read(epoch, seq - 1)
+            records = self._journal.read_after(epoch, seq - 1)
         except OSError:  # the file is gone: so are its events
             return []
-        return [record for record in records if self.tail.place(record) < self.tail.first]
+        return [record for record in records if self.buffer.position_of(record) < self.buffer.first]
 
 
-def _event(record: Record) -> events.Logged | None:
+def _decode_known(record: Record) -> events.Logged | None:
     try:
         return events.decode_event(record.line)
     except msgspec.ValidationError:
         return None
 
 
-def _fold(standing: SessionState, records: Iterable[Record]) -> None:
+def _fold_records(state: SessionState, records: Iterable[Record]) -> None:
     for record in records:
-        if (event := _event(record)) is not None:
-            standing.apply(event)
+        if (event := _decode_known(record)) is not None:
+            state.apply(event)

@@ -16,11 +16,11 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from realtime.feed import metrics
-from realtime.feed.access import Access, Refusal
+from realtime.feed.access import Access, HttpRefusal
 from realtime.feed.capture_endpoint import Capture
 from realtime.feed.history import EventHistory
 from realtime.feed.metrics import Metrics
-from realtime.feed.static_files import page
+from realtime.feed.static_files import find_page
 from realtime.protocol.schema import FOLDER
 
 _GREETING = """Conversation emotion tracker: the live feed of one session.
@@ -42,45 +42,45 @@ _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 class Routes:
     """Answers by path."""
 
-    def __init__(self, access: Access, recall: EventHistory, metrics: Metrics, capture: Capture | None) -> None:
-        self._access, self._recall, self._metrics, self._capture = access, recall, metrics, capture
+    def __init__(self, access: Access, history: EventHistory, metrics: Metrics, capture: Capture | None) -> None:
+        self._access, self._history, self._metrics, self._capture = access, history, metrics, capture
 
-    def answer(self, path: str, query: str, headers: Headers) -> Response:
-        """The answer to GET of `path`; Refusal where there is none or this client may not have it."""
+    def answer_get(self, path: str, query: str, headers: Headers) -> Response:
+        """The answer to GET of `path`; HttpRefusal where there is none or this client may not have it."""
         self._access.check_host(headers)
         match path:
             case "/healthz":
-                return respond(HTTPStatus.OK, b"ok\n")
+                return build_response(HTTPStatus.OK, b"ok\n")
             case "/readyz":
-                return self._ready()
+                return self._answer_ready()
             case "/schema":
-                return respond(HTTPStatus.OK, _document("events.json"), "application/schema+json")
+                return build_response(HTTPStatus.OK, _read_document("events.json"), "application/schema+json")
             case "/asyncapi.json":
-                return respond(HTTPStatus.OK, _document("asyncapi.json"), _JSON)
+                return build_response(HTTPStatus.OK, _read_document("asyncapi.json"), _JSON)
             case "/metrics":
                 self._access.check_client(headers, query)
-                return respond(HTTPStatus.OK, self._metrics.exposition(), metrics.CONTENT_TYPE)
+                return build_response(HTTPStatus.OK, self._metrics.render_text(), metrics.CONTENT_TYPE)
             case "/ticket":
                 self._access.check_client(headers, query)
-                return respond(HTTPStatus.OK, f"{self._access.tickets.issue()}\n".encode())
+                return build_response(HTTPStatus.OK, f"{self._access.tickets.issue_ticket()}\n".encode())
             case "/capture/wishes" if self._capture is not None:
-                return respond(HTTPStatus.OK, self._capture.wishes(headers, query), _JSON)
+                return build_response(HTTPStatus.OK, self._capture.capture_settings(headers, query), _JSON)
             case "/" if "text/html" not in headers.get("Accept", ""):
-                return respond(HTTPStatus.OK, _GREETING.encode())
-        found = page(path, headers.get_all("If-None-Match"))
+                return build_response(HTTPStatus.OK, _GREETING.encode())
+        found = find_page(path, headers.get_all("If-None-Match"))
         if found is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
-        return respond(found.status, found.body, "", found.headers)
+            raise HttpRefusal(HTTPStatus.NOT_FOUND, "there is nothing here: the feed is at /")
+        return build_response(found.status, found.body, "", found.headers)
 
-    def _ready(self) -> Response:
-        standing = self._recall.latest
-        if standing.running:
-            return respond(HTTPStatus.OK, b"ready\n")
-        why = "the session is over" if standing.over else "the session has not begun"
-        return respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
+    def _answer_ready(self) -> Response:
+        state = self._history.latest
+        if state.running:
+            return build_response(HTTPStatus.OK, b"ready\n")
+        why = "the session is over" if state.over else "the session has not begun"
+        return build_response(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
 
 
-def respond(
+def build_response(
     status: HTTPStatus, body: bytes, kind: str = _TEXT, further: tuple[tuple[str, str], ...] = ()
 ) -> Response:
     """A whole answer, after which the connection closes."""
@@ -93,5 +93,5 @@ def respond(
 
 
 @functools.cache
-def _document(name: str) -> bytes:
+def _read_document(name: str) -> bytes:
     return (FOLDER / name).read_bytes()

@@ -1,6 +1,6 @@
 """What the feed's `/metrics` tells Prometheus, counted from the events themselves wherever they say it.
 
-Whoever has a queue lets it be watched by `Metrics.watch`; nothing else has to know of this.
+Whoever has a queue lets it be watched by `Metrics.watch_queue`; nothing else has to know of this.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Metrics:
         self.commands = Counter("emotion_commands", "Commands by what became of them.", ["code"], registry=registry)
         """By the code of the answer, `ok` where it was done."""
 
-    def watch(self, queue: str, depth: Callable[[], float], capacity: int) -> None:
+    def watch_queue(self, queue: str, depth: Callable[[], float], capacity: int) -> None:
         """Show how full a queue is; `depth` is called from the feed's thread whenever somebody looks."""
         self._queues.watched[queue] = depth, capacity
 
@@ -89,7 +89,7 @@ class Metrics:
         self._clients.set_function(clients)
         self._lag.set_function(lag)
 
-    def observe(self, event: events.Logged) -> None:
+    def count_event(self, event: events.Logged) -> None:
         """Count an event."""
         self._events.labels(event.__struct_config__.tag).inc()
         match event:
@@ -115,6 +115,6 @@ class Metrics:
             case events.Error():
                 self._errors.labels(event.code).inc()
 
-    def exposition(self) -> bytes:
+    def render_text(self) -> bytes:
         """All figures in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -22,8 +22,8 @@ from core_models.feature_log import FeatureRecorder, features_path, forget
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal, Record
 from realtime.protocol import events
-from realtime.protocol.commands import Refused
-from realtime.protocol.probabilities import rounded
+from realtime.protocol.commands import CommandRefused
+from realtime.protocol.probabilities import round_probabilities
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
 BACKLOG_BYTES = 8 * 1024 * 1024
@@ -76,14 +76,14 @@ class EventPublisher:
         self._lost = 0
         self._over = False
         self._speakers = SpeakerRegistry()
-        for record in journal.all() if journal is not None else ():
+        for record in journal.read_all() if journal is not None else ():
             if b'"speaker.' in record.line:  # of the rest nothing matters here, and a long journal is long to decode
                 with contextlib.suppress(msgspec.ValidationError):  # of a later version
                     self._speakers.apply(events.decode_event(record.line))
         if feed is not None:
-            feed.take_commands(self._obey)
+            feed.on_command(self._execute_command)
 
-    def watch(self, view: Callable[[events.Logged], None]) -> None:
+    def add_view(self, view: Callable[[events.Logged], None]) -> None:
         """Add a view: it gets every stamped event from now on, those that clients' commands became among them."""
         with self._lock:
             self._views.append(view)
@@ -106,29 +106,29 @@ class EventPublisher:
         with self._lock:
             last = isinstance(event, events.SessionClosed)
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
-                self._recover()
+                self._end_degraded()
             self._over = last
             self._speakers.apply(event)
             match event:
                 case events.SpeakerOptedOut() | events.SpeakerMerged() if self._speakers.has_opted_out(event.speaker):
-                    self._redact(event.speaker)
+                    self._redact_words(event.speaker)
                 case events.EmotionFinal() | events.EmotionProvisional():
                     if self._speakers.has_opted_out(event.speaker):
                         event = events.without_words(event)  # it was on its way when the speaker opted out
-            return self._commit(event)
+            return self._commit_event(event)
 
-    def keep(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
+    def keep_features(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Store an utterance's features, where that was asked for; none of who opted out. OSError."""
         with self._lock:
             if self._features is not None and not self._speakers.has_opted_out(speaker):
                 wanted = {modality: x for modality, x in features.items() if self._words or modality != "text"}
                 self._features.keep(utterance_id, speaker, wanted)
 
-    def _obey(self, event: events.Logged) -> tuple[str, int]:
-        """Append what a client's command became; Refused after the session's last event."""
+    def _execute_command(self, event: events.Logged) -> tuple[str, int]:
+        """Append what a client's command became; CommandRefused after the session's last event."""
         with self._lock:
             if self._over:
-                raise Refused("closed", "the session is over")
+                raise CommandRefused("closed", "the session is over")
             seq = self.append(event)
             return self._epoch, seq
 
@@ -138,26 +138,26 @@ class EventPublisher:
             if self._journal is not None:
                 self._journal.close()
 
-    def _commit(self, event: events.Logged) -> int:
+    def _commit_event(self, event: events.Logged) -> int:
         seq, epoch = self._seq + 1, self._epoch
-        stamped = msgspec.structs.replace(rounded(event), seq=seq, epoch=epoch, session=self._session)
+        stamped = msgspec.structs.replace(round_probabilities(event), seq=seq, epoch=epoch, session=self._session)
         line = events.encode(stamped)
         if self._journal is not None:
             kept = line if self._words else events.encode(events.without_words(stamped))
             record = Record(epoch, seq, kept)
             if self._retry_at is not None:
-                self._remember(record)
+                self._buffer_record(record)
             else:
                 try:
                     self._journal.append([record])
                 except OSError as error:
-                    self._degrade(error)
-                    return self._commit(event)
+                    self._begin_degraded(error)
+                    return self._commit_event(event)
         self._seq = seq
-        self._broadcast(stamped, line)
+        self._broadcast_event(stamped, line)
         return seq
 
-    def _redact(self, speaker: str) -> None:
+    def _redact_words(self, speaker: str) -> None:
         """Take this speaker's words out of everything that was kept so far, also those said under another id."""
         speaker = self._speakers.resolve_speaker(speaker)
         people = {speaker, *self._speakers.merged_ids(speaker)}
@@ -165,16 +165,16 @@ class EventPublisher:
         self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
         self._backlog_bytes = sum(len(record.line) for record in self._backlog)
         if self._feed is not None:
-            self._feed.rewrite(edit)
+            self._feed.rewrite_lines(edit)
         if self._journal is not None:
             try:
-                self._journal.rewrite(edit)
+                self._journal.rewrite_lines(edit)
                 forget(features_path(self._journal.path), people)
             except OSError as error:
                 sentence = f"the words of {speaker} could not be taken out of the journal ({error.strerror})"
-                self._commit(events.Error(code="redaction", message=sentence, fatal=False))
+                self._commit_event(events.Error(code="redaction", message=sentence, fatal=False))
 
-    def _broadcast(self, event: events.Logged, line: bytes) -> None:
+    def _broadcast_event(self, event: events.Logged, line: bytes) -> None:
         if self._feed is not None:
             self._feed.publish(event.seq, event.epoch, line)
         failures = []
@@ -192,25 +192,25 @@ class EventPublisher:
                 failures.append(repr(error))
         for why in failures:
             sentence = f"an output of events cannot be written any more ({why}): it was given up"
-            self._commit(events.Error(code="events_output", message=sentence, fatal=False))
+            self._commit_event(events.Error(code="events_output", message=sentence, fatal=False))
 
-    def _degrade(self, error: OSError) -> None:
+    def _begin_degraded(self, error: OSError) -> None:
         self._epoch, self._seq = events.new_id(), 0
         self._retry_at = time.monotonic() + self._retry_s
         sentence = (
             f"the journal cannot be written ({error.strerror}): the session goes on and keeps the latest "
             "events in memory; free some space or make the folder writable, and they will be written"
         )
-        self._commit(events.StreamDegraded(what="journal", detail=sentence))
+        self._commit_event(events.StreamDegraded(what="journal", detail=sentence))
 
-    def _remember(self, record: Record) -> None:
+    def _buffer_record(self, record: Record) -> None:
         self._backlog.append(record)
         self._backlog_bytes += len(record.line)
         while self._backlog_bytes > self._backlog_limit:
             self._backlog_bytes -= len(self._backlog.popleft().line)
             self._lost += 1
 
-    def _recover(self) -> None:
+    def _end_degraded(self) -> None:
         assert self._journal is not None
         try:
             self._journal.append(self._backlog)
@@ -223,7 +223,7 @@ class EventPublisher:
         self._retry_at = None
         self._epoch, self._seq = events.new_id(), 0
         sentence = f"the journal is written again; {lost} of the events meanwhile are missing in it"
-        self._commit(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
+        self._commit_event(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
 
 
 def _without_words_of(people: Collection[str], line: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The latest events of a session in memory, and the place of every number in its order (no I/O)."""
+"""The latest events of a session in memory, and the position of every number in its order (no I/O)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from realtime.journal.event_log import Record
 class RingBuffer:
     """A bounded stretch of a session's end that one thread writes and many readers follow.
 
-    A *place* counts the session's events through all epochs, so it tells what follows what and what is
+    A *position* counts the session's events through all epochs, so it tells what follows what and what is
     missing without looking at either. `earlier` gives the epochs, with their first and last numbers, of a
     journal that this session continues. When more than `limit` bytes are kept the oldest are let go.
     """
@@ -22,16 +22,16 @@ class RingBuffer:
         self._limit = limit
         self._kept: dict[int, Record] = {}
         self._bytes = 0
-        self._starts: list[int] = []  # place of number 1 of each epoch
+        self._starts: list[int] = []  # position of number 1 of each epoch
         self._epochs: list[str] = []
         self._starts_by_epoch: dict[str, int] = {}
-        self.end = 0  # place of the event to come
+        self.end = 0  # position of the event to come
         for epoch, _, last in earlier:
-            self._begin(epoch)
+            self._begin_epoch(epoch)
             self.end += last
-        self.first = self.end  # place of the oldest event kept
+        self.first = self.end  # position of the oldest event kept
 
-    def _begin(self, epoch: str) -> None:
+    def _begin_epoch(self, epoch: str) -> None:
         self._starts.append(self.end)
         self._epochs.append(epoch)
         self._starts_by_epoch[epoch] = self.end
@@ -43,7 +43,7 @@ class RingBuffer:
             if not self._epochs or record.epoch != self._epochs[-1]:
                 if record.epoch in self._starts_by_epoch:
                     raise ValueError(f"epoch {record.epoch} has ended")
-                self._begin(record.epoch)
+                self._begin_epoch(record.epoch)
             if self._starts[-1] + record.seq - 1 != self.end:
                 raise ValueError(f"number {record.seq} does not continue epoch {record.epoch}")
             self._kept[self.end] = record
@@ -55,10 +55,10 @@ class RingBuffer:
                 self.first += 1
         return gone
 
-    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+    def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace each line that is kept by what `edit` makes of it."""
         with self._lock:
-            self._kept = {place: record._replace(line=edit(record.line)) for place, record in self._kept.items()}
+            self._kept = {position: record._replace(line=edit(record.line)) for position, record in self._kept.items()}
             self._bytes = sum(len(record.line) for record in self._kept.values())
 
     @property
@@ -66,10 +66,10 @@ class RingBuffer:
         """The present epoch; empty before the first event."""
         return self._epochs[-1] if self._epochs else ""
 
-    def find(self, epoch: str, after: int) -> tuple[int, str | None]:
-        """The place after number `after` of `epoch`, and why it is not quite that, if it is not.
+    def position_after(self, epoch: str, after: int) -> tuple[int, str | None]:
+        """The position after number `after` of `epoch`, and why it is not quite that, if it is not.
 
-        `unknown_epoch`: the place is the session's first; `ahead`: it is the epoch's end.
+        `unknown_epoch`: the position is the session's first; `ahead`: it is the epoch's end.
         """
         with self._lock:
             start = self._starts_by_epoch.get(epoch)
@@ -78,28 +78,28 @@ class RingBuffer:
             end = self._epoch_end(start)
             return (start + after, None) if start + after <= end else (end, "ahead")
 
-    def _epoch_end(self, place: int) -> int:
-        following = bisect_right(self._starts, place)
+    def _epoch_end(self, position: int) -> int:
+        following = bisect_right(self._starts, position)
         return self._starts[following] if following < len(self._starts) else self.end
 
-    def name(self, place: int) -> tuple[str, int]:
-        """(epoch, number) of the event at `place`; ("", 0) before the first."""
+    def id_at(self, position: int) -> tuple[str, int]:
+        """(epoch, number) of the event at `position`; ("", 0) before the first."""
         with self._lock:
-            index = bisect_right(self._starts, place) - 1
-            return (self._epochs[index], place - self._starts[index] + 1) if index >= 0 else ("", 0)
+            index = bisect_right(self._starts, position) - 1
+            return (self._epochs[index], position - self._starts[index] + 1) if index >= 0 else ("", 0)
 
-    def place(self, record: Record) -> int:
+    def position_of(self, record: Record) -> int:
         """Where an event of a known epoch stands."""
         return self._starts_by_epoch[record.epoch] + record.seq - 1
 
-    def skip(self, place: int) -> int:
+    def next_available(self, position: int) -> int:
         """Where to go on when nothing can be had before the end of this epoch, or before the oldest kept."""
         with self._lock:
-            return min(self._epoch_end(place), self.first)
+            return min(self._epoch_end(position), self.first)
 
-    def since(self, place: int, count: int) -> list[Record] | None:
-        """Up to `count` events from `place` on; None where they are no longer kept."""
+    def read(self, position: int, count: int) -> list[Record] | None:
+        """Up to `count` events from `position` on; None where they are no longer kept."""
         with self._lock:
-            if place < self.first:
+            if position < self.first:
                 return None
-            return [self._kept[p] for p in range(place, min(place + count, self.end))]
+            return [self._kept[p] for p in range(position, min(position + count, self.end))]

@@ -17,11 +17,11 @@ hold none.
 
 The page at `/capture` sends a session sound and pictures by a socket of its own (realtime/feed/capture_endpoint.py).
 
-A client may give commands (realtime/protocol/commands.py): text, 4 KiB at most, 30 in ten seconds. Each is answered by
-`command.result`, and what it changes is an event like any other.
+A client may give commands (realtime/protocol/commands.py): text, 4 KiB at most, three a second and 30 at once. Each is
+answered by `command.result`, and what it changes is an event like any other.
 
 How a connection ends: 1001 the session is over, or the program ends; 1002 a broken frame, compressed ones among them;
-1003 a binary message; 1007 text that is no UTF-8; 1008 the client talks too much; 1009 a message of more than 4 KiB;
+1003 a binary message; 1007 text that is no UTF-8; 1008 too many commands; 1009 a message of more than 4 KiB;
 1011 a fault of the feed's own; 1013 the client does not read, or there are too many: come back later with `from`.
 Before the handshake is done: 400 a parameter that makes no sense, 401 no token, 403 the wrong Host or Origin, 404 no
 such path.
@@ -50,20 +50,24 @@ from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError, UsageError
 from realtime.feed import capture_endpoint, subscription
-from realtime.feed.access import SUBPROTOCOL, Access, Refusal
+from realtime.feed.access import Access, HttpRefusal
 from realtime.feed.fanout import GOING_AWAY, TRY_AGAIN_LATER, Client, Fanout
 from realtime.feed.history import EventHistory
-from realtime.feed.http_routes import Routes, respond
+from realtime.feed.http_routes import Routes, build_response
 from realtime.feed.metrics import Metrics
 from realtime.journal.event_log import Journal, Record
 from realtime.protocol import commands, events
 from realtime.sources.browser.capture import Browser
+from realtime.sources.browser.limits import TokenBucket
 
 UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 
-_LARGEST_MESSAGE = 4096  # bytes that a client may send at once
-_MESSAGES, _PER_SECONDS = 30, 10.0  # what it may say in all
-_CLOSE_S = 5.0  # for a client to read what is on its way and the close frame behind it
+# Bytes of one message: the longest command is a mark with a note of 500 characters, 2,000 bytes of UTF-8 at most.
+_LARGEST_MESSAGE = 4096
+# Three times what a person who corrects emotions can click, about one a second.
+_COMMANDS_PER_S, _COMMANDS_AT_ONCE = 3.0, 30.0
+# For a client to read what is on its way and the close frame behind it: more than a mobile network's worst second.
+_CLOSE_S = 5.0
 
 _log = logging.getLogger(__name__)
 # The library logs request lines and headers, which may hold a token: no configuration reaches this logger.
@@ -75,7 +79,7 @@ class _Connection(ServerConnection):
 
     client: Client
     sends: list[str] | None = None  # sources, where it is a page's
-    speaks: str = SUBPROTOCOL
+    speaks: str = events.SUBPROTOCOL
 
     def __init__(self, connections: set[ServerConnection], limit: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,27 +132,27 @@ class Feed:
     ) -> None:
         if not 0 <= port <= 65535:
             raise UsageError(f"the feed cannot listen on port {port}: expected 0 (any free one) to 65535")
-        self._tls = _tls(certificate, key)
+        self._tls = _load_tls(certificate, key)
         self._access = Access(host, token, origins, hosts, secure=self._tls is not None)
         self._session = session
         self._host, self._port = host, port
         self._max_clients, self._handshake_s = max_clients, handshake_s
         self.metrics = Metrics()
-        self._recall = EventHistory(session, history, memory_bytes)
-        self._delivery = Fanout(
+        self._history = EventHistory(session, history, memory_bytes)
+        self._fanout = Fanout(
             session,
-            self._recall,
+            self._history,
             self.metrics,
             queue_limit=queue_limit,
             patience_s=patience_s,
             send_timeout_s=send_timeout_s,
         )
-        self.metrics.watch_feed(lambda: len(self._delivery.clients), lambda: self._delivery.lag)
+        self.metrics.watch_feed(lambda: len(self._fanout.clients), lambda: self._fanout.lag)
         self._capture = None if browser is None else capture_endpoint.Capture(browser, self._access)
-        self._routes = Routes(self._access, self._recall, self.metrics, self._capture)
-        self._obey: Callable[[events.Logged], tuple[str, int]] | None = None
+        self._routes = Routes(self._access, self._history, self.metrics, self._capture)
+        self._execute: Callable[[events.Logged], tuple[str, int]] | None = None
         self._connections: set[ServerConnection] = set()
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="feed", daemon=True)
         self._bound: Future[int] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_is_due = False
@@ -164,16 +168,12 @@ class Feed:
         scheme = "ws" if self._tls is None else "wss"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._bound.result()}/"
 
-    def ticket(self) -> str:
-        """A one-time token, for `?token=`; good for a minute."""
-        return self._access.tickets.issue()
-
-    def take_commands(self, append: Callable[[events.Logged], tuple[str, int]]) -> None:
+    def on_command(self, append: Callable[[events.Logged], tuple[str, int]]) -> None:
         """Take clients' commands from now on; `append` stamps what they become and returns (epoch, number).
 
-        It is called on threads of the feed's own and may raise commands.Refused.
+        It is called on threads of the feed's own and may raise commands.CommandRefused.
         """
-        self._obey = append
+        self._execute = append
 
     def start(self) -> None:
         """Listen; returns when clients can connect. FeedError where that is not possible."""
@@ -185,17 +185,17 @@ class Feed:
 
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
-        event = self._recall.publish(Record(epoch, seq, line))
+        event = self._history.append(Record(epoch, seq, line))
         if self._loop is not None and not self._wake_is_due:
             self._wake_is_due = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
-                self._loop.call_soon_threadsafe(self._wake)
+                self._loop.call_soon_threadsafe(self._wake_clients)
         if event is not None:
-            self.metrics.observe(event)
+            self.metrics.count_event(event)
 
-    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+    def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace what memory keeps for clients that come later."""
-        self._recall.tail.rewrite(edit)
+        self._history.buffer.rewrite_lines(edit)
 
     def stop(self, grace: float = 2.0) -> None:
         """Give clients up to `grace` seconds to read what was published, close them with 1001; idempotent."""
@@ -207,25 +207,25 @@ class Feed:
 
     # What follows runs on the feed's own thread.
 
-    def _run(self) -> None:
+    def _run_loop(self) -> None:
         try:
-            asyncio.run(self._serve())
+            asyncio.run(self._serve_port())
         except BaseException as error:
             if self._bound.done():
                 raise
             self._bound.set_exception(error)
 
-    async def _serve(self) -> None:
+    async def _serve_port(self) -> None:
         self._loop = asyncio.get_running_loop()
         connection = functools.partial(_Connection, self._connections, 2 * self._max_clients + 16)
         try:
             server = await serve(
-                self._handle,
+                self._handle_connection,
                 self._host,
                 self._port,
                 create_connection=connection,  # type: ignore[arg-type]  # it is only ever called
                 process_request=self._process_request,
-                select_subprotocol=_select,
+                select_subprotocol=_select_subprotocol,
                 compression=None,  # costs more than it saves on messages of 1 KiB, and lets nobody send a bomb
                 max_size=_LARGEST_MESSAGE,
                 open_timeout=self._handshake_s,
@@ -245,7 +245,7 @@ class Feed:
         self._bound.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
         server.close(close_connections=False)
-        self._delivery.stop()
+        self._fanout.stop()
         try:
             async with asyncio.timeout(self._grace):
                 await server.wait_closed()
@@ -254,46 +254,47 @@ class Feed:
                 late.transport.abort()
             await server.wait_closed()
 
-    def _wake(self) -> None:
+    def _wake_clients(self) -> None:
         self._wake_is_due = False
-        if self._delivery.wake():
+        if self._fanout.distribute_events():
             self._wake_is_due = True
-            asyncio.get_running_loop().call_soon(self._wake)
+            asyncio.get_running_loop().call_soon(self._wake_clients)
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         path, _, query = request.path.partition("?")
         assert isinstance(connection, _Connection)
         try:
             if "Upgrade" in request.headers and path == capture_endpoint.ENDPOINT and self._capture is not None:
-                connection.sends = self._capture.admit(connection, request.headers, query)
+                connection.sends = self._capture.admit_page(connection, request.headers, query)
                 connection.speaks = capture_endpoint.SUBPROTOCOL
                 return None
             if "Upgrade" not in request.headers or path != "/":
-                return self._routes.answer(path, query, request.headers)
-            wishes = subscription.parse(query)
+                return self._routes.answer_get(path, query, request.headers)
+            wanted = subscription.parse_query(query)
             may_command = self._access.check_client(request.headers, query)
-            connection.client = self._delivery.admit(connection, wishes, may_command)
+            connection.client = self._fanout.place_client(connection, wanted, may_command)
             return None
-        except Refusal as refusal:
+        except HttpRefusal as refusal:
             challenge = (("WWW-Authenticate", "Bearer"),) if refusal.status is HTTPStatus.UNAUTHORIZED else ()
-            return respond(refusal.status, f"{refusal}\n".encode(), further=challenge)
+            return build_response(refusal.status, f"{refusal}\n".encode(), further=challenge)
 
-    async def _handle(self, connection: ServerConnection) -> None:
+    async def _handle_connection(self, connection: ServerConnection) -> None:
         assert isinstance(connection, _Connection)
         ended: tuple[int, str] | None = TRY_AGAIN_LATER, "too many clients"
         if connection.sends is not None and self._capture is not None:
-            ended = await self._first(self._capture.serve(connection, connection.sends), self._over())
-        elif len(self._delivery.clients) < self._max_clients:
+            page = self._capture.serve_page(connection, connection.sends)
+            ended = await self._run_until_first(page, self._wait_until_over())
+        elif len(self._fanout.clients) < self._max_clients:
             client = connection.client
-            self._delivery.clients.add(client)
+            self._fanout.clients.add(client)
             try:
-                ended = await self._first(self._delivery.deliver(client), self._listen(client))
+                ended = await self._run_until_first(self._fanout.serve_client(client), self._take_commands(client))
             finally:
-                self._delivery.clients.discard(client)
+                self._fanout.clients.discard(client)
         if ended is not None:
-            await self._close(connection, *ended)
+            await self._close_connection(connection, *ended)
 
-    async def _first(self, *services: Coroutine[Any, Any, tuple[int, str]]) -> tuple[int, str] | None:
+    async def _run_until_first(self, *services: Coroutine[Any, Any, tuple[int, str]]) -> tuple[int, str] | None:
         """Serve until one of the services ends: the close code and why, None where the connection is closed."""
         tasks = {asyncio.create_task(service) for service in services}
         try:
@@ -311,11 +312,11 @@ class Feed:
             _log.exception("serving a client failed")
             return INTERNAL_ERROR, "the feed failed"
 
-    async def _over(self) -> tuple[int, str]:
+    async def _wait_until_over(self) -> tuple[int, str]:
         await self._stopping.wait()
         return GOING_AWAY, "the session is over"
 
-    async def _close(self, connection: ServerConnection, code: int, reason: str) -> None:
+    async def _close_connection(self, connection: ServerConnection, code: int, reason: str) -> None:
         self.metrics.closed.labels(code).inc()
         try:
             async with asyncio.timeout(_CLOSE_S):  # the library's own begins only when its buffer has drained
@@ -323,49 +324,48 @@ class Feed:
         except TimeoutError:
             connection.transport.abort()
 
-    async def _listen(self, client: Client) -> tuple[int, str]:
+    async def _take_commands(self, client: Client) -> tuple[int, str]:
         clock = asyncio.get_running_loop().time
-        said, since = 0, clock()
-        while said < _MESSAGES:
+        allowance = TokenBucket(per_s=_COMMANDS_PER_S, most=_COMMANDS_AT_ONCE)
+        while True:
             message = await client.connection.recv()
             if isinstance(message, bytes):
                 return UNSUPPORTED_DATA, "commands are text"
-            if clock() - since > _PER_SECONDS:
-                said, since = 0, clock()
-            said += 1
-            result = await self._answer(client, message)
+            if not allowance.take(1, clock()):
+                return POLICY_VIOLATION, "too many commands"
+            result = await self._answer_command(client, message)
             self.metrics.commands.labels("ok" if result.ok else result.code).inc()
             await client.connection.send(events.encode(result), text=True)
-        return POLICY_VIOLATION, "a client has not that much to say"
 
-    async def _answer(self, client: Client, message: str) -> events.CommandResult:
-        answer = events.CommandResult(session=self._session, id=_id(message), ok=False)
+    async def _answer_command(self, client: Client, message: str) -> events.CommandResult:
+        answer = events.CommandResult(session=self._session, id=_message_id(message), ok=False)
         try:
             command = commands.decode(message)
             if not client.may_command:
-                raise commands.Refused("forbidden", "pages of another origin only read, unless they show a token")
-            if self._obey is None:
-                raise commands.Refused("unavailable", "this feed takes no commands")
-            event = commands.event_of(command, self._recall.latest)
-            epoch, seq = await asyncio.to_thread(self._obey, event)
-        except commands.Refused as refused:
+                sentence = "pages of another origin only read, unless they show a token"
+                raise commands.CommandRefused("forbidden", sentence)
+            if self._execute is None:
+                raise commands.CommandRefused("unavailable", "this feed takes no commands")
+            event = commands.event_of(command, self._history.latest)
+            epoch, seq = await asyncio.to_thread(self._execute, event)
+        except commands.CommandRefused as refused:
             return msgspec.structs.replace(answer, code=refused.code, message=str(refused))
         return msgspec.structs.replace(answer, ok=True, event_epoch=epoch, event_seq=seq)
 
 
-def _select(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     assert isinstance(connection, _Connection)
     return next((one for one in offered if one == connection.speaks), None)
 
 
-def _id(message: str) -> str:
+def _message_id(message: str) -> str:
     """What a message calls itself, however wrong the rest of it is."""
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         return msgspec.json.decode(message, type=_Addressed).id[:64]
     return ""
 
 
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def _load_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None and key is None:
         return None
     if certificate is None:

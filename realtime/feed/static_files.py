@@ -47,7 +47,7 @@ class Page:
 
 
 @functools.cache
-def _pages() -> dict[str, Page]:
+def _load_pages() -> dict[str, Page]:
     """Every file of the dashboard by its path, and `/` and `/capture` for the pages themselves."""
     pages = {}
     folder = Path(__file__).parents[1] / "dashboard"
@@ -63,12 +63,12 @@ def _pages() -> dict[str, Page]:
     return pages | {"/": pages["/index.html"], "/capture": pages["/capture.html"]}
 
 
-def page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
+def find_page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
     """The answer to GET of `path`; 304 without a body where a tag of `if_none_match` fits.
 
     None where the dashboard has no such file.
     """
-    found = _pages().get(path)
+    found = _load_pages().get(path)
     if found is None:
         return None
     tag = dict(found.headers)["ETag"]
@@ -78,7 +78,7 @@ def page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
     return found
 
 
-def address(feed: str, token: str | None = None) -> str:
+def page_address(feed: str, token: str | None = None) -> str:
     """Where a browser finds the page of the feed at `feed` (ws:// or wss://).
 
     The token stands behind the `#`, which browsers keep to themselves: no request line and no log holds it.

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from realtime.feed.access import Refusal
+from realtime.feed.access import HttpRefusal
 
 _KNOWN = {"from", "epoch", "history", "types", "speakers", "min_confidence", "token"}
 _LONGEST = 50  # names in a list
@@ -42,7 +42,7 @@ class Filter:
     speakers: frozenset[str] | None
     min_confidence: float | None
 
-    def admits(self, line: bytes) -> bool:
+    def admits_event(self, line: bytes) -> bool:
         """Whether the event of this line is wanted."""
         event = msgspec.json.decode(line, type=_Judged)
         if self.types is not None and event.type not in self.types:
@@ -61,37 +61,37 @@ class Subscription:
     filter: Filter | None
 
 
-def parse(query: str) -> Subscription:
-    """The wishes of a query; Refusal (400) where they make no sense."""
+def parse_query(query: str) -> Subscription:
+    """The wishes of a query; HttpRefusal (400) where they make no sense."""
     try:
         given = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError:
-        raise _wrong("expected at most 20 parameters") from None
+        raise _bad_request("expected at most 20 parameters") from None
     asked = {name: value for name, value in given if name in _KNOWN}
     if len(asked) < sum(name in _KNOWN for name, _ in given):
-        raise _wrong("expected each parameter once")
+        raise _bad_request("expected each parameter once")
     history = asked.get("history", "none")
     if history not in ("none", "snapshot", "full"):
-        raise _wrong("expected history=none, snapshot or full")
-    after = _after(asked)
+        raise _bad_request("expected history=none, snapshot or full")
+    after = _parse_start(asked)
     if after is None and history == "full":
         after = None, 0
-    return Subscription(after, history, _filter(asked))
+    return Subscription(after, history, _parse_filter(asked))
 
 
-def _after(asked: dict[str, str]) -> tuple[str | None, int] | None:
+def _parse_start(asked: dict[str, str]) -> tuple[str | None, int] | None:
     number = asked.get("from")
     if number is None:
         if "epoch" in asked:
-            raise _wrong("expected from=NUMBER with epoch=ID")
+            raise _bad_request("expected from=NUMBER with epoch=ID")
         return None
     if not (number.isascii() and number.isdigit() and len(number) <= 18):
-        raise _wrong("expected from=NUMBER: the last event's seq, or 0 for all")
+        raise _bad_request("expected from=NUMBER: the last event's seq, or 0 for all")
     return asked.get("epoch") or None, int(number)
 
 
-def _filter(asked: dict[str, str]) -> Filter | None:
-    types, speakers = _names(asked, "types"), _names(asked, "speakers")
+def _parse_filter(asked: dict[str, str]) -> Filter | None:
+    types, speakers = _parse_names(asked, "types"), _parse_names(asked, "speakers")
     least = None
     if "min_confidence" in asked:
         try:
@@ -99,18 +99,18 @@ def _filter(asked: dict[str, str]) -> Filter | None:
         except ValueError:
             least = -1.0
         if not 0 <= least <= 1:
-            raise _wrong("expected min_confidence=X with X from 0 to 1")
+            raise _bad_request("expected min_confidence=X with X from 0 to 1")
     return Filter(types, speakers, least) if {types, speakers, least} != {None} else None
 
 
-def _names(asked: dict[str, str], parameter: str) -> frozenset[str] | None:
+def _parse_names(asked: dict[str, str], parameter: str) -> frozenset[str] | None:
     if parameter not in asked:
         return None
     names = asked[parameter].split(",")
     if not all(names) or len(names) > _LONGEST:
-        raise _wrong(f"expected {parameter}=NAME,NAME,... with 1 to {_LONGEST} names")
+        raise _bad_request(f"expected {parameter}=NAME,NAME,... with 1 to {_LONGEST} names")
     return frozenset(names)
 
 
-def _wrong(sentence: str) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, sentence)
+def _bad_request(sentence: str) -> HttpRefusal:
+    return HttpRefusal(HTTPStatus.BAD_REQUEST, sentence)

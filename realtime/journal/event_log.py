@@ -25,7 +25,7 @@ import msgspec
 from core_models.errors import DiskError
 
 PAGE = 256 * 1024
-"""Bytes that one `read` gives at the most, unless a single line is longer."""
+"""Bytes that one `read_after` gives at the most, unless a single line is longer."""
 
 SYNC_S = 1.0
 """Seconds of events that a power failure may cost, besides what the disk itself takes to obey."""
@@ -90,7 +90,7 @@ class Journal:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         break
-                    kind = journal._index(line, number)
+                    kind = journal._index_line(line, number)
             if path.stat().st_size > journal._starts[-1]:
                 os.truncate(path, journal._starts[-1])
         except OSError as error:
@@ -100,10 +100,10 @@ class Journal:
         journal.clean = kind == "session.closed"
         return journal
 
-    def _index(self, line: bytes, number: int) -> str:
+    def _index_line(self, line: bytes, number: int) -> str:
         try:
             stamp = msgspec.json.decode(line, type=_Stamp)
-            self._note(stamp.epoch, stamp.seq, len(line))
+            self._add_line(stamp.epoch, stamp.seq, len(line))
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
             raise DiskError(
                 f"line {number} of the journal {self.path} is damaged ({error}): "
@@ -111,7 +111,7 @@ class Journal:
             ) from error
         return stamp.type
 
-    def _note(self, epoch: str, seq: int, size: int) -> None:
+    def _add_line(self, epoch: str, seq: int, size: int) -> None:
         run = self._runs.get(epoch)
         if run is None:
             run = self._runs[epoch] = _Run(first=seq, line=len(self._starts) - 1)
@@ -127,7 +127,7 @@ class Journal:
             return [(epoch, run.first, run.first + run.count - 1) for epoch, run in self._runs.items()]
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write all of them, or, where OSError is raised, none: the file ends as it did before.
+        """Write read_all of them, or, where OSError is raised, none: the file ends as it did before.
 
         Numbers must continue those of their epoch (ValueError). A later call may succeed. An OSError may also
         tell that the disk has failed to keep what earlier calls wrote.
@@ -138,7 +138,7 @@ class Journal:
                 error, self._sync_error = self._sync_error, None
                 raise error
             if self._descriptor is None:
-                self._descriptor = self._open()
+                self._descriptor = self._open_file()
             try:
                 written = os.write(self._descriptor, data)
                 if written < len(data):
@@ -149,17 +149,17 @@ class Journal:
                     os.fsync(self._descriptor)
                     self.clean = False
             except OSError:
-                self._release()
+                self._close_file()
                 raise
             for record in records:
-                self._note(record.epoch, record.seq, len(record.line) + 1)
+                self._add_line(record.epoch, record.seq, len(record.line) + 1)
         self._unsynced.set()
         if self._syncing is None:
             self._closed.clear()
-            self._syncing = threading.Thread(target=self._sync, name="journal", daemon=True)
+            self._syncing = threading.Thread(target=self._sync_until_closed, name="journal", daemon=True)
             self._syncing.start()
 
-    def _sync(self) -> None:
+    def _sync_until_closed(self) -> None:
         while True:
             self._unsynced.wait()
             if self._closed.wait(SYNC_S):
@@ -176,7 +176,7 @@ class Journal:
             finally:
                 os.close(descriptor)
 
-    def _open(self) -> int:
+    def _open_file(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         if not self._exists:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class Journal:
             raise
         return descriptor
 
-    def _release(self) -> None:
+    def _close_file(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
@@ -198,7 +198,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    def rewrite(self, edit: Callable[[bytes], bytes]) -> None:
+    def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace each line by what `edit` makes of it, in its place; what has become shorter is filled by spaces.
 
         Lines stay where they are, so that whoever reads meanwhile reads whole lines. OSError, ValueError.
@@ -218,7 +218,7 @@ class Journal:
                         file.write(edited.ljust(len(line)))
                 os.fsync(file.fileno())
 
-    def read(self, epoch: str, after: int, *, page: int = PAGE) -> list[Record]:
+    def read_after(self, epoch: str, after: int, *, page: int = PAGE) -> list[Record]:
         """Up to a page of an epoch's records with numbers above `after`; empty where there are none.
 
         The first may be later than `after + 1`: what lies between was never written. OSError where the file
@@ -240,11 +240,11 @@ class Journal:
             lines = file.read(bounds[-1] - bounds[0]).split(b"\n")[:-1]
         return [Record(epoch, seq + offset, line) for offset, line in enumerate(lines)]
 
-    def all(self) -> Iterator[Record]:
-        """Every record that stands in it now, oldest first; OSError as from `read`."""
+    def read_all(self) -> Iterator[Record]:
+        """Every record that stands in it now, oldest first; OSError as from `read_after`."""
         for epoch, _, last in self.epochs:
             after = 0
-            while after < last and (records := self.read(epoch, after)):
+            while after < last and (records := self.read_after(epoch, after)):
                 yield from records
                 after = records[-1].seq
 
@@ -254,7 +254,7 @@ class Journal:
             if self._descriptor is not None:
                 with contextlib.suppress(OSError):
                     os.fsync(self._descriptor)
-                self._release()
+                self._close_file()
         if self._syncing is not None:
             self._closed.set()
             self._unsynced.set()

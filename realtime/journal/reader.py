@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 
 from core_models.errors import DiskError, UsageError
-from realtime.journal.session_files import default_folder, journal_path, sessions
+from realtime.journal.session_files import default_folder, journal_path, list_session_ids
 from realtime.protocol import events
 
 
-def find(session: str, folder: Path | None) -> Path:
+def find_journal(session: str, folder: Path | None) -> Path:
     """The journal of a session given by id, by path or as `latest`; UsageError where there is none."""
     folder = folder or default_folder()
     if session.endswith(".jsonl"):
         path = Path(session)
     elif session == "latest":
-        known = sessions(folder)
+        known = list_session_ids(folder)
         if not known:
             raise UsageError(f"There are no journals in {folder}: record a session first, or name a --journal folder.")
         path = journal_path(folder, known[-1])
@@ -29,7 +29,7 @@ def find(session: str, folder: Path | None) -> Path:
     return path
 
 
-def read(path: Path) -> Iterator[events.Logged]:
+def read_events(path: Path) -> Iterator[events.Logged]:
     """The events of a journal in order; a torn last line, which a crash leaves, is passed over.
 
     DiskError where it cannot be read or a line is none of this version.
@@ -39,27 +39,13 @@ def read(path: Path) -> Iterator[events.Logged]:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     return
-                yield _event(line, f"Line {number} of the journal {path}")
+                yield _decode_line(line, f"Line {number} of the journal {path}")
     except OSError as error:
         raise DiskError(f"The journal {path} cannot be read ({error.strerror}): check that it is yours.") from None
 
 
-def _event(line: bytes, place: str) -> events.Logged:
+def _decode_line(line: bytes, place: str) -> events.Logged:
     try:
         return events.decode_event(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise DiskError(f"{place} is damaged ({error}): move the file away.") from None
-
-
-def media_time_of(event: events.Logged) -> int | None:
-    """When an event was told, in milliseconds of media time; None where it does not say."""
-    match event:
-        case events.SpeechStarted():
-            return event.start_ms
-        case events.EmotionFinal():
-            return event.end_ms + event.latency_ms.total
-        case events.EmotionProvisional() | events.UtteranceDiscarded():
-            return event.end_ms
-        case events.EmotionShift() | events.MomentMarked():
-            return event.at_ms
-    return None

@@ -32,14 +32,14 @@ def journal_path(folder: Path, session: str) -> Path:
     return folder / name
 
 
-def sessions(folder: Path) -> list[str]:
+def list_session_ids(folder: Path) -> list[str]:
     """The ids of the sessions whose journals lie in `folder`, oldest first; none where it cannot be read."""
     with contextlib.suppress(OSError):
         return sorted(path.stem for path in folder.iterdir() if _NAME.fullmatch(path.name))
     return []
 
 
-def delete(folder: Path, session: str) -> None:
+def delete_session(folder: Path, session: str) -> None:
     """Delete one session's journal, and what features it kept; UsageError where there is none."""
     path = journal_path(folder, session)
     remove(path)
@@ -53,7 +53,7 @@ def delete_older_than(folder: Path, days: float) -> list[str]:
     """Delete the journals last written more than `days` days ago; returns their sessions' ids."""
     limit = time.time() - days * 86_400
     swept = []
-    for session in sessions(folder):
+    for session in list_session_ids(folder):
         path = journal_path(folder, session)
         with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
             if path.stat().st_mtime < limit:

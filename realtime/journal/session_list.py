@@ -13,9 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from core_models.errors import Exit, TrackerError, UsageError
-from realtime.journal.reader import media_time_of, read
-from realtime.journal.session_files import default_folder, delete, delete_older_than, journal_path, sessions
+from realtime.journal.reader import read_events
+from realtime.journal.session_files import (
+    default_folder,
+    delete_older_than,
+    delete_session,
+    journal_path,
+    list_session_ids,
+)
 from realtime.protocol import events
+from realtime.protocol.media_time import format_media_time, media_time_of
 from realtime.protocol.session_state import SessionState
 
 
@@ -36,14 +43,14 @@ class StoredSession(NamedTuple):
 
 def list_sessions(folder: Path) -> list[StoredSession]:
     """What lies in `folder`, oldest first; a journal that is damaged is listed with what could be read."""
-    return [_read_session(session, journal_path(folder, session)) for session in sessions(folder)]
+    return [_read_session(session, journal_path(folder, session)) for session in list_session_ids(folder)]
 
 
 def _read_session(session: str, path: Path) -> StoredSession:
     began, length, ended, state = None, 0, "cut off", SessionState()
     with suppress(TrackerError):
         ended = "damaged"
-        for event in read(path):
+        for event in read_events(path):
             length = max(length, media_time_of(event) or 0)
             state.apply(event)
             match event:
@@ -63,11 +70,10 @@ def _print_table(folder: Path, console: Console) -> None:
     for column in ("began (UTC)", "length", "utterances", "speakers", "ended", "KiB"):
         table.add_column(column, justify="right" if column in ("length", "utterances", "KiB") else "left")
     for one in list_sessions(folder):
-        seconds = one.length_ms // 1000
         began = f"{one.began:%Y-%m-%d %H:%M}" if one.began else "?"
-        length = f"{seconds // 60}:{seconds % 60:02d}"
         names = Text(", ".join(one.speakers))
-        table.add_row(one.session, began, length, str(one.utterances), names, one.ended, f"{one.size / 1024:.0f}")
+        length, size = format_media_time(one.length_ms), f"{one.size / 1024:.0f}"
+        table.add_row(one.session, began, length, str(one.utterances), names, one.ended, size)
     if table.rows:
         console.print(table)
     console.print(f"{len(table.rows)} sessions in {folder}", style="dim", markup=False, soft_wrap=True)
@@ -77,8 +83,8 @@ def _delete_sessions(folder: Path, named: list[str], days: float | None, everyth
     if not named and days is None and not everything:
         raise UsageError("Nothing was named: give the ids of sessions, --older-than-days DAYS or --all.")
     gone = delete_older_than(folder, days) if days is not None else []
-    for one in dict.fromkeys([*named, *(sessions(folder) if everything else [])]):
-        delete(folder, one)
+    for one in dict.fromkeys([*named, *(list_session_ids(folder) if everything else [])]):
+        delete_session(folder, one)
         gone.append(one)
     return gone
 

@@ -1,7 +1,7 @@
-"""What a client may ask of a session, on the socket on which it listens (version 1).
+"""Commands: what a client may change in a session, on the socket on which it receives events (version 1).
 
-A command is one JSON object in one text frame. It is answered to its sender by `command.result` with the same
-`id`; what it changes is an event like any other, numbered, journaled and told to everybody.
+A command is one JSON object in one text frame. Its sender is answered by `command.result` with the same `id`; what it
+changes is an event like any other, numbered, journaled and sent to every client.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class RenameSpeaker(_Command, frozen=True, kw_only=True, tag="speaker.rename"):
 
 
 class OptOutSpeaker(_Command, frozen=True, kw_only=True, tag="speaker.opt_out"):
-    """Judge a speaker no longer, or with `opted_out` false again; becomes `speaker.opted_out`."""
+    """Stop judging a speaker, or with `opted_out` false begin again; becomes `speaker.opted_out`."""
 
     speaker: _Name
     opted_out: bool = True
 
 
 class CorrectEmotion(_Command, frozen=True, kw_only=True, tag="emotion.correct"):
-    """Say what an utterance's emotion really was, of the session's labels; becomes `emotion.corrected`."""
+    """Say what an utterance's emotion was, of the session's labels; becomes `emotion.corrected`."""
 
     utterance_id: _Name
     emotion: _Name
 
 
 class MarkMoment(_Command, frozen=True, kw_only=True, tag="moment.mark"):
-    """Mark a moment, the latest that was judged where `at_ms` is not given; becomes `moment.marked`."""
+    """Mark a moment: `at_ms`, or the end of the latest utterance that was judged; becomes `moment.marked`."""
 
     at_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
@@ -53,8 +53,8 @@ Command = RenameSpeaker | OptOutSpeaker | CorrectEmotion | MarkMoment
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
-class Refused(Exception):
-    """A command that is not done: a code and one sentence."""
+class CommandRefused(Exception):
+    """A command that is refused: a code and one sentence."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -81,11 +81,11 @@ class SessionView(Protocol):
 
 
 def decode(text: str | bytes) -> Command:
-    """The command of one message; Refused (`malformed`) where it is none."""
+    """The command of one message; CommandRefused (`malformed`) where it is none."""
     try:
         return _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise Refused("malformed", f"this is no command: {error}") from None
+        raise CommandRefused("malformed", f"this is no command: {error}") from None
 
 
 def encode(command: Command) -> bytes:
@@ -94,11 +94,11 @@ def encode(command: Command) -> bytes:
 
 
 def event_of(command: Command, view: SessionView) -> events.Logged:
-    """The event that a command becomes, not yet stamped; Refused where it makes no sense now."""
+    """The event that a command becomes, not yet stamped; CommandRefused where it makes no sense now."""
     if view.over:
-        raise Refused("closed", "the session is over")
+        raise CommandRefused("closed", "the session is over")
     if isinstance(command, RenameSpeaker | OptOutSpeaker) and not view.has_speaker(command.speaker):
-        raise Refused("unknown_speaker", f"nobody here is the speaker {command.speaker!r}")
+        raise CommandRefused("unknown_speaker", f"this session has no speaker {command.speaker!r}")
     match command:
         case RenameSpeaker(speaker=speaker, name=name):
             return events.SpeakerRenamed(speaker=view.resolve_speaker(speaker), name=name)
@@ -107,9 +107,9 @@ def event_of(command: Command, view: SessionView) -> events.Logged:
         case CorrectEmotion(utterance_id=utterance_id, emotion=emotion):
             judged = view.judgement_of(utterance_id)
             if judged is None:
-                raise Refused("unknown_utterance", f"no utterance {utterance_id!r} has been judged")
+                raise CommandRefused("unknown_utterance", f"no utterance {utterance_id!r} has been judged")
             if emotion not in view.labels:
-                raise Refused("unknown_emotion", f"{emotion!r} is none of {', '.join(view.labels)}")
+                raise CommandRefused("unknown_emotion", f"{emotion!r} is none of {', '.join(view.labels)}")
             speaker, before = judged
             return events.EmotionCorrected(utterance_id=utterance_id, speaker=speaker, from_=before, to=emotion)
         case MarkMoment(at_ms=at_ms, note=note):

@@ -1,4 +1,4 @@
-"""What is said to one client and never journaled (realtime/protocol/events.py holds the rules of the wire)."""
+"""Messages to one client that are never journaled (realtime/protocol/events.py holds the rules of the wire)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class StreamGap(
     tag="stream.gap",
     rename={"from_": "from"},
 ):
-    """Said to one client, never journaled, so without a `seq`: something is missing here.
+    """Something is missing here. To one client, never journaled, so without a `seq`.
 
-    The client has seen number `from` of `from_epoch`; the next message will be number `to` of `epoch`; what
-    lay between cannot be given any more. `reason` is a code (realtime/feed/server.py lists them).
+    The client has seen number `from` of `from_epoch`; the next message is number `to` of `epoch`; what lies between
+    cannot be had any more. `reason` is a code (realtime/protocol/README.md lists them).
     """
 
     session: str
@@ -42,10 +42,10 @@ class TrendPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A speaker in a `snapshot`: how often heard, and the latest utterances, oldest first.
+    """A speaker in a `snapshot`: how many utterances, and the latest of them, oldest first.
 
-    `emotion` and `confidence` are those of the latest; they are absent before the first. `merged` names those who
-    proved to be this speaker (`speaker.merged`): what they said is this speaker's, and counted here.
+    `emotion` and `confidence` are those of the latest; they are absent before the first. `merged` are the ids that
+    were merged into this one (`speaker.merged`): what was said under them is this speaker's, and counted here.
     """
 
     speaker: str
@@ -70,7 +70,7 @@ class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="snapshot"):
-    """Said to one client, never journaled: how things stood after number `seq` of `epoch`.
+    """The state of the session after number `seq` of `epoch`. To one client, never journaled.
 
     It stands for all that came before; what follows is the next number. `created` is the session's first
     event. `sources` have their latest status, `degraded` is what is being shed or cannot be kept.

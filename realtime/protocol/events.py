@@ -1,7 +1,7 @@
 """The wire (version 1): every message of the feed and every line of a journal, and nothing else.
 
-One struct a message, tagged by its dotted `type`. Whoever makes an event leaves `seq`, `epoch` and `session`
-alone; the publisher stamps them. What clients may say is in realtime/protocol/commands.py, the JSON Schema and the
+One struct for each message, tagged by its dotted `type`. Code that makes an event leaves `seq`, `epoch` and `session`
+alone; the publisher stamps them. What clients may send is in realtime/protocol/commands.py, the JSON Schema and the
 AsyncAPI document of both in realtime/protocol/schema/, written by `python -m realtime.protocol.schema`.
 
 Rules of compatibility within version 1, which `session.created.schema_version` names:
@@ -20,7 +20,7 @@ import time
 
 import msgspec
 
-# Two rooms by what becomes of a message; everybody else has both from here.
+# Two files by what becomes of a message; other code imports both from here.
 from realtime.protocol.control_messages import (
     CommandResult,
     OpenUtterance,
@@ -59,6 +59,7 @@ from realtime.protocol.logged_events import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "SUBPROTOCOL",
     "CheckpointDescription",
     "CommandResult",
     "EmotionCorrected",
@@ -98,6 +99,9 @@ __all__ = [
     "without_words",
 ]
 
+SUBPROTOCOL = "emotion.v1"
+"""The WebSocket sub-protocol of version 1: another version of the wire would be served beside it under another name."""
+
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 Logged = (
@@ -118,7 +122,7 @@ Logged = (
     | Error
     | SessionClosed
 )
-"""What has a number and stands in the journal."""
+"""Events that have a number and stand in the journal."""
 
 Message = Logged | StreamGap | Snapshot | CommandResult
 """What a client may receive."""

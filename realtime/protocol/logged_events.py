@@ -13,7 +13,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """What every journaled message carries.
 
     `seq` rises by exactly one from 1 within an `epoch`; a number is never used twice in it. `session` is the
-    call. All three are stamped by the ledger and stand on every message.
+    call. All three are stamped by the publisher and stand on every message.
     """
 
     seq: int = 0
@@ -47,7 +47,7 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created", om
     """First message of a session. `created_at` is its only wall-clock stamp; times elsewhere count from it.
 
     `models` maps a role (`whisper`, `text`, `face`, ...) to the model that fills it, `features` a modality
-    to its FeatureSpec in words. `notice` is what people in the call should be told.
+    to its FeatureSpec in words. `notice` is what people in the call must be told.
     """
 
     created_at: datetime
@@ -111,16 +111,8 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
-    """What an utterance said and what its speaker feels, all modalities fused over the whole dialogue.
-
-    Times are milliseconds of media time. `probabilities` sum to 1, `confidence` is that of `emotion`.
-    `text` and `language` are absent where there were no words to hear. `disagreement` tells how far the
-    modalities, each asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
-    `uncertain`: the confidence is below that from which the checkpoint is right often enough; then `emotion` is no
-    more than the likeliest guess, and no shift is told.
-    `rescored` is there in a replay with `--rescore`: what another model says of the same features.
-    """
+class Judgement(Event, frozen=True, kw_only=True):
+    """What `emotion.final` and `emotion.provisional` have in common; no message by itself."""
 
     utterance_id: str
     revision: int
@@ -132,32 +124,33 @@ class EmotionFinal(Event, frozen=True, kw_only=True, tag="emotion.final"):
     emotion: str
     confidence: float
     probabilities: dict[str, float]
-    uncertain: bool = False
     modalities: dict[str, Modality]
+
+
+class EmotionFinal(Judgement, frozen=True, kw_only=True, tag="emotion.final"):
+    """What an utterance said and what its speaker feels, all modalities fused over the whole dialogue.
+
+    Times are milliseconds of media time. `probabilities` sum to 1, `confidence` is that of `emotion`.
+    `text` and `language` are absent where no words were recognised. `disagreement` is how far the modalities, each
+    asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
+    `uncertain`: the confidence is below that from which the checkpoint is right often enough; then `emotion` is no
+    more than the likeliest guess, and there is no shift.
+    `rescored` is there in a replay with `--rescore`: what another model says of the same features.
+    """
+
+    uncertain: bool = False
     disagreement: float | None = None
     shift: Shift | None = None
     rescored: Opinion | None = None
     latency_ms: Latency
 
 
-class EmotionProvisional(Event, frozen=True, kw_only=True, tag="emotion.provisional"):
+class EmotionProvisional(Judgement, frozen=True, kw_only=True, tag="emotion.provisional"):
     """A first judgement of an utterance that is still being spoken, up to `end_ms`; a later one replaces it.
 
-    It leaves no trace in the dialogue (contract 6). Fields are those of `emotion.final`; the `revision` rises
+    It leaves no trace in the dialogue. Fields are those of `emotion.final`; the `revision` rises
     through the provisional results of an utterance to the final one.
     """
-
-    utterance_id: str
-    revision: int
-    speaker: str
-    start_ms: int
-    end_ms: int
-    text: str | None = None
-    language: str | None = None
-    emotion: str
-    confidence: float
-    probabilities: dict[str, float]
-    modalities: dict[str, Modality]
 
 
 class EmotionShift(Event, frozen=True, kw_only=True, tag="emotion.shift", rename={"from_": "from"}):
@@ -206,7 +199,7 @@ class ModalityStatus(Event, frozen=True, kw_only=True, tag="modality.status"):
 class StreamDegraded(Event, frozen=True, kw_only=True, tag="stream.degraded"):
     """Something had to be shed or cannot be kept: `what` of (`journal`, `video_frames`, ...), `count` lost.
 
-    `recovered` is true when this tells the end of the trouble; `count` is then what was lost for good.
+    `recovered` is true at the end of the trouble; `count` is then what was lost for good.
     """
 
     what: str
@@ -231,7 +224,7 @@ class SpeakerRenamed(Event, frozen=True, kw_only=True, tag="speaker.renamed"):
 
 
 class SpeakerMerged(Event, frozen=True, kw_only=True, tag="speaker.merged"):
-    """Two voices were found to be one person: what was said by `speaker` is to be shown as said by `into`.
+    """Two voices are one person: what was said by `speaker` is to be shown as said by `into`.
 
     Later utterances carry `into`; in the dialogue model the past stays as it was.
     """

@@ -1,4 +1,4 @@
-"""Probabilities as the wire has them: four decimals that sum to 1, and a check that they do."""
+"""Probabilities as the wire has them: four decimals that sum to 1, and the check that they do."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import msgspec
 
 from realtime.protocol import events
 
+# Four decimals: a hundredth of a percent, finer than any calibration, and half the bytes of a float printed in full.
 _DIGITS = 10_000
 
 
-def rounded(event: events.Logged) -> events.Logged:
+def round_probabilities(event: events.Logged) -> events.Logged:
     """The event with the numbers of the wire: four decimals, and every distribution sums to 1 as printed."""
     if not isinstance(event, events.EmotionFinal | events.EmotionProvisional):
         return event
-    probabilities = _apportion(event.probabilities)
+    probabilities = _largest_remainder(event.probabilities)
     modalities = {
         name: msgspec.structs.replace(
             one,
             gate=None if one.gate is None else round(one.gate, 4),
-            probabilities=None if one.probabilities is None else _apportion(one.probabilities),
+            probabilities=None if one.probabilities is None else _largest_remainder(one.probabilities),
         )
         for name, one in event.modalities.items()
     }
@@ -26,17 +27,17 @@ def rounded(event: events.Logged) -> events.Logged:
         event, confidence=probabilities[event.emotion], probabilities=probabilities, modalities=modalities
     )
     if isinstance(event, events.EmotionFinal) and (second := event.rescored) is not None:
-        shares = _apportion(second.probabilities)
+        shares = _largest_remainder(second.probabilities)
         second = msgspec.structs.replace(second, confidence=shares[second.emotion], probabilities=shares)
         event = msgspec.structs.replace(event, rescored=second)
     return event
 
 
-def _apportion(probabilities: dict[str, float]) -> dict[str, float]:
+def _largest_remainder(probabilities: dict[str, float]) -> dict[str, float]:
     """Ten thousandths by largest remainder, which keeps their order: the most probable stays so."""
     total = sum(probabilities.values())
     if abs(total - 1) > 1e-3 or min(probabilities.values()) < 0:
-        return probabilities  # no distribution: nothing here may hide that
+        return probabilities  # no distribution: rounding must not hide that
     exact = [value / total * _DIGITS for value in probabilities.values()]
     whole = [round(value) for value in exact]
     while excess := sum(whole) - _DIGITS:
@@ -48,7 +49,7 @@ def _apportion(probabilities: dict[str, float]) -> dict[str, float]:
     return {label: count / _DIGITS for label, count in zip(probabilities, whole, strict=True)}
 
 
-def check(message: events.Message) -> None:
+def validate(message: events.Message) -> None:
     """ValueError where numbers contradict each other; types are the schema's business. Too slow for live."""
     if not isinstance(message, events.EmotionFinal | events.EmotionProvisional):
         return

@@ -20,7 +20,7 @@ _STAMPS = ("seq", "epoch", "session")
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def _components(template: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
+def _build_components(template: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
     """(schema of a message, schema of a command, everything that they refer to)."""
     (message, command), components = msgspec.json.schema_components(
         (events.Message, commands.Command), ref_template=template
@@ -29,7 +29,7 @@ def _components(template: str) -> tuple[dict[str, Any], dict[str, Any], dict[str
         component["description"] = inspect.cleandoc(component["description"])
     for kind in get_args(events.Logged):
         component = components[kind.__name__]
-        for stamp in _STAMPS:  # defaults before the ledger stamps them, never on the wire
+        for stamp in _STAMPS:  # defaults before the publisher stamps them, never on the wire
             del component["properties"][stamp]["default"]
         component["required"] = [*_STAMPS, *component["required"]]
         component["properties"]["prev_seq"] = {
@@ -39,12 +39,12 @@ def _components(template: str) -> tuple[dict[str, Any], dict[str, Any], dict[str
     return message, command, components
 
 
-def schema() -> dict[str, Any]:
+def build_json_schema() -> dict[str, Any]:
     """JSON Schema of one message of the feed; `$defs/Command` is that of one message of a client.
 
     The tags are closed, further fields are allowed.
     """
-    message, command, components = _components("#/$defs/{name}")
+    message, command, components = _build_components("#/$defs/{name}")
     return {
         "$schema": _DIALECT,
         "title": f"Conversation emotion tracker, feed version {events.SCHEMA_VERSION}",
@@ -53,10 +53,10 @@ def schema() -> dict[str, Any]:
     }
 
 
-def asyncapi() -> dict[str, Any]:
+def build_asyncapi() -> dict[str, Any]:
     """AsyncAPI 3 document: one channel, what the server sends on it and what it takes."""
-    message, command, components = _components("#/components/schemas/{name}")
-    sent, taken = _tags(message), _tags(command)
+    message, command, components = _build_components("#/components/schemas/{name}")
+    sent, taken = _tags_of(message), _tags_of(command)
     text = {"type": "string"}
     query = {
         "from": {"type": "string", "pattern": "^[0-9]{1,18}$", "description": "Last number seen; 0 for all."},
@@ -88,13 +88,13 @@ def asyncapi() -> dict[str, Any]:
             }
         },
         "operations": {
-            "tell": _operation("send", "Every event of the session, each client at its own pace.", sent),
-            "ask": _operation("receive", "Commands; each is answered by a command.result.", taken)
-            | {"reply": {"channel": {"$ref": "#/channels/feed"}, "messages": _references(["command.result"])}},
+            "tell": _build_operation("send", "Every event of the session, each client at its own pace.", sent),
+            "ask": _build_operation("receive", "Commands; each is answered by a command.result.", taken)
+            | {"reply": {"channel": {"$ref": "#/channels/feed"}, "messages": _refer_to(["command.result"])}},
         },
         "components": {
             "messages": {
-                tag: {"name": tag, "summary": _first_line(components[name]), "payload": _payload(name)}
+                tag: {"name": tag, "summary": _first_line(components[name]), "payload": _build_payload(name)}
                 for tag, name in (sent | taken).items()
             },
             "schemas": components,
@@ -102,12 +102,12 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
-def _tags(union: dict[str, Any]) -> dict[str, str]:
+def _tags_of(union: dict[str, Any]) -> dict[str, str]:
     """Struct names by the tags of their messages."""
     return {tag: reference.rpartition("/")[2] for tag, reference in union["discriminator"]["mapping"].items()}
 
 
-def _payload(name: str) -> dict[str, Any]:
+def _build_payload(name: str) -> dict[str, Any]:
     return {"schemaFormat": f"application/schema+json;version={_DIALECT}"} | {
         "schema": {"$ref": f"#/components/schemas/{name}"}
     }
@@ -118,25 +118,25 @@ def _first_line(component: dict[str, Any]) -> str:
     return description.partition("\n\n")[0].replace("\n", " ")
 
 
-def _operation(action: str, summary: str, tags: dict[str, str]) -> dict[str, Any]:
+def _build_operation(action: str, summary: str, tags: dict[str, str]) -> dict[str, Any]:
     channel = {"$ref": "#/channels/feed"}
-    return {"action": action, "channel": channel, "summary": summary, "messages": _references(list(tags))}
+    return {"action": action, "channel": channel, "summary": summary, "messages": _refer_to(list(tags))}
 
 
-def _references(tags: list[str]) -> list[dict[str, str]]:
+def _refer_to(tags: list[str]) -> list[dict[str, str]]:
     return [{"$ref": f"#/channels/feed/messages/{tag}"} for tag in tags]
 
 
-def documents() -> dict[str, bytes]:
-    """Both documents as they are committed and served, by the name of their file."""
+def build_documents() -> dict[str, bytes]:
+    """Both build_documents as they are committed and served, by the name of their file."""
     return {
         name: msgspec.json.format(msgspec.json.encode(document, order="deterministic")) + b"\n"
-        for name, document in (("events.json", schema()), ("asyncapi.json", asyncapi()))
+        for name, document in (("events.json", build_json_schema()), ("asyncapi.json", build_asyncapi()))
     }
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, document in documents().items():
+    for name, document in build_documents().items():
         (FOLDER / name).write_bytes(document)
         print(FOLDER / name)

@@ -15,7 +15,7 @@ from realtime.dialogue.tracker import Tracker
 from realtime.protocol import events
 
 
-def rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], events.Logged]:
+def build_rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], events.Logged]:
     """What gives each `emotion.final` of a journal, in its order, what `checkpoint` says of it as `rescored`.
 
     UsageError where the session kept no features, CheckpointError where they are others than those that the
@@ -38,7 +38,7 @@ def rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], events
     torch.set_num_threads(1)
     tracker = Tracker(loaded)
 
-    def rescored(event: events.Logged) -> events.Logged:
+    def rescore_event(event: events.Logged) -> events.Logged:
         if isinstance(event, events.SpeakerOptedOut) and event.opted_out:
             tracker.forget(event.speaker)
         if not isinstance(event, events.EmotionFinal):
@@ -55,4 +55,4 @@ def rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], events
         )
         return msgspec.structs.replace(event, rescored=opinion)
 
-    return rescored
+    return rescore_event

@@ -11,11 +11,10 @@ import msgspec
 import pytest
 
 from core_models.feature_log import features_path
-from realtime.journal.reader import read
-from realtime.protocol import events
-from realtime.protocol import probabilities as distributions
-from realtime.protocol.schema import schema
-from realtime.review.rescoring import rescorer
+from realtime.journal.reader import read_events
+from realtime.protocol import events, probabilities
+from realtime.protocol.schema import build_json_schema
+from realtime.review.rescoring import build_rescorer
 
 pytestmark = pytest.mark.weights
 
@@ -37,7 +36,7 @@ def _errors(reference: list[str], heard: list[str]) -> int:
 def test_every_line_on_standard_output_is_an_event_of_the_schema(judged) -> None:
     """Standard output holds events and nothing else, each valid against the published schema."""
     run, _ = judged
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(build_json_schema())
     for line in run.lines:
         validator.validate(msgspec.json.decode(line))
 
@@ -45,7 +44,7 @@ def test_every_line_on_standard_output_is_an_event_of_the_schema(judged) -> None
 def test_numbers_contradict_nothing(judged) -> None:
     """Probabilities sum to 1, confidence is that of the emotion, times run forwards."""
     for event in judged[0].events:
-        distributions.check(event)
+        probabilities.validate(event)
 
 
 def test_session_is_framed_and_numbered(judged) -> None:
@@ -122,8 +121,8 @@ def test_the_same_model_over_the_stored_features_says_the_same(judged) -> None:
     """A second opinion of the checkpoint that judged live is the first, up to the float16 of the store."""
     run, folder = judged
     (journal,) = folder.glob("*[!s].jsonl")
-    rescored = rescorer(journal, "default")
-    finals = [event for event in map(rescored, read(journal)) if isinstance(event, events.EmotionFinal)]
+    rescored = build_rescorer(journal, "default")
+    finals = [event for event in map(rescored, read_events(journal)) if isinstance(event, events.EmotionFinal)]
     assert len(finals) == len(run.of(events.EmotionFinal))
     for event in finals:
         assert event.rescored is not None

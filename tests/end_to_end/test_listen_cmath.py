@@ -35,6 +35,6 @@ def test_a_cmath_is_a_live_model(listen, conversation: Path, tmp_path: Path) -> 
     finals = run.of(events.EmotionFinal)
     assert len(finals) > 5
     for event in finals:
-        probabilities.check(event)
+        probabilities.validate(event)
         assert sum(m.gate for m in event.modalities.values() if m.gate is not None) == pytest.approx(1.0, abs=0.01)
     assert any(event.modalities["face"].gate for event in finals)

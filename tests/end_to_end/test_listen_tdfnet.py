@@ -39,7 +39,7 @@ def test_a_tdfnet_is_a_live_model(listen, conversation: Path, whisper_tiny: Whis
     finals = run.of(events.EmotionFinal)
     assert len(finals) > 5
     for event in finals:
-        probabilities.check(event)
+        probabilities.validate(event)
         assert sum(m.gate for m in event.modalities.values() if m.gate is not None) == pytest.approx(1.0, abs=0.01)
     assert {event.modalities["face"].status for event in finals} == {"unused"}
     assert all(event.modalities["voice"].gate for event in finals)

@@ -16,9 +16,10 @@ from core_models.errors import DiskError, UsageError
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
-from realtime.journal.reader import find, media_time_of, read
-from realtime.journal.session_files import sessions
+from realtime.journal.reader import find_journal, read_events
+from realtime.journal.session_files import list_session_ids
 from realtime.protocol import events
+from realtime.protocol.media_time import media_time_of
 from realtime.replay import play
 
 SESSION = "01JREPAY000000000000000000"
@@ -36,13 +37,13 @@ def recorded(tmp_path: Path) -> Path:
 
 def told(path: Path) -> list[events.Logged]:
     played: list[events.Logged] = []
-    play(read(path), played.append, speed="max", wait=lambda seconds: pytest.fail("nothing is waited for"))
+    play(read_events(path), played.append, speed="max", wait=lambda seconds: pytest.fail("nothing is waited for"))
     return played
 
 
 def test_everything_is_played_in_order(recorded: Path) -> None:
     """All events of the journal come, in its order, but the last, which is given back for the end."""
-    events_there = list(read(recorded))
+    events_there = list(read_events(recorded))
     assert told(recorded) == events_there[:-1]
     assert isinstance(events_there[-1], events.SessionClosed)
 
@@ -50,8 +51,8 @@ def test_everything_is_played_in_order(recorded: Path) -> None:
 def test_the_pace_is_that_of_media_time(recorded: Path) -> None:
     """At four times the speed the waits add up to a quarter of the session's length."""
     waits: list[float] = []
-    play(read(recorded), lambda event: None, speed=4.0, wait=lambda seconds: bool(waits.append(seconds)))
-    last = max(at for event in read(recorded) if (at := media_time_of(event)) is not None)
+    play(read_events(recorded), lambda event: None, speed=4.0, wait=lambda seconds: bool(waits.append(seconds)))
+    last = max(at for event in read_events(recorded) if (at := media_time_of(event)) is not None)
     assert sum(waits) == pytest.approx(last / 4000)
     assert min(waits) > 0
 
@@ -74,12 +75,13 @@ def test_a_damaged_journal_is_refused_with_its_line(recorded: Path) -> None:
 
 def test_sessions_are_found_by_id_path_and_as_the_latest(recorded: Path, tmp_path: Path) -> None:
     """An id, a file and `latest` name the same journal; what is not there is refused with what to do."""
-    assert sessions(tmp_path) == [SESSION]
-    assert find(SESSION, tmp_path) == find(str(recorded), None) == find("latest", tmp_path) == recorded
+    assert list_session_ids(tmp_path) == [SESSION]
+    for name, folder in ((SESSION, tmp_path), (str(recorded), None), ("latest", tmp_path)):
+        assert find_journal(name, folder) == recorded
     with pytest.raises(UsageError, match="journal list"):
-        find("01JREPAY000000000000000009", tmp_path)
+        find_journal("01JREPAY000000000000000009", tmp_path)
     with pytest.raises(UsageError, match="no journals"):
-        find("latest", tmp_path / "nowhere")
+        find_journal("latest", tmp_path / "nowhere")
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_the_feed_gives_the_journals_events_and_takes_corrections(
     """The replay's feed tells what the journal holds and says that it is a replay; a correction made in it is
     kept in the journal; Ctrl-C ends it with `session.closed` and exit code 0."""
     running, url = replay
-    before = list(read(recorded))
+    before = list(read_events(recorded))
     with connect(url + "?from=0") as feed:
         got = [events.decode(feed.recv()) for _ in range(len(before) + 1)]
         finals = [event for event in got if isinstance(event, events.EmotionFinal)]
@@ -124,7 +126,7 @@ def test_the_feed_gives_the_journals_events_and_takes_corrections(
         running.send_signal(signal.SIGINT)
         assert isinstance(events.decode(feed.recv()), events.SessionClosed)
     assert running.wait() == 0
-    kept = list(read(recorded))[len(before) :]
+    kept = list(read_events(recorded))[len(before) :]
     assert [(e.utterance_id, e.to) for e in kept if isinstance(e, events.EmotionCorrected)] == [
         (finals[0].utterance_id, wrong)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from support.collecting_sink import CollectingSink
 
 from realtime.feed.server import Feed
-from realtime.feed.static_files import address
+from realtime.feed.static_files import page_address
 from realtime.sources.browser.capture import Browser
 from realtime.sources.source import MediaClock, Source
 
@@ -29,7 +29,7 @@ class CaptureSession:
 
     @property
     def page(self) -> str:
-        return address(f"{self.feed.url}capture")
+        return page_address(f"{self.feed.url}capture")
 
     def statuses(self, source: str) -> list[str]:
         """What was told of a source until now."""

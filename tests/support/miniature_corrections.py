@@ -41,7 +41,7 @@ def record(
     judged = LABEL_SETS[labels].labels[0]
     for number, (emotion, lines) in enumerate(LINES.items()):
         name, speaker = f"u{number}", ("ann", "ben", "carol")[number % 3]
-        publisher.keep(name, speaker, {"voice": chance.normal(size=spec.dimension).astype(np.float32)})
+        publisher.keep_features(name, speaker, {"voice": chance.normal(size=spec.dimension).astype(np.float32)})
         publisher.append(
             events.EmotionFinal(
                 utterance_id=name,

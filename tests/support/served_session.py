@@ -7,7 +7,7 @@ from typing import Any
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
-from realtime.feed.static_files import address
+from realtime.feed.static_files import page_address
 from realtime.journal.event_log import Journal
 from realtime.protocol import events
 
@@ -24,7 +24,7 @@ class ServedSession:
 
     @property
     def url(self) -> str:
-        return address(self.feed.url)
+        return page_address(self.feed.url)
 
     def say(self, told: list[events.Logged]) -> None:
         for event in told:

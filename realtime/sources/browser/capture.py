@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from realtime.sources.browser.limits import TokenBucket
 from realtime.sources.browser.page_sources import AudioItem, PageAudioSource, PageVideoSource, PictureItem
 from realtime.sources.browser.wire import Malformed, Picture, Sound, decode
 from realtime.sources.clock_sync import Block
@@ -34,22 +35,6 @@ class CaptureRefused(Exception):
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
-
-
-class TokenBucket:
-    """Lets `per_s` of something through in the long run, and `most` at once after a pause."""
-
-    def __init__(self, *, per_s: float, most: float) -> None:
-        self._per_s, self._most, self._left, self._at = per_s, most, most, 0.0
-
-    def take(self, amount: float, now_s: float) -> bool:
-        """Whether so much may pass now."""
-        self._left = min(self._most, self._left + (now_s - self._at) * self._per_s)
-        self._at = now_s
-        if amount > self._left:
-            return False
-        self._left -= amount
-        return True
 
 
 class PageClock:

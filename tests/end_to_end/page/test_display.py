@@ -13,7 +13,7 @@ from websockets.sync.server import ServerConnection
 
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
-from realtime.feed.static_files import address, page
+from realtime.feed.static_files import find_page, page_address
 from realtime.journal.event_log import Journal
 from realtime.protocol import events
 
@@ -126,7 +126,7 @@ def test_the_client_that_was_too_slow_resumes_where_it_was(open_page: Any) -> No
     def files(connection: ServerConnection, request: Request) -> Response | None:
         if "Upgrade" in request.headers:
             return None
-        found = page(request.path)
+        found = find_page(request.path)
         assert found is not None
         headers = Headers([*found.headers, ("Content-Length", str(len(found.body))), ("Connection", "close")])
         return Response(200, "OK", headers, found.body)
@@ -171,7 +171,7 @@ def test_a_feed_with_a_token_lets_its_page_in(serve: Any, open_page: Any) -> Non
     """The address that the program prints carries the token, which leaves the address bar at once."""
     served = serve(token="sesame öffne dich")
     served.say(told(2))
-    tab = open_page(address(served.feed.url, "sesame öffne dich"))
+    tab = open_page(page_address(served.feed.url, "sesame öffne dich"))
     tab.expect("#transcript-count", "2 utterances")
     assert "sesame" not in tab.page.url
     assert not any("sesame" in request for request in tab.requests)

@@ -16,7 +16,7 @@ def test_a_click_corrects_an_emotion(serve: Any, open_page: Any) -> None:
     """Choosing an utterance and another emotion makes an `emotion.corrected`, and the page shows it as such."""
     served, script = serve(), told(6)
     seen: list[events.Logged] = []
-    served.publisher.watch(seen.append)
+    served.publisher.add_view(seen.append)
     served.say(script)
     tab = open_page(served.url)
     tab.expect("#transcript-count", "6 utterances")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.chromium import Tab
 
-from realtime.journal.reader import read
+from realtime.journal.reader import read_events
 from realtime.protocol import events
 
 OPENING_S = 15
@@ -43,7 +43,7 @@ def test_a_real_session_is_followed_corrected_and_kept(open_page: Callable[..., 
         threading.Thread(target=session.stdout.read, daemon=True).start()
         tab.expect("#connection", "Ended, still served")
         (journal,) = (tmp_path / "journal").iterdir()
-        finals = [event for event in read(journal) if isinstance(event, events.EmotionFinal)]
+        finals = [event for event in read_events(journal) if isinstance(event, events.EmotionFinal)]
         assert len(finals) >= 3
         tab.expect("#transcript-count", f"{len(finals)} utterances")
         told = tab.page.locator("#transcript").inner_text()
@@ -59,7 +59,7 @@ def test_a_real_session_is_followed_corrected_and_kept(open_page: Callable[..., 
         session.send_signal(signal.SIGINT)
         assert session.wait() == 0
         tab.page.locator("#connection[data-state=ended]", has_text="Ended").wait_for()
-        *_, corrected, closed = read(journal)
+        *_, corrected, closed = read_events(journal)
         assert isinstance(corrected, events.EmotionCorrected)
         assert (corrected.utterance_id, corrected.to) == (last.utterance_id, wrong)
         assert isinstance(closed, events.SessionClosed)

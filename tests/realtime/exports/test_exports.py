@@ -20,7 +20,7 @@ import pytest
 from core_models.labels import LABEL_SETS
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.export import export, load
-from realtime.exports.emotion_styles import look
+from realtime.exports.emotion_styles import style_of
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
 from realtime.protocol import events
@@ -297,8 +297,8 @@ def test_parquet_has_the_columns_of_the_csv(told: Conversation) -> None:
 def test_every_label_has_a_look_of_its_own() -> None:
     """All labels of all sets are known, and no two of one set share a colour or a face."""
     for labels in LABEL_SETS.values():
-        looks = [look(label) for label in labels.labels]
-        assert look("unheard of") not in looks
+        looks = [style_of(label) for label in labels.labels]
+        assert style_of("unheard of") not in looks
         assert len({one.colour for one in looks}) == len(looks)
         assert len({one.strokes for one in looks}) == len(looks)
 
@@ -335,7 +335,7 @@ def _seen(colour: str, kind: str) -> tuple[float, ...]:
 def test_colour_blind_people_can_tell_the_colours_apart(kind: str) -> None:
     """Within a label set any two colours differ by at least 12 in CIELAB, however colours are seen."""
     for labels in LABEL_SETS.values():
-        seen = {label: _seen(look(label).colour, kind) for label in labels.labels}
+        seen = {label: _seen(style_of(label).colour, kind) for label in labels.labels}
         for a in seen:
             for b in seen:
                 distance = sum((p - q) ** 2 for p, q in zip(seen[a], seen[b], strict=True)) ** 0.5

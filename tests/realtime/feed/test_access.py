@@ -3,10 +3,11 @@ from __future__ import annotations
 from http import HTTPStatus
 
 import pytest
+from support.bearer_protocol import bearer_protocol
 from websockets.datastructures import Headers
 
 from core_models.errors import UsageError
-from realtime.feed.access import Access, Refusal, Tickets, bearer_protocol
+from realtime.feed.access import Access, HttpRefusal, Tickets
 
 LOCAL = Access("127.0.0.1")
 PROTOCOL = bearer_protocol("open sesame")
@@ -17,7 +18,7 @@ def verdict(access: Access, query: str = "", **headers: str) -> HTTPStatus:
     named = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
     try:
         access.check_client(named, query)
-    except Refusal as refusal:
+    except HttpRefusal as refusal:
         return refusal.status
     return HTTPStatus.OK
 
@@ -69,7 +70,7 @@ def test_a_name_that_is_not_this_machines_is_refused(host: str, status: int) -> 
 def test_there_is_exactly_one_host() -> None:
     """A request without Host, or with two, is refused."""
     assert verdict(LOCAL) == 400
-    with pytest.raises(Refusal):
+    with pytest.raises(HttpRefusal):
         LOCAL.check_host(Headers([("Host", "localhost"), ("Host", "evil.example")]))
 
 
@@ -161,7 +162,7 @@ def test_the_matrix(guarded: bool, host: str, known: bool, origin: str | None, p
         case "protocol":
             headers["Sec_WebSocket_Protocol"] = f"emotion.v1, {PROTOCOL}"
         case "ticket":
-            query = f"token={access.tickets.issue()}"
+            query = f"token={access.tickets.issue_ticket()}"
     own = page == "own" and host == "studio.lan:8765"
     shown = token in ("header", "protocol", "ticket")
     expected: int | bool
@@ -174,7 +175,7 @@ def test_the_matrix(guarded: bool, host: str, known: bool, origin: str | None, p
     named = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
     try:
         found: int | bool = access.check_client(named, query)
-    except Refusal as refusal:
+    except HttpRefusal as refusal:
         found = refusal.status
     assert found == expected
 
@@ -192,12 +193,12 @@ def test_one_time_tokens_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("realtime.feed.access.time.monotonic", lambda: now[0])
     tickets = Tickets()
-    first, second = tickets.issue(), tickets.issue()
-    assert tickets.redeem(first)
-    assert not tickets.redeem(first)
+    first, second = tickets.issue_ticket(), tickets.issue_ticket()
+    assert tickets.redeem_ticket(first)
+    assert not tickets.redeem_ticket(first)
     now[0] += 60
-    assert not tickets.redeem(second)
-    many = [tickets.issue() for _ in range(65)]
-    assert not tickets.redeem(many[0])
-    assert tickets.redeem(many[1])
-    assert not tickets.redeem("ö")
+    assert not tickets.redeem_ticket(second)
+    many = [tickets.issue_ticket() for _ in range(65)]
+    assert not tickets.redeem_ticket(many[0])
+    assert tickets.redeem_ticket(many[1])
+    assert not tickets.redeem_ticket("ö")

@@ -61,7 +61,7 @@ def figures(text: bytes) -> dict[tuple[str, ...], float]:
 def test_metrics_tell_what_went_by(call: Callable[..., FeedSession]) -> None:
     """Prometheus reads stage histograms, modalities, drops, the real-time factor, clients and queues of a session."""
     it = call()
-    it.feed.metrics.watch("audio", lambda: 7, 3000)
+    it.feed.metrics.watch_queue("audio", lambda: 7, 3000)
     with Subscriber(it.feed.url):
         it.publisher.append(final(1))
         it.publisher.append(events.StreamDegraded(what="video_frames", count=3))
@@ -90,10 +90,10 @@ def test_a_lagging_client_shows(call: Callable[..., FeedSession]) -> None:
     """The lag of the client that is furthest behind stands in the metrics, and gaps and closings are counted."""
     it = call(queue_limit=20, patience_s=0.2)
     client = Subscriber(it.feed.url, reading=False)
-    while not it.feed._delivery.clients:
+    while not it.feed._fanout.clients:
         time.sleep(0.01)
     lag = 0.0
-    while it.feed._delivery.clients:
+    while it.feed._fanout.clients:
         it.say(5, size=50_000)
         lag = max(lag, figures(get(it.feed.url, "/metrics")[2])["emotion_feed_lag_events",])
     client.start()

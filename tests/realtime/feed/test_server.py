@@ -224,7 +224,7 @@ def test_a_client_that_does_not_read_is_cut_off_and_nobody_else_notices(call: Ca
     """One that reads nothing is closed with 1013 once its queue is full; another gets every event in order."""
     it = call(queue_limit=100, patience_s=0.1)
     with sleeper(it) as raw, Subscriber(it.feed.url) as reader:
-        while len(it.feed._delivery.clients) == 2:
+        while len(it.feed._fanout.clients) == 2:
             it.say(20, size=20_000)
             time.sleep(0.01)
         it.say(20)
@@ -237,7 +237,7 @@ def test_a_client_whose_socket_stays_full_is_cut_off_though_few_events_wait(call
     it = call(queue_limit=10**6, send_timeout_s=0.3)
     with sleeper(it) as raw:
         it.say(40, size=200_000)
-        while it.feed._delivery.clients:
+        while it.feed._fanout.clients:
             time.sleep(0.01)
         assert closing_frame(raw).startswith(b"\x03\xf5too slow")
 

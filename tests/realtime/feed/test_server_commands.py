@@ -126,8 +126,8 @@ def test_a_session_that_is_over_takes_no_commands(call: Callable[..., FeedSessio
         it.publisher.append(events.SessionClosed(reason="ended", totals={}))
         client.recv()
         assert ask(client, commands.MarkMoment())[0].code == "closed"
-        with pytest.raises(commands.Refused):
-            it.publisher._obey(events.MomentMarked(at_ms=1))
+        with pytest.raises(commands.CommandRefused):
+            it.publisher._execute_command(events.MomentMarked(at_ms=1))
 
 
 def test_a_feed_without_a_session_takes_no_commands() -> None:
@@ -144,7 +144,7 @@ def test_who_watches_the_ledger_hears_of_commands(call: Callable[..., FeedSessio
     heard: list[events.Logged] = []
     came = threading.Event()
     with conversation(call) as (it, client):
-        it.publisher.watch(lambda event: (heard.append(event), came.set())[0])
+        it.publisher.add_view(lambda event: (heard.append(event), came.set())[0])
         _, told = ask(client, commands.OptOutSpeaker(speaker="ann"))
         came.wait()
     assert heard == told

@@ -76,7 +76,7 @@ BOMB = zlib.compress(b"\0" * 2_000_000)  # 2 KB
         (frame(PING, b"x" * 126), 1002),
         (frame(PING, b"", flags=0), 1002),
         (frame(CLOSE, b"\0"), 1002),
-        (frame(TEXT, b"[" * 4000) * 31, 1008),
+        (frame(TEXT, b"[" * 4000) * 60, 1008),
     ],
 )
 def test_what_breaks_the_protocol_ends_its_own_connection(
@@ -148,10 +148,11 @@ def until_closed(client: ClientConnection) -> Iterator[str]:
 
 
 def test_a_flood_of_commands_ends_the_one_who_sends_it(call: Callable[..., FeedSession]) -> None:
-    """A client that commands without pause is closed with 1008 after the thirtieth, each before answered."""
+    """A client that commands without pause is closed with 1008 when thirty at once are used up, each answered."""
     it = call()
     with connect(it.feed.url) as client:
-        for _ in range(31):
-            client.send('{"type":"moment.mark"}')
-        assert sum('"command.result"' in message for message in until_closed(client)) == 30
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(60):
+                client.send('{"type":"moment.mark"}')
+        assert 30 <= sum('"command.result"' in message for message in until_closed(client)) < 60
         assert client.close_code == 1008

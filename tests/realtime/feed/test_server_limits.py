@@ -11,14 +11,15 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
+from support.bearer_protocol import bearer_protocol
 from support.feed_session import HANDSHAKE, FeedSession, Subscriber, numbers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError, UsageError
-from realtime.feed.access import SUBPROTOCOL, bearer_protocol
 from realtime.feed.server import Feed
+from realtime.protocol import events
 
 
 def request(url: str, text: str) -> bytes:
@@ -40,14 +41,14 @@ def test_no_more_clients_than_allowed(call: Callable[..., FeedSession]) -> None:
             third = Subscriber(it.feed.url)
             third.finish()
             assert third.code == 1013
-        while len(it.feed._delivery.clients) == 2:
+        while len(it.feed._fanout.clients) == 2:
             time.sleep(0.01)
         with Subscriber(it.feed.url) as fourth:
             it.say(1)
             assert numbers(fourth.wait_for(1)) == [1]
 
 
-@pytest.mark.parametrize(("messages", "code"), [(["hello"] * 30, 1008), (["x" * 4097], 1009), ([b"hello"], 1003)])
+@pytest.mark.parametrize(("messages", "code"), [(["hello"] * 60, 1008), (["x" * 4097], 1009), ([b"hello"], 1003)])
 def test_a_client_that_talks_is_closed(
     call: Callable[..., FeedSession], messages: list[str | bytes], code: int
 ) -> None:
@@ -158,12 +159,12 @@ def test_a_token_lets_in_and_is_never_logged(
             connect(it.feed.url + query, additional_headers=headers, logger=quiet)
         assert refused.value.response.status_code == 401
         assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
-    protocols = [Subprotocol(SUBPROTOCOL), Subprotocol(bearer_protocol(secret))]
+    protocols = [Subprotocol(events.SUBPROTOCOL), Subprotocol(bearer_protocol(secret))]
     for options in ({"additional_headers": {"Authorization": f"Bearer {secret}"}}, {"subprotocols": protocols}):
         with connect(it.feed.url, logger=quiet, **options) as client:
             it.say(1)
             assert client.recv()
-            assert client.subprotocol in (None, SUBPROTOCOL)
+            assert client.subprotocol in (None, events.SUBPROTOCOL)
     request(it.feed.url, f"GET /?token={secret} HTTP/9\n\n")
     assert secret not in caplog.text
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.feed_session import FeedSession
 
-from realtime.feed.static_files import address, page
+from realtime.feed.static_files import find_page, page_address
 
 DASHBOARD = Path(__file__).parents[3] / "realtime" / "dashboard"
 _FILES = sorted(file.relative_to(DASHBOARD).as_posix() for file in DASHBOARD.rglob("*") if file.is_file())
@@ -61,7 +61,7 @@ def test_an_unchanged_file_is_not_sent_again(call: Callable[..., FeedSession]) -
 )
 def test_nothing_but_the_dashboard_is_served(call: Callable[..., FeedSession], path: str) -> None:
     """Paths that are no file of the dashboard are 404, however they are written."""
-    assert page(path) is None
+    assert find_page(path) is None
     assert _get(call().feed.url, path).status == 404
 
 
@@ -87,5 +87,5 @@ def test_the_dashboard_names_no_other_place() -> None:
 
 def test_the_address_keeps_the_token_from_the_request() -> None:
     """The page's address has the feed's scheme, host and port, and the token behind the `#`."""
-    assert address("ws://127.0.0.1:1/") == "http://127.0.0.1:1/"
-    assert address("wss://[::1]:2/", "a&b c") == "https://[::1]:2/#token=a%26b+c"
+    assert page_address("ws://127.0.0.1:1/") == "http://127.0.0.1:1/"
+    assert page_address("wss://[::1]:2/", "a&b c") == "https://[::1]:2/#token=a%26b+c"

@@ -8,7 +8,7 @@ from support.feed_session import FeedSession, Subscriber
 from support.sample_events import CREATED, began, final
 
 from realtime.feed import subscription
-from realtime.feed.access import Refusal
+from realtime.feed.access import HttpRefusal
 from realtime.protocol import events
 
 LINES = {
@@ -34,9 +34,9 @@ LINES = {
 )
 def test_a_filter_judges_events_by_what_they_have(query: str, wanted: set[str]) -> None:
     """Types are exact; a speaker and a confidence are asked only of events that have one."""
-    filter_ = subscription.parse(query).filter
+    filter_ = subscription.parse_query(query).filter
     assert filter_ is not None
-    assert {name for name, line in LINES.items() if filter_.admits(line)} == wanted
+    assert {name for name, line in LINES.items() if filter_.admits_event(line)} == wanted
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_a_filter_judges_events_by_what_they_have(query: str, wanted: set[str]) 
 )
 def test_wishes_that_make_no_sense_are_refused(query: str) -> None:
     """A parameter that is twice there, empty, too long or out of range is a 400."""
-    with pytest.raises(Refusal) as refused:
-        subscription.parse(query)
+    with pytest.raises(HttpRefusal) as refused:
+        subscription.parse_query(query)
     assert refused.value.status == 400
 
 
 def test_parameters_that_are_not_known_are_ignored() -> None:
     """A page may keep parameters of its own in the address."""
-    assert subscription.parse("overlay=1&from=3") == subscription.Subscription((None, 3), "none", None)
+    assert subscription.parse_query("overlay=1&from=3") == subscription.Subscription((None, 3), "none", None)
 
 
 class _Told(msgspec.Struct):

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from core_models.errors import DiskError, UsageError
 from realtime.journal.event_log import Journal, Record
-from realtime.journal.session_files import default_folder, delete, delete_older_than, journal_path, sessions
+from realtime.journal.session_files import (
+    default_folder,
+    delete_older_than,
+    delete_session,
+    journal_path,
+    list_session_ids,
+)
 from realtime.protocol import events
 
 EPOCH = "01EPOCH"
@@ -120,13 +126,13 @@ def test_reading_gives_exactly_what_follows(tmp_path: Path) -> None:
     journal.append(second)
     for page in (1, 500, 10**6):
         got: list[Record] = []
-        while found := journal.read(EPOCH, got[-1].seq if got else 3, page=page):
+        while found := journal.read_after(EPOCH, got[-1].seq if got else 3, page=page):
             assert len(found) == 1 or sum(len(one.line) + 1 for one in found) <= page
             got += found
         assert got == first[3:]
-    assert Journal.reopen(journal.path).read("02", 0) == second
-    assert journal.read("02", 7) == []
-    assert journal.read("unknown", 0) == []
+    assert Journal.reopen(journal.path).read_after("02", 0) == second
+    assert journal.read_after("02", 7) == []
+    assert journal.read_after("unknown", 0) == []
 
 
 WRITER = """
@@ -177,7 +183,7 @@ for seq in range(1, 50):
         break
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 journal.append([Record("e", failed, line % failed)])
-print(failed, journal.read("e", failed - 1)[0].line.decode())
+print(failed, journal.read_after("e", failed - 1)[0].line.decode())
 """
 
 
@@ -199,14 +205,14 @@ def test_retention_and_deletion_touch_journals_only(tmp_path: Path) -> None:
         os.utime(name, (time.time() - 10 * 86400,) * 2)
     os.utime(journal_path(tmp_path, new))
     assert delete_older_than(tmp_path, 9) == [old]
-    assert sessions(tmp_path) == [new]
-    delete(tmp_path, new)
-    assert sessions(tmp_path) == []
+    assert list_session_ids(tmp_path) == [new]
+    delete_session(tmp_path, new)
+    assert list_session_ids(tmp_path) == []
     assert other.exists()
     with pytest.raises(UsageError, match="nothing was deleted"):
-        delete(tmp_path, new)
+        delete_session(tmp_path, new)
     with pytest.raises(UsageError, match="is no session"):
-        delete(tmp_path, "../notes")
+        delete_session(tmp_path, "../notes")
     assert delete_older_than(tmp_path / "nowhere", 1) == []
 
 

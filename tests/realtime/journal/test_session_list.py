@@ -12,7 +12,7 @@ from core_models.errors import Exit
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
-from realtime.journal.session_files import sessions
+from realtime.journal.session_files import list_session_ids
 from realtime.journal.session_list import list_sessions, main
 from realtime.protocol import events
 
@@ -54,10 +54,10 @@ def test_the_program_lists_them(shelf: Path) -> None:
 def test_named_sessions_are_deleted_and_no_others(shelf: Path) -> None:
     """`delete ID` deletes that journal; an id that is not there is a usage error, and nothing else goes."""
     assert main(["--journal", str(shelf), "delete", CUT]) == Exit.OK
-    assert sessions(shelf) == [WHOLE, BROKEN]
+    assert list_session_ids(shelf) == [WHOLE, BROKEN]
     assert main(["--journal", str(shelf), "delete", CUT]) == Exit.USAGE
     assert main(["--journal", str(shelf), "delete", "../../etc/passwd"]) == Exit.USAGE
-    assert sessions(shelf) == [WHOLE, BROKEN]
+    assert list_session_ids(shelf) == [WHOLE, BROKEN]
 
 
 def test_old_sessions_or_all_are_deleted_on_request_only(shelf: Path) -> None:
@@ -66,6 +66,6 @@ def test_old_sessions_or_all_are_deleted_on_request_only(shelf: Path) -> None:
     old = time.time() - 10 * 86_400
     os.utime(shelf / f"{WHOLE}.jsonl", (old, old))
     assert main(["--journal", str(shelf), "delete", "--older-than-days", "9"]) == Exit.OK
-    assert sessions(shelf) == [CUT, BROKEN]
+    assert list_session_ids(shelf) == [CUT, BROKEN]
     assert main(["--journal", str(shelf), "delete", "--all"]) == Exit.OK
-    assert sessions(shelf) == []
+    assert list_session_ids(shelf) == []

@@ -18,7 +18,7 @@ from support.scripted_pipeline import Scripted, Steady
 from realtime.cli.terminal import Terminal
 from realtime.dialogue.provisional import Provisional
 from realtime.feed.publisher import EventPublisher
-from realtime.feed.subscription import parse
+from realtime.feed.subscription import parse_query
 from realtime.journal.event_log import Journal
 from realtime.journal.session_list import list_sessions
 from realtime.pipeline.inference_worker import InferenceWorker
@@ -90,12 +90,12 @@ def test_a_late_joiner_gets_it_in_the_snapshot(call: Callable[..., FeedSession])
 @pytest.mark.parametrize("wanted", ["speaker1", "speaker2"])
 def test_who_filters_by_either_hears_of_the_merge(wanted: str) -> None:
     """`speakers=` admits the merge for both, so that a client can ask anew."""
-    chosen = parse(f"speakers={wanted}").filter
+    chosen = parse_query(f"speakers={wanted}").filter
     assert chosen is not None
-    assert chosen.admits(events.encode(MERGED))
-    other = parse("speakers=speaker9").filter
+    assert chosen.admits_event(events.encode(MERGED))
+    other = parse_query("speakers=speaker9").filter
     assert other is not None
-    assert not other.admits(events.encode(MERGED))
+    assert not other.admits_event(events.encode(MERGED))
 
 
 @pytest.mark.parametrize("reopened", [False, True])

@@ -34,14 +34,14 @@ def test_the_words_of_who_opts_out_leave_the_journal_in_place(tmp_path: Path) ->
     publisher = EventPublisher("s", journal=journal)
     for final in (FINAL, OTHER, FINAL):
         publisher.append(final)
-    before = journal.read(publisher.epoch, 0)
+    before = journal.read_after(publisher.epoch, 0)
     publisher.append(events.SpeakerOptedOut(speaker="remote", opted_out=True))
     publisher.append(FINAL)  # was on its way
     publisher.append(OTHER)
     kept = (tmp_path / "a.jsonl").read_bytes()
     assert b"hands full" not in kept
     assert kept.count(b"Not in the least") == 2
-    after = journal.read(publisher.epoch, 0)
+    after = journal.read_after(publisher.epoch, 0)
     assert [record.seq for record in after] == list(range(1, 7))
     assert [len(one.line) for one in before] == [len(one.line) for one in after[:3]]
     assert events.decode(after[0].line) == events.without_words(events.decode(before[0].line))
@@ -99,7 +99,7 @@ def test_who_opts_out_by_the_feed_is_neither_heard_nor_remembered(tmp_path: Path
         camera_speaker=None,
         lossless=True,
     )
-    publisher.watch(session.follow)
+    publisher.add_view(session.follow)
     running = threading.Thread(target=session.run)
     with Subscriber(feed.url) as client:
         running.start()

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from realtime.protocol import events
-from realtime.protocol import probabilities as distributions
-from realtime.protocol.schema import schema
+from realtime.protocol import events, probabilities
+from realtime.protocol.schema import build_json_schema
 
 FINAL = events.EmotionFinal(
     seq=412,
@@ -105,7 +104,7 @@ ONE_OF_EACH: list[events.Message] = [
     events.CommandResult(session="01H", id="c1", ok=False, code="unknown_speaker", message="Nobody here is that."),
     events.StreamGap(session="01H", from_epoch="01J", from_=3, epoch="01K", to=1, reason="not_kept"),
 ]
-VALIDATOR = Draft202012Validator(schema())
+VALIDATOR = Draft202012Validator(build_json_schema())
 
 
 @pytest.mark.parametrize("message", ONE_OF_EACH, ids=lambda message: type(message).__name__)
@@ -119,7 +118,7 @@ def test_every_message_fits_the_schema_and_comes_back_equal(message: events.Mess
 def test_there_is_one_of_each_kind_above() -> None:
     """The list above has an example of every type that the schema names."""
     kinds = {json.loads(events.encode(message))["type"] for message in ONE_OF_EACH}
-    assert kinds == set(schema()["discriminator"]["mapping"])
+    assert kinds == set(build_json_schema()["discriminator"]["mapping"])
 
 
 def test_the_wire_reads_as_documented() -> None:
@@ -161,10 +160,10 @@ def test_what_breaks_the_contract_does_not_fit_the_schema(change: dict[str, obje
     ],
 )
 def test_numbers_that_contradict_each_other_are_found(change: dict[str, object]) -> None:
-    """`check` passes a sound event and names the utterance of one whose numbers cannot be true."""
-    distributions.check(FINAL)
+    """`validate` passes a sound event and names the utterance of one whose numbers cannot be true."""
+    probabilities.validate(FINAL)
     with pytest.raises(ValueError, match="u57"):
-        distributions.check(msgspec.structs.replace(FINAL, **change))
+        probabilities.validate(msgspec.structs.replace(FINAL, **change))
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
@@ -191,17 +190,17 @@ def test_probabilities_of_the_wire_sum_to_one_as_printed(weights: list[float]) -
         probabilities=exact,
         modalities={"voice": events.Modality(status="ok", gate=1 / 3, probabilities=exact)},
     )
-    wire = json.loads(events.encode(distributions.rounded(event)), parse_float=Decimal)
+    wire = json.loads(events.encode(probabilities.round_probabilities(event)), parse_float=Decimal)
     for printed in (wire["probabilities"], wire["modalities"]["voice"]["probabilities"]):
         assert sum(printed.values()) == 1
         assert all(abs(float(value) - exact[label]) < 1e-4 for label, value in printed.items())
         assert printed[emotion] == max(printed.values())
     assert wire["confidence"] == wire["probabilities"][emotion]
     assert str(wire["modalities"]["voice"]["gate"]) == "0.3333"
-    distributions.check(distributions.rounded(event))
+    probabilities.validate(probabilities.round_probabilities(event))
 
 
 def test_what_is_no_distribution_is_not_made_to_look_like_one() -> None:
-    """Rounding leaves numbers that do not sum to 1 as they are, for `check` to find."""
+    """Rounding leaves numbers that do not sum to 1 as they are, for `validate` to find."""
     wrong = msgspec.structs.replace(FINAL, probabilities={"joy": 0.71, "neutral": 0.2})
-    assert distributions.rounded(wrong) == wrong
+    assert probabilities.round_probabilities(wrong) == wrong

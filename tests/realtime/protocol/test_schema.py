@@ -19,7 +19,7 @@ COMMANDS: list[commands.Command] = [
     commands.CorrectEmotion(utterance_id="u1", emotion="joy"),
     commands.MarkMoment(note="Here."),
 ]
-VALIDATOR = Draft202012Validator(schemas.schema() | {"anyOf": [{"$ref": "#/$defs/Command"}]})
+VALIDATOR = Draft202012Validator(schemas.build_json_schema() | {"anyOf": [{"$ref": "#/$defs/Command"}]})
 
 
 def references(document: Any) -> set[str]:
@@ -32,12 +32,12 @@ def references(document: Any) -> set[str]:
 def test_the_committed_documents_are_those_of_the_structs() -> None:
     """The committed schema is what `python -m realtime.protocol.schema` writes, so a change of the wire is seen."""
     committed = {path.name: path.read_bytes() for path in schemas.FOLDER.iterdir()}
-    assert committed == schemas.documents()
+    assert committed == schemas.build_documents()
 
 
 def test_the_schema_is_valid_2020_12() -> None:
     """The JSON Schema conforms to its dialect."""
-    Draft202012Validator.check_schema(schemas.schema())
+    Draft202012Validator.check_schema(schemas.build_json_schema())
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
@@ -61,13 +61,13 @@ def test_what_is_too_long_or_of_no_kind_fits_neither_schema_nor_decoder() -> Non
     ):
         with pytest.raises(jsonschema.ValidationError):
             VALIDATOR.validate(wrong)
-        with pytest.raises(commands.Refused):
+        with pytest.raises(commands.CommandRefused):
             commands.decode(json.dumps(wrong))
 
 
 def test_asyncapi_names_every_message_and_every_reference_leads_somewhere() -> None:
     """The AsyncAPI document sends each kind of message, takes each kind of command, and has no loose end."""
-    document = schemas.asyncapi()
+    document = schemas.build_asyncapi()
     for operation, kinds in (("tell", events.Message), ("ask", commands.Command)):
         tags = {kind.__struct_config__.tag for kind in get_args(kinds)}
         named = {one["$ref"].rpartition("/")[2] for one in document["operations"][operation]["messages"]}
@@ -84,4 +84,4 @@ def test_the_program_writes_where_the_feed_reads(tmp_path: Path) -> None:
     copy = Path(schemas.__file__).read_text().replace("Path(__file__)", f"Path({str(tmp_path / 'schema.py')!r})")
     (tmp_path / "schema.py").write_text(copy)
     ran = subprocess.run([sys.executable, tmp_path / "schema.py"], capture_output=True, text=True, check=True)
-    assert [Path(line).read_bytes() for line in ran.stdout.splitlines()] == list(schemas.documents().values())
+    assert [Path(line).read_bytes() for line in ran.stdout.splitlines()] == list(schemas.build_documents().values())

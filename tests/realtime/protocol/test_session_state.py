@@ -102,8 +102,8 @@ def test_a_snapshot_of_any_place_is_what_the_events_before_it_amount_to(
     tmp_path_factory: pytest.TempPathFactory, told: list[events.Logged], memory: int, at: int, kept: bool
 ) -> None:
     """Wherever in the session, and however little memory holds, a snapshot equals folding all events before it."""
-    journal = Journal(tmp_path_factory.mktemp("recall") / "a.jsonl") if kept else None
-    recall = EventHistory("s", journal, memory)
+    journal = Journal(tmp_path_factory.mktemp("history") / "a.jsonl") if kept else None
+    history = EventHistory("s", journal, memory)
     stamped = []
     for seq, event in enumerate(told, 1):
         epoch = "e1" if seq <= 10 else "e2"
@@ -112,19 +112,19 @@ def test_a_snapshot_of_any_place_is_what_the_events_before_it_amount_to(
         record = Record(epoch, number, line)
         if journal is not None:
             journal.append([record])
-        stamped.append(recall.publish(record))
-    place = min(at, len(told) - 1)
+        stamped.append(history.append(record))
+    position = min(at, len(told) - 1)
     if not kept:
-        place = max(place, recall.tail.first)
+        position = max(position, history.buffer.first)
     if journal is not None:
         journal.close()
-    epoch, number = recall.tail.name(place)
-    found = recall.before(place, epoch, number)
-    expected = fold_snapshot(*(event for event in stamped[:place] if event is not None))
+    epoch, number = history.buffer.id_at(position)
+    found = history.snapshot_before(position, epoch, number)
+    expected = fold_snapshot(*(event for event in stamped[:position] if event is not None))
     assert events.encode(found) == events.encode(expected).replace(
-        b'"epoch":"e","seq":%d' % place, f'"epoch":"{epoch}","seq":{number - 1}'.encode(), 1
+        b'"epoch":"e","seq":%d' % position, f'"epoch":"{epoch}","seq":{number - 1}'.encode(), 1
     )
-    end, now = recall.now()
+    end, now = history.take_snapshot()
     assert end == len(told)
     assert now.speakers == fold_snapshot(*stamped).speakers
 
@@ -136,10 +136,10 @@ def test_a_continued_session_stands_as_its_journal_left_it(tmp_path: Path) -> No
         line = events.encode(event)
         wire = json.loads(line) | {"seq": seq, "epoch": "e", "session": "s"}
         journal.append([Record("e", seq, json.dumps(wire).encode())])
-    recall = EventHistory("s", Journal.reopen(journal.path), 1000)
-    assert recall.latest.has_speaker("ann")
-    assert recall.latest.judgement_of("u1") == ("ann", "joy")
-    assert recall.now()[1].seq == 3
+    history = EventHistory("s", Journal.reopen(journal.path), 1000)
+    assert history.latest.has_speaker("ann")
+    assert history.latest.judgement_of("u1") == ("ann", "joy")
+    assert history.take_snapshot()[1].seq == 3
 
 
 def test_who_comes_late_may_have_a_snapshot_or_everything(call: Callable[..., FeedSession]) -> None:
@@ -168,7 +168,7 @@ def test_one_that_does_not_read_is_told_where_it_stands(call: Callable[..., Feed
     it = call(queue_limit=10, patience_s=0.0)
     it.publisher.append(final(1))
     client = Subscriber(it.feed.url, "?from=0", reading=False)
-    while it.feed._delivery.clients:
+    while it.feed._fanout.clients:
         it.say(5, size=50_000)
     client.start()
     *got, gap, snapshot = client.finish()

@@ -25,11 +25,11 @@ from realtime.export import export
 from realtime.export import load as load_conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
-from realtime.journal.reader import read as events_of
-from realtime.journal.session_files import delete, delete_older_than
+from realtime.journal.reader import read_events as events_of
+from realtime.journal.session_files import delete_older_than, delete_session
 from realtime.protocol import events
-from realtime.protocol.probabilities import check
-from realtime.review.rescoring import rescorer
+from realtime.protocol.probabilities import validate
+from realtime.review.rescoring import build_rescorer
 
 SESSION = "01JRESCRE00000000000000000"
 VOICE = FeatureSpec(modality="voice", name="made-up", version=1, dimension=6, digest="ab" * 32)
@@ -59,7 +59,7 @@ def publisher(tmp_path: Path) -> EventPublisher:
     made = EventPublisher(SESSION, journal=journal, features=features)
     made.append(CREATED)
     for number, (name, speaker, vector) in enumerate(SAID):
-        made.keep(name, speaker, {"voice": vector})
+        made.keep_features(name, speaker, {"voice": vector})
         made.append(msgspec.structs.replace(final(number + 1, speaker=speaker), utterance_id=name))
     return made
 
@@ -82,14 +82,14 @@ def test_features_lie_beside_the_journal_for_its_owner_alone(publisher: EventPub
 def test_who_opts_out_leaves_no_features(publisher: EventPublisher, tmp_path: Path) -> None:
     """Theirs are taken out, also those under an id that proved to be theirs; none is kept until they come back."""
     publisher.append(events.SpeakerMerged(speaker="carol", into="ben"))
-    publisher.keep("u7", "carol", {"voice": SAID[0][2]})
+    publisher.keep_features("u7", "carol", {"voice": SAID[0][2]})
     publisher.append(events.SpeakerOptedOut(speaker="ben", opted_out=True))
-    publisher.keep("u8", "ben", {"voice": SAID[0][2]})
+    publisher.keep_features("u8", "ben", {"voice": SAID[0][2]})
     kept = read(features_path(tmp_path / f"{SESSION}.jsonl"))
     assert kept is not None
     assert list(kept.utterances) == [name for name, speaker, _ in SAID if speaker == "ann"]
     publisher.append(events.SpeakerOptedOut(speaker="ben", opted_out=False))
-    publisher.keep("u9", "ben", {"voice": SAID[0][2]})
+    publisher.keep_features("u9", "ben", {"voice": SAID[0][2]})
     again = read(features_path(tmp_path / f"{SESSION}.jsonl"))
     assert again is not None
     assert "u9" in again.utterances
@@ -99,7 +99,7 @@ def test_words_that_are_not_kept_leave_no_features_either(tmp_path: Path) -> Non
     """With `words` false the vectors of words are not stored, the voice's are."""
     path = tmp_path / "a.features.jsonl"
     publisher = EventPublisher("s", words=False, features=FeatureRecorder(path, {"voice": VOICE}))
-    publisher.keep("u1", "ann", {"voice": SAID[0][2], "text": SAID[1][2]})
+    publisher.keep_features("u1", "ann", {"voice": SAID[0][2], "text": SAID[1][2]})
     kept = read(path)
     assert kept is not None
     assert list(kept.utterances["u1"]) == ["voice"]
@@ -111,7 +111,7 @@ def test_features_go_with_their_journal(publisher: EventPublisher, tmp_path: Pat
     publisher.close()
     assert len(list(tmp_path.iterdir())) == 2
     if way == "delete":
-        delete(tmp_path, SESSION)
+        delete_session(tmp_path, SESSION)
     else:
         os.utime(tmp_path / f"{SESSION}.jsonl", (0, 0))
         delete_older_than(tmp_path, 1)
@@ -122,7 +122,8 @@ def test_a_second_opinion_is_what_the_model_would_have_said_live(publisher: Even
     """Each final carries, beside what was said then, a step of the other model over the stored features, in order."""
     publisher.close()
     folder = checkpoint(tmp_path / "other", VOICE)
-    told = list(map(rescorer(tmp_path / f"{SESSION}.jsonl", str(folder)), events_of(tmp_path / f"{SESSION}.jsonl")))
+    journal = tmp_path / f"{SESSION}.jsonl"
+    told = list(map(build_rescorer(journal, str(folder)), events_of(journal)))
     finals = [event for event in told if isinstance(event, events.EmotionFinal)]
     tracker = Tracker(load(folder))
     for event, (_, speaker, vector) in zip(finals, SAID, strict=True):
@@ -146,14 +147,14 @@ def test_the_wire_rounds_a_second_opinion_like_the_first(publisher: EventPublish
         checkpoint="other", emotion="joy", confidence=2 / 3, probabilities={"joy": 2 / 3, "anger": 1 / 3}
     )
     told: list[events.Logged] = []
-    publisher.watch(told.append)
+    publisher.add_view(told.append)
     publisher.append(msgspec.structs.replace(final(1), rescored=opinion))
     (event,) = told
     assert isinstance(event, events.EmotionFinal)
     assert event.rescored == events.Opinion(
         checkpoint="other", emotion="joy", confidence=0.6667, probabilities={"joy": 0.6667, "anger": 0.3333}
     )
-    check(event)
+    validate(event)
 
 
 def test_other_features_than_those_of_training_are_refused(publisher: EventPublisher, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_other_features_than_those_of_training_are_refused(publisher: EventPubli
     publisher.close()
     folder = checkpoint(tmp_path / "other", OTHER)
     with pytest.raises(CheckpointError) as refused:
-        rescorer(tmp_path / f"{SESSION}.jsonl", str(folder))
+        build_rescorer(tmp_path / f"{SESSION}.jsonl", str(folder))
     assert VOICE.describe() in str(refused.value)
     assert OTHER.describe() in str(refused.value)
 
@@ -169,7 +170,7 @@ def test_other_features_than_those_of_training_are_refused(publisher: EventPubli
 def test_a_session_without_features_says_what_to_do(tmp_path: Path) -> None:
     """Where none were kept the sentence names the option that keeps them."""
     with pytest.raises(UsageError, match="--store_features"):
-        rescorer(tmp_path / f"{SESSION}.jsonl", "default")
+        build_rescorer(tmp_path / f"{SESSION}.jsonl", "default")
 
 
 def test_a_disk_that_takes_no_features_does_not_end_the_call(tmp_path: Path) -> None:

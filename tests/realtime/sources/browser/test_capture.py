@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
+from support.bearer_protocol import bearer_protocol
 from support.capture_session import CaptureSession
 from support.collecting_sink import alignment
 from support.feed_session import Subscriber, numbers
@@ -25,11 +26,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from realtime.feed.access import bearer_protocol
 from realtime.feed.publisher import EventPublisher
 from realtime.protocol import events
 from realtime.sources.browser import capture
-from realtime.sources.browser.capture import PageClock, TokenBucket
+from realtime.sources.browser.capture import PageClock
+from realtime.sources.browser.limits import TokenBucket
 from realtime.sources.browser.wire import LARGEST_MESSAGE, encode
 from realtime.sources.media import SAMPLE_RATE
 
