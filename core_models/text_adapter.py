@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from core_models.atomic_write import WAY_ON, reason_of
 from core_models.checkpoint import WEIGHTS
-from core_models.errors import CheckpointError, UsageError
+from core_models.errors import CheckpointError, DiskError, UsageError
+from core_models.tensor_files import write_pair
 
+ADAPTER = "adapter.safetensors"
 MAX_TOKENS = 64
 
 
@@ -35,7 +39,7 @@ def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:
     """(sidecar, tensors) of an adapter folder; CheckpointError when a file is absent, broken or incomplete."""
     try:
         sidecar = msgspec.json.decode((folder / "sidecar.json").read_bytes(), type=AdapterSidecar)
-        tensors = load_file(folder / "adapter.safetensors")
+        tensors = load_file(folder / ADAPTER)
     except (OSError, msgspec.MsgspecError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder} is not a text adapter ({error}): expected sidecar.json and adapter.safetensors."
@@ -47,6 +51,14 @@ def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:
             f"{folder} is damaged: its tensors and its sidecar disagree about {odd[0]}; fetch it anew."
         )
     return sidecar, tensors
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, Tensor], sidecar: AdapterSidecar) -> None:
+    """Write an adapter's files to `folder`, each whole or not at all. Raises DiskError."""
+    try:
+        write_pair(folder, ADAPTER, tensors, sidecar)
+    except OSError as error:
+        raise DiskError(f"{folder} cannot be written ({reason_of(error)}): {WAY_ON}.") from None
 
 
 def adapter_folder(adapter: str | None) -> Path | None:

@@ -97,7 +97,8 @@ def _load_mced() -> tuple[type[Any], Callable[[Any], object]]:
 
 
 def _load_tdfnet() -> tuple[type[Any], Callable[[Any], object]]:
-    from train.recipes.tdfnet.fit import TDFNetTraining, fit_tdfnet
+    from train.recipes.tdfnet.config import TDFNetTraining
+    from train.recipes.tdfnet.fit import fit_tdfnet
 
     return TDFNetTraining, fit_tdfnet
 

@@ -1,4 +1,4 @@
-"""What training runs on: one process or many, CPU or GPU, through Fabric."""
+"""What training runs on: one process or many, CPU or GPU, in which precision, through Fabric."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from core_models.atomic_write import reason_of
 from core_models.errors import UsageError
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
-def open_fabric(device: str, devices: int, precision: str, threads: int) -> Fabric:
+def open_fabric(device: str, precision: str, threads: int, devices: int = 1) -> Fabric:
     """Fabric on `devices` processes, launched; under torchrun on as many as it started. Raises UsageError."""
     torch.set_num_threads(threads)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
@@ -34,8 +35,9 @@ def open_fabric(device: str, devices: int, precision: str, threads: int) -> Fabr
             precision=PRECISIONS[precision],  # type: ignore[arg-type]
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
-        sentence = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"--device {device} with --devices {local} cannot be used: {sentence}.") from None
+        raise UsageError(
+            f"device {device} cannot be used here by {local} processes ({reason_of(error)}): set device to cpu or auto."
+        ) from None
     fabric.launch()
     return fabric
 

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+UNDECISIVE = frozenset({"out", "run", "store", "root", "checkpoint_every", "device", "threads", "resume", "seeds"})
+"""Options that decide nothing of the result: where things lie, and what they run on."""
+
+CHANGEABLE = frozenset({"lr", "batch", "clip", "epochs", "patience"})
+"""Settings that a run may change when it goes on: what one that diverged or ran out of memory must."""
+
 
 def fingerprint(config: Any) -> dict[str, Any]:
-    """The settings of a stage that decide its result, as plain values: without where things lie and what it runs on."""
-    without = {"out", "run", "store", "root", "checkpoint_every", "device", "threads"}
+    """The settings of a recipe that decide its result, as plain values."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value):
-            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in without}
+            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in UNDECISIVE}
             return {name: plain(one) for name, one in fields.items()}
         if isinstance(value, dict):
-            return {str(name): plain(one) for name, one in value.items() if name not in without}
+            return {str(name): plain(one) for name, one in value.items() if name not in UNDECISIVE}
         if isinstance(value, list | tuple):
             return [plain(one) for one in value]
         return str(value) if isinstance(value, Path) else value
 
     settings: dict[str, Any] = plain(config)
     return settings
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Dotted name -> [old, new] of each setting that differs between two fingerprints; None stands for none."""
+    before, after = _flatten(old), _flatten(new)
+    names = sorted(before.keys() | after.keys())
+    return {name: [before.get(name), after.get(name)] for name in names if before.get(name) != after.get(name)}
+
+
+def _flatten(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return {name: value}
+    parts = [_flatten(one, f"{name}.{key}" if name else str(key)) for key, one in value.items()]
+    return {key: one for part in parts for key, one in part.items()}

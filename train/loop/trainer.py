@@ -1,171 +1,266 @@
-"""The loop of MCED's stages: epochs over clips or sentences, and what a killed run goes on from."""
+"""The one training loop: passes over batches, validation, the pass that is kept, and what a killed run goes on from."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from core_models.atomic_write import write_atomically
 from core_models.errors import UsageError
-from train.data.length_buckets import bucketed
-from train.loop.accelerator import open_fabric
-from train.loop.failures import Diverged
-from train.loop.schedule import Schedule
+from train.loop.accelerator import random_states
+from train.loop.failures import GO_ON, check_finite, guarded
+from train.loop.fingerprint import CHANGEABLE, changed
+from train.loop.schedule import Schedule, learning_rate
+
+FILES = ("last.pt", "best.safetensors", "history.jsonl")
+"""What a run leaves in its folder: what it goes on from, the weights of the pass that is kept, a row for each pass."""
 
 
 @dataclass
-class Place:
+class RunProgress:
     """How far a run has come, besides its tensors."""
 
     epoch: int = 0
+    """Finished passes."""
     batch: int = 0
-    best: float = -float("inf")
+    """Finished steps of the pass that is under way."""
+    best: float = -math.inf
     best_epoch: int = 0
     seconds: float = 0.0
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    """Loss term -> its sum over the finished steps of the pass that is under way."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """Settings that were changed when the run was resumed: after which pass, from what, to what."""
 
 
 class Trainer:
-    """One stage's model, optimiser and place, and their checkpoint in `folder`.
+    """Module, optimiser and progress of one run; everything that a killed run needs lies in `folder`.
 
-    `model` is called with what `collate` makes of a batch and returns losses by name, "loss" the one that is
-    minimised. A run that was killed goes on from its last checkpoint and, on a CPU with the same number of threads,
-    ends with the same weights; one with other `settings` is refused (UsageError).
+    A run that was killed and is started again goes on from its last checkpoint and, on a CPU with the same number of
+    threads, ends with the weights, bit by bit, of one that was not. One of other `settings` is refused (see
+    `Schedule.resume`). With several processes each does the same on its rows of every batch; the first alone writes.
+
+    A recipe opens Fabric, builds its module and an optimiser over it (`schedule.adamw`), and gives `fit` three
+    functions; in them it calls `trainer.model`, the module as Fabric runs it.
     """
 
     def __init__(
-        self, folder: Path, schedule: Schedule, settings: dict[str, Any], model: nn.Module, console: Console
+        self,
+        folder: Path,
+        schedule: Schedule,
+        settings: Mapping[str, Any],
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        fabric: Fabric,
+        console: Console,
+        *,
+        title: str = "pass",
+        select: str = "score",
     ) -> None:
-        self.folder, self.schedule, self.settings, self.console = folder, schedule, settings, console
-        self.fabric = open_fabric(schedule.device, 1, schedule.precision, schedule.threads)
-        self.bare = model
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=schedule.decay)
+        """`select` names the figure of `validate` that is highest in the best pass; `title` stands before each pass.
+
+        Raises UsageError where the folder holds a run of other settings, DiskError where it cannot be written.
+        """
+        self.folder, self.schedule, self.settings = folder, schedule, dict(settings)
+        self.module, self.fabric, self.console = module, fabric, console
+        self.title, self.select = title, select
         self.model: Any
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        self.place = Place()
-        self._resume()
+        self.optimizer: Any
+        self._bare_optimizer = optimizer
+        self.model, self.optimizer = fabric.setup(module, optimizer)
+        self.progress = RunProgress()
+        self._steps = 1  # of the pass that is under way
+        last = folder / FILES[0]
+        if schedule.resume is not False and last.exists():
+            self.resume(last)
+        elif fabric.is_global_zero:
+            self._clear_folder()
+        fabric.barrier()
 
     def fit(
         self,
-        lengths: Sequence[int],
-        collate: Callable[[list[int]], Any],
-        validate: Callable[[], dict[str, float]],
-        title: str,
+        batches: Callable[[int], Sequence[Any]],
+        step: Callable[[Any], Mapping[str, Tensor]],
+        validate: Callable[[], Mapping[str, Any]],
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Learn from items of these `lengths` (like ones are batched together), and leave the best epoch's weights.
+        """Train until the last pass or until patience ends, and leave the module with the weights that are kept.
 
-        `validate` returns what is told of an epoch; the highest "score" is the best. Raises Diverged, DiskError.
+        `batches(epoch)` lists the batches of a pass, the same whenever it is asked; `step(batch)` gives the terms of
+        the loss by name, scalars, of which "loss" is minimised; `validate()` gives figures of the module in evaluation
+        mode; `report(row)` tells of a finished pass in place of the usual line. Raises Diverged, OutOfMemory,
+        DiskError; KeyboardInterrupt passes through. The last checkpoint is on disk whatever happens.
         """
-        place, schedule = self.place, self.schedule
-        while place.epoch < schedule.epochs and not self._patience_is_over():
-            batches = bucketed(lengths, schedule.batch, seed=(schedule.seed, 0, place.epoch))
-            losses = self._epoch(batches, collate, title)
-            self.bare.eval()
-            with torch.inference_mode():
-                found = validate()
-            place.epoch, place.batch = place.epoch + 1, 0
-            place.epochs.append({"epoch": place.epoch, **losses, **found})
-            told = ", ".join(f"{name} {value:.4g}" for name, value in place.epochs[-1].items() if name != "epoch")
-            self.console.print(f"{title} epoch {place.epoch}: {told}", highlight=False)
-            if found["score"] > place.best:
-                place.best, place.best_epoch = found["score"], place.epoch
-                write_atomically(self.folder / "best.safetensors", lambda path: save_file(self._trained(), path))
-            self._checkpoint()
-        if not place.best_epoch:
-            raise Diverged(f"No epoch of {title} could be scored: set a lower schedule.lr and remove {self.folder}.")
-        self._restore(load_file(self.folder / "best.safetensors"))
-        self.bare.eval()
+        progress, schedule = self.progress, self.schedule
+        scheduler: LambdaLR | None = None
+        while progress.epoch < schedule.epochs and not self._is_patience_over():
+            began = time.monotonic()
+            seconds = progress.seconds
+            listed = batches(progress.epoch)
+            self._steps = max(1, len(listed))
+            scheduler = scheduler or learning_rate(self._bare_optimizer, schedule, self._share_done)
+            losses = self._epoch(listed, step, scheduler)
+            with guarded(f"the validation of pass {progress.epoch + 1}"), torch.inference_mode():
+                self.model.eval()
+                figures = validate()
+            numbers = {name: torch.tensor(value) for name, value in figures.items() if isinstance(value, float)}
+            check_finite(numbers, f"the validation of pass {progress.epoch + 1}")
+            progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
+            progress.seconds = seconds + time.monotonic() - began
+            row = {"epoch": progress.epoch, **losses, **figures}
+            progress.history.append(row)
+            if schedule.keep == "last" or row[self.select] > progress.best:
+                self.keep(float(row.get(self.select, math.nan)))
+            self.save()
+            (report or self._report)(row)
+        self.restore_best()
+
+    def keep(self, score: float) -> None:
+        """Take the weights as they stand for the best so far."""
+        self.progress.best, self.progress.best_epoch = score, self.progress.epoch
+        if self.fabric.is_global_zero:
+            self._write(FILES[1], lambda path: save_file(self._tensors(), path))
+
+    def restore_best(self) -> None:
+        """Load the weights of the pass that is kept, and leave the module in evaluation mode."""
+        self.fabric.barrier()
+        self.module.load_state_dict(load_file(self.folder / FILES[1]), strict=False)
+        self.module.eval()
 
     def record(self) -> dict[str, Any]:
         """What a training record says of the run."""
-        return {
-            "epochs": self.place.epochs,
-            "best_epoch": self.place.best_epoch,
-            "seconds": round(self.place.seconds),
+        progress = self.progress
+        found = {"epochs": progress.history, "best_epoch": progress.best_epoch, "seconds": round(progress.seconds)}
+        return found | ({"changes": progress.changes} if progress.changes else {})
+
+    def save(self) -> None:
+        """Write what a killed run goes on from, and the history of its passes."""
+        random = random_states(self.fabric)
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "settings": self.settings,
+            "progress": dataclasses.asdict(self.progress),
+            "module": self._tensors(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": random,
         }
+        self._write(FILES[0], lambda path: torch.save(state, path))
+        rows = "".join(json.dumps(row) + "\n" for row in self.progress.history)
+        self._write(FILES[2], lambda path: path.write_text(rows, encoding="utf-8"))
 
-    def _patience_is_over(self) -> bool:
-        patience = self.schedule.patience
-        return patience is not None and self.place.epoch - self.place.best_epoch >= patience
+    def resume(self, path: Path) -> None:
+        """Go on from what `save` wrote. Raises UsageError where settings differ that must not."""
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if "progress" not in state:
+            raise UsageError(f"{path} was written by an earlier version: set resume to false, or another run folder.")
+        differing = changed(state["settings"], self.settings)
+        allowed = CHANGEABLE if self.schedule.resume else frozenset[str]()
+        refused = [name for name in differing if name.rsplit(".", 1)[-1] not in allowed]
+        if refused:
+            raise UsageError(
+                f"{path} is from a run with other settings ({', '.join(refused)}): set resume to false to begin anew, "
+                f"or another run folder; with resume true {', '.join(sorted(CHANGEABLE))} alone may differ."
+            )
+        self.progress = RunProgress(**state["progress"])
+        if differing:
+            self.progress.changes.append({"after_pass": self.progress.epoch, **differing})
+            self.progress.batch, self.progress.sums = 0, {}  # a pass in other batches begins at its first
+        self.module.load_state_dict(state["module"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        # Another number of processes than before has no states to go on from: it draws anew.
+        if len(state["random"]) == self.fabric.world_size:
+            torch.set_rng_state(state["random"][self.fabric.global_rank])
 
-    def _epoch(self, batches: list[list[int]], collate: Callable[[list[int]], Any], title: str) -> dict[str, float]:
-        place, schedule = self.place, self.schedule
-        sums: dict[str, Tensor] = {}
-        self.bare.train()
+    def _epoch(
+        self, batches: Sequence[Any], step: Callable[[Any], Mapping[str, Tensor]], scheduler: LambdaLR
+    ) -> dict[str, float]:
+        """The rest of a pass; the mean of each loss term over its steps."""
+        progress = self.progress
+        self.model.train()
         with Progress(
-            TextColumn(f"{title} {place.epoch + 1}/{schedule.epochs}"),
+            TextColumn(f"{self.title} {progress.epoch + 1}/{self.schedule.epochs}"),
             *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()),
             TextColumn("loss {task.fields[loss]:.3f}"),
             console=self.console,
-        ) as progress:
-            bar = progress.add_task("", total=len(batches), completed=place.batch, loss=float("nan"))
-            started, clock = place.batch, time.monotonic()
-            while place.batch < len(batches):
-                self._set_lr((place.epoch + place.batch / len(batches)) / schedule.epochs)
-                losses = self.model(self.fabric.to_device(collate(batches[place.batch])))
-                self.fabric.backward(losses["loss"])
-                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
-                loss = float(losses["loss"].detach())
-                if loss != loss:
-                    raise Diverged(
-                        f"The loss is not a number in epoch {place.epoch + 1}, batch {place.batch + 1}: set a lower "
-                        f"schedule.lr, remove {self.folder} and begin again."
-                    )
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+            transient=True,
+        ) as shown:
+            bar = shown.add_task("", total=len(batches), completed=progress.batch, loss=math.nan)
+            while progress.batch < len(batches):
+                where = f"{self.title} {progress.epoch + 1}, step {progress.batch + 1}"
+                began = time.monotonic()
+                with guarded(where):
+                    losses = self._step(batches[progress.batch], step, where)
                 for name, value in losses.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu()
-                place.batch += 1
-                place.seconds, clock = place.seconds + time.monotonic() - clock, time.monotonic()
-                if place.batch % schedule.checkpoint_every == 0:
-                    self._checkpoint()
-                progress.update(bar, completed=place.batch, loss=loss)
-        return {name: float(value) / max(1, place.batch - started) for name, value in sums.items()}
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                progress.batch += 1
+                scheduler.step()
+                progress.seconds += time.monotonic() - began
+                if progress.batch % self.schedule.checkpoint_every == 0 and progress.batch < len(batches):
+                    self._check_weights(where)
+                    self.save()
+                shown.update(bar, completed=progress.batch, loss=progress.sums["loss"] / progress.batch)
+        self._check_weights(f"{self.title} {progress.epoch + 1}")
+        return {name: total / len(batches) for name, total in progress.sums.items()}
 
-    def _set_lr(self, done: float) -> None:
-        warm_up = self.schedule.warm_up
-        rising = (done + 1e-9) / warm_up if warm_up else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr * min(rising, (1 - done) / (1 - warm_up) if self.schedule.falls else 1.0)
+    def _step(self, batch: Any, step: Callable[[Any], Mapping[str, Tensor]], where: str) -> dict[str, float]:
+        """One step of the optimiser; the loss is checked before anything is changed by it."""
+        terms = step(batch)
+        check_finite(terms, where)
+        self.optimizer.zero_grad()
+        self.fabric.backward(terms["loss"])
+        if self.schedule.clip is not None:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        return {name: float(value.detach()) for name, value in terms.items()}
 
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu() for name, value in self.bare.named_parameters()}
+    def _check_weights(self, where: str) -> None:
+        # A step on a finite loss can still end in weights that are none: they must not be saved, nor kept.
+        check_finite({name: value for name, value in self.module.named_parameters() if value.requires_grad}, where)
 
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in self.bare.named_parameters():
-                value.copy_(tensors[name])
+    def _share_done(self) -> float:
+        return min(1.0, (self.progress.epoch + self.progress.batch / self._steps) / self.schedule.epochs)
 
-    def _checkpoint(self) -> None:
-        state = {
-            "settings": self.settings,
-            "place": dataclasses.asdict(self.place),
-            "trained": self._trained(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "last.pt", lambda path: torch.save(state, path))
+    def _is_patience_over(self) -> bool:
+        patience, progress = self.schedule.patience, self.progress
+        return (
+            self.schedule.keep == "best" and patience is not None and (progress.epoch - progress.best_epoch >= patience)
+        )
 
-    def _resume(self) -> None:
-        path = self.folder / "last.pt"
-        if not path.exists():
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: trained parameters and buffers that are part of the state."""
+        state = self.module.state_dict().keys()
+        parameters = [(name, value) for name, value in self.module.named_parameters() if value.requires_grad]
+        named = [*parameters, *self.module.named_buffers()]
+        return {name: value.detach().cpu().contiguous() for name, value in named if name in state}
+
+    def _clear_folder(self) -> None:
+        with guarded(f"the beginning of run {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            return
-        state = torch.load(path, weights_only=True, map_location=self.fabric.device)
-        if state["settings"] != self.settings:
-            raise UsageError(f"{path} is from a run with other settings: remove it, or set another run folder.")
-        self.place = Place(**state["place"])
-        self._restore(state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"].cpu())
+            for name in FILES:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+        write_atomically(self.folder / name, write, f"free space and {GO_ON}")
+
+    def _report(self, row: dict[str, Any]) -> None:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
+        kept = ", kept" if self.progress.best_epoch == row["epoch"] else ""
+        self.console.print(f"{self.title} {row['epoch']}: {figures}{kept}", highlight=False, soft_wrap=True)

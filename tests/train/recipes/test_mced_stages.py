@@ -13,6 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from support import tiny_encoder
 from support.miniature_mced import PHRASES, Pieces, write_pieces
+from support.run_endings import interrupt_after_save
 
 from core_models.errors import UsageError
 from core_models.features.text.sentence_encoder import TextFeature, load_encoder
@@ -25,14 +26,13 @@ from train.corpora.registry import CorpusConfig
 from train.data.config import DataConfig
 from train.evaluation.results import read_results
 from train.loop.schedule import Schedule
-from train.loop.trainer import Trainer
 from train.losses.mced import MCEDObjective
 from train.recipes.mced.clips import Clip
 from train.recipes.mced.distillation import DistilConfig, PairFilter, distil
 from train.recipes.mced.fine_tuning import FinetuneConfig, finetune, one_in
 from train.recipes.mced.masked_language_model import LanguageConfig, MaskedLanguage
 from train.recipes.mced.teacher import Teacher, TeacherConfig, TeacherNames, fit_teacher
-from train.recipes.text.config import Stage, TextConfig
+from train.recipes.text.config import FineTuningStage, TextConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
 QUIET = Console(quiet=True)
@@ -63,7 +63,7 @@ def taught(pieces: Pieces) -> Path:
     )
     (root / "lines.txt").write_text("this is the best day\nso happy for this day .\n\nyou had what ?\n")
     text = TextConfig(
-        stages=[Stage("meld", epochs=10, lr=1e-2)],
+        stages=[FineTuningStage("meld", epochs=10, lr=1e-2)],
         data={"meld": pieces.meld},
         out=root / "teacher",
         run=root / "text",
@@ -130,7 +130,7 @@ def test_a_finished_stage_is_not_run_again(pieces: Pieces, taught: Path) -> None
     stood = (taught / "m1" / "model.safetensors").stat().st_mtime_ns
     language = LanguageConfig(base="nowhere", out=taught / "m1", run=taught / "again")
     text = TextConfig(
-        stages=[Stage("meld", epochs=1, lr=1e-3)],
+        stages=[FineTuningStage("meld", epochs=1, lr=1e-3)],
         data={"meld": pieces.meld},
         out=taught / "second",
         run=taught / "second-run",
@@ -203,7 +203,7 @@ def test_teacher_is_the_text_feature_under_its_classifier(taught: Path) -> None:
 def test_an_adapter_of_seven_teaches_five(pieces: Pieces, tmp_path: Path) -> None:
     """Of seven logits the five are taken as they are; a label set without all five is refused."""
     text = TextConfig(
-        stages=[Stage("meld", epochs=1, lr=1e-3)],
+        stages=[FineTuningStage("meld", epochs=1, lr=1e-3)],
         data={"meld": pieces.meld},
         out=tmp_path / "seven",
         run=tmp_path / "run",
@@ -246,17 +246,8 @@ def test_a_killed_run_ends_with_the_same_weights(
 ) -> None:
     """A run that dies after a checkpoint and is started again ends bit-equal; one of other settings is refused."""
     again = dataclasses.replace(lesson, run=tmp_path / "run", out=tmp_path / "student")
-    written, checkpoint = 0, Trainer._checkpoint
-
-    def dies(run: Trainer) -> None:
-        nonlocal written
-        checkpoint(run)
-        written += 1
-        if written == 3:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_checkpoint", dies)
+        interrupt_after_save(3, patch)
         with pytest.raises(KeyboardInterrupt):
             distil(again, QUIET)
     assert not again.out.exists()

@@ -22,7 +22,8 @@ from train.evaluation.results import read_results
 from train.loop.schedule import Schedule
 from train.losses.tdfnet import TDFNetObjective
 from train.recipes.tdfnet.ablations import TABLE_V
-from train.recipes.tdfnet.fit import TDFNetTraining, fit_tdfnet, network_config, table_i
+from train.recipes.tdfnet.config import TDFNetTraining, network_config
+from train.recipes.tdfnet.fit import fit_tdfnet, table_i
 from train.recipes.tdfnet.utterances import EmbeddingCache, Embeddings, hidden
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
@@ -47,7 +48,9 @@ def small(place: Path, **changes: object) -> TDFNetTraining:
         runs=place / "runs",
         embeddings=Embeddings(frames="spectrogram", speaker=None, text=str(place / "tiny")),
         model={"width": 8, "heads": 2, "feed_forward": 8, "layers": 1, "blocks": 1, "gate": "source"},
-        schedule=Schedule(epochs=2, warm_up=0.0, falls=False, patience=3, batch=8, threads=1, lr=1e-3, device="cpu"),
+        schedule=Schedule(
+            epochs=2, warm_up=0.0, shape="constant", patience=3, batch=8, threads=1, lr=1e-3, device="cpu"
+        ),
         store=place / "store",
     )
     return dataclasses.replace(config, **changes)
@@ -185,7 +188,7 @@ def test_configs_of_the_paper() -> None:
             shape = network_config(config.model, {"text": 768, "voice": 1216}, 4, 192)
             assert (shape.width, shape.heads, shape.feed_forward, shape.layers, shape.blocks) == (768, 12, 4096, 2, 2)
             plan = config.schedule
-            assert (plan.lr, plan.batch, plan.epochs, plan.patience, plan.falls) == (1e-4, 32, 20, 3, False)
+            assert (plan.lr, plan.batch, plan.epochs, plan.patience, plan.shape) == (1e-4, 32, 20, 3, "constant")
 
 
 def test_what_cannot_work_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

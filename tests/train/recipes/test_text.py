@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from safetensors.torch import load_file
+from support.run_endings import interrupt_after_save
 from support.tiny_encoder import tiny_encoder
 
 import train.recipes.text.fit
@@ -21,20 +22,21 @@ from core_models.labels import MELD7
 from core_models.text_adapter import load_adapter
 from train.data.class_balance import class_weights
 from train.data.length_buckets import bucketed
+from train.loop.accelerator import open_fabric
 from train.recipes.text.asr_errors import WordErrors, vocabulary
-from train.recipes.text.config import Stage, TextConfig
+from train.recipes.text.config import FineTuningStage, TextConfig
 from train.recipes.text.fit import fit_text
 from train.recipes.text.labelled_lines import Lines, TextLine, draw
 from train.recipes.text.lora_classifier import EmotionClassifier, top_layers
-from train.recipes.text.low_rank import cut
-from train.recipes.text.training import TextRun
+from train.recipes.text.low_rank import truncate_rank
+from train.recipes.text.training import FineTuning
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
 TEXTS = ["You had your hands full.", "What?!", "I'm so happy for you, this is the best day of my life!"]
 PHRASES = {"joy": "so happy for you !", "anger": "what ? ! ?", "neutral": "you had your hands full ."}
 STAGES = [
-    Stage("goemotions", epochs=1, lr=1e-2, lines=30, class_weight=0.5),
-    Stage("meld", epochs=2, lr=1e-2, smoothing=0.05),
+    FineTuningStage("goemotions", epochs=1, lr=1e-2, lines=30, class_weight=0.5),
+    FineTuningStage("meld", epochs=2, lr=1e-2, smoothing=0.05),
 ]
 
 
@@ -82,7 +84,7 @@ def test_training_learns_and_writes_what_the_feature_loads(config: TextConfig, t
     feature = TextFeature(tmp_path / "tiny", adapter=config.out)
 
     trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, [MELD7])
-    trained.restore(load_file(config.run / "best.safetensors"))
+    trained.load_state_dict(load_file(config.run / "2-meld" / "best.safetensors"), strict=False)
     trained.eval()
     with torch.no_grad():
         expected = trained.encoder.pool(trained.encoder.tokenize(TEXTS, 64)).numpy()
@@ -98,18 +100,8 @@ def test_killed_run_ends_with_the_same_weights(
     whole = dataclasses.replace(config, run=tmp_path / "whole", out=tmp_path / "whole-adapter")
     fit_text(whole)
 
-    written = 0
-    checkpoint = TextRun._checkpoint
-
-    def dies(run: TextRun) -> None:
-        nonlocal written
-        checkpoint(run)
-        written += 1
-        if written == killed_at:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(TextRun, "_checkpoint", dies)
+        interrupt_after_save(killed_at, patch)
         with pytest.raises(KeyboardInterrupt):
             fit_text(config)
     assert not config.out.exists()
@@ -157,7 +149,7 @@ def test_context_reaches_training_and_feature(config: TextConfig, tmp_path: Path
     assert feature.context == feature.spec.settings["context"] == 12
     pasts = [[PastTurn(True, TEXTS[1])], [], [PastTurn(False, TEXTS[0]), PastTurn(True, TEXTS[1])]]
     trained = EmotionClassifier(load_encoder(tmp_path / "tiny"), config, [MELD7]).eval()
-    trained.restore(load_file(config.run / "best.safetensors"))
+    trained.load_state_dict(load_file(config.run / "2-meld" / "best.safetensors"), strict=False)
     with torch.no_grad():
         expected = trained.encoder.pool(trained.encoder.tokenize(TEXTS, 64, pasts, 12)).numpy()
     np.testing.assert_allclose(feature(TEXTS, pasts), expected, atol=5e-3)
@@ -168,7 +160,8 @@ def test_a_run_goes_on_from_another_adapter(config: TextConfig, tmp_path: Path) 
     """`start` gives the factors of a finished adapter, and one of another rank is refused in a sentence."""
     fit_text(config)
     later = dataclasses.replace(config, start=config.out, run=tmp_path / "later", out=tmp_path / "later-adapter")
-    run = TextRun(later, load_encoder(tmp_path / "tiny"), [MELD7], Console(quiet=True))
+    fabric = open_fabric("cpu", "32", 1)
+    run = FineTuning(later, load_encoder(tmp_path / "tiny"), [MELD7], fabric, Console(quiet=True))
     given, taken = load_file(config.out / "adapter.safetensors"), run.model.trained()
     assert all(torch.equal(taken[name], given[name].float()) for name in given if ".lora_" in name)
     with pytest.raises(UsageError, match="another base, rank"):
@@ -189,7 +182,7 @@ def test_a_change_is_cut_to_its_largest_directions(config: TextConfig, tmp_path:
     """The cut factors are the best of their rank, and a run writes and scores them as they are."""
     torch.manual_seed(0)
     down, up = torch.randn(6, 9), torch.randn(7, 6)
-    exact, rough = cut(down, up, 6), cut(down, up, 2)
+    exact, rough = truncate_rank(down, up, 6), truncate_rank(down, up, 2)
     torch.testing.assert_close(exact[1] @ exact[0], up @ down, rtol=1e-4, atol=1e-4)
     values = torch.linalg.svdvals(up @ down)
     assert float(torch.dist(rough[1] @ rough[0], up @ down)) == pytest.approx(float(values[2:].norm()), rel=1e-4)

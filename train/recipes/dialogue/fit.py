@@ -35,7 +35,7 @@ def fit(config: FitConfig) -> Path:
     other parts are not looked at: `python -m train eval` does that. Raises UsageError, Diverged, OutOfMemory,
     DiskError; whatever ends a run, its last finished pass can be resumed, and its best one so far is exported.
     """
-    fabric = open_fabric(config.device, config.devices, config.precision, config.threads)
+    fabric = open_fabric(config.device, config.precision, config.threads, config.devices)
     console = Console(stderr=True, quiet=not fabric.is_global_zero)
     folder = config.export or config.runs / config.name / "checkpoint"
     if not config.seeds:

@@ -146,7 +146,7 @@ def bench(config: ThroughputConfig) -> None:
 
 def _trainer(config: ThroughputConfig, network: SDT, precision: str) -> Callable[[int], float]:
     """What takes one step on dialogues of a length and returns its seconds: the step of `fit`, with fused AdamW."""
-    fabric = open_fabric(config.device, 1, precision, config.threads)
+    fabric = open_fabric(config.device, precision, config.threads)
     # A rate of 0: what is timed stays the same network, whichever precision comes first.
     optimizer: Any = torch.optim.AdamW(network.parameters(), lr=0.0, fused=True)
     model, optimizer = fabric.setup(network, optimizer)

@@ -94,7 +94,7 @@ class FaceRun:
         self, folder: Path, schedule: FaceSchedule, settings: dict[str, Any], net: ExpressionNet, console: Console
     ) -> None:
         self.folder, self.schedule, self.settings, self.console = folder, schedule, settings, console
-        self.fabric = open_fabric(schedule.device, 1, schedule.precision, schedule.threads)
+        self.fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
         parts: dict[bool, list[Tensor]] = {True: [], False: []}
         for parameter in net.parameters():
             parts[parameter.ndim > 1].append(parameter)

@@ -12,16 +12,19 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from core_models.atomic_write import require_writable
 from core_models.errors import UsageError
 from core_models.features.voice.mced_embedding import STUDENTS
 from core_models.labels import MCED5
 from core_models.networks.mced_student import SoftAlign, Student, StudentConfig
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.corpora.splits import validation_split
+from train.data.length_buckets import bucketed
 from train.extraction.frame_extractors import Frames, open_frames
 from train.extraction.frame_store import FrameStore
+from train.loop.accelerator import open_fabric
 from train.loop.fingerprint import fingerprint
-from train.loop.schedule import Schedule
+from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 from train.losses.mced import TABLE_6, LayerPair, MCEDObjective
 from train.recipes.mced.clips import Clip, Clips, clips_of, statistics
@@ -120,10 +123,11 @@ class Distillation(nn.Module):
 def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
     """Trains the student, writes it to `config.out`, and returns its training record.
 
-    Raises UsageError where there are no pairs, WeightsError, CheckpointError, Diverged, DiskError.
+    Raises UsageError where there are no pairs, WeightsError, CheckpointError, Diverged, OutOfMemory, DiskError.
     """
     schedule = config.schedule
-    torch.set_num_threads(schedule.threads)
+    fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
+    require_writable([config.run, config.out])
     objective = config.losses()
     frames = open_frames(config.frames, schedule.threads)
     store = FrameStore(config.store, frames.spec)
@@ -134,25 +138,12 @@ def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
     training, validation, counts = chosen_pairs(config, teacher, frames, store, console)
     student = Student(shape)
     student.scale_by(*statistics(training))
-    model = Distillation(student, objective, pairs, teacher.dimension)
+    module = Distillation(student, objective, pairs, teacher.dimension)
     settings = fingerprint(config) | {"teacher": teacher.digest, "frames": frames.spec.digest, "counts": counts}
-    run = Trainer(config.run, schedule, settings, model, console)
-    teacher.to(run.fabric.device)
-    layers = [pair.teacher for pair in pairs]
-
-    def lesson(clips: Clips, rows: Sequence[int]) -> DistillationBatch:
-        heard = [clips.clips[row] for row in rows]
-        return DistillationBatch(*clips.batch(heard), teacher.teach([clip.line.text or "" for clip in heard], layers))
-
-    def validate() -> dict[str, float]:
-        rows = list(range(len(validation.clips)))
-        total = 0.0
-        for start in range(0, len(rows), schedule.batch):
-            part = rows[start : start + schedule.batch]
-            total += len(part) * float(run.model(run.fabric.to_device(lesson(validation, part)))["loss"])
-        return {"score": -total / len(rows)}
-
-    run.fit([clip.length for clip in training.clips], lambda batch: lesson(training, batch), validate, "distil")
+    optimizer = adamw(module.parameters(), schedule)
+    trainer = Trainer(config.run, schedule, settings, module, optimizer, fabric, console, title="distil")
+    teacher.to(fabric.device)
+    _fit_student(trainer, teacher, pairs, training, validation)
     record: dict[str, Any] = {
         "stage": "distil",
         "run": {"name": config.name, "seed": schedule.seed},
@@ -161,11 +152,38 @@ def distil(config: DistilConfig, console: Console) -> dict[str, Any]:
         "layer_pairs": [list(pair) for pair in pairs],
         "pairs": counts,
         "config": fingerprint(config),
-        **run.record(),
+        **trainer.record(),
     }
     STUDENTS.save(config.out, student, STUDENTS.sidecar(student, MCED5.name, frames.spec, record))
-    console.print(f"{config.out}: best epoch {run.place.best_epoch} of {len(run.place.epochs)}", highlight=False)
+    best, passes = trainer.progress.best_epoch, trainer.progress.epoch
+    console.print(f"{config.out}: best epoch {best} of {passes}", highlight=False)
     return record
+
+
+def _fit_student(
+    trainer: Trainer, teacher: Teacher, pairs: Sequence[LayerPair], training: Clips, validation: Clips
+) -> None:
+    layers, size, seed = [pair.teacher for pair in pairs], trainer.schedule.batch, trainer.schedule.seed
+
+    def lesson(clips: Sequence[Clip]) -> DistillationBatch:
+        taught = teacher.teach([clip.line.text or "" for clip in clips], layers)
+        batch: DistillationBatch = trainer.fabric.to_device(DistillationBatch(*training.batch(clips), taught))
+        return batch
+
+    def batches(epoch: int) -> list[list[Clip]]:
+        listed = bucketed([clip.length for clip in training.clips], size, seed=(seed, 0, epoch))
+        return [[training.clips[row] for row in rows] for rows in listed]
+
+    def step(clips: list[Clip]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = trainer.model(lesson(clips))
+        return losses
+
+    def validate() -> dict[str, float]:
+        parts = [validation.clips[start : start + size] for start in range(0, len(validation.clips), size)]
+        total = sum(len(part) * float(trainer.model(lesson(part))["loss"]) for part in parts)
+        return {"score": -total / len(validation.clips)}
+
+    trainer.fit(batches, step, validate)
 
 
 def student_config(given: dict[str, Any], *, inputs: int, classes: int) -> StudentConfig:
@@ -199,14 +217,14 @@ def chosen_pairs(
         part.clips = _confident(part.clips, config.choose, teacher, left_out, classes)
     if not all(part.clips for part in parts):
         raise UsageError(
-            f"Too few pairs of sound and words are left to learn from ({_told(left_out)}): name more corpora in "
+            f"Too few pairs of sound and words are left to learn from ({_list_counts(left_out)}): name more corpora in "
             "distil.pairs, or ask for less in distil.choose."
         )
     sentences = len({clip.line.text for part in parts for clip in part.clips})
     training, validation = (len(part.clips) for part in parts)
     console.print(
         f"{training} pairs to learn from, {validation} held out, {sentences} different sentences; left out: "
-        f"{_told(left_out) or 'none'}; by the teacher: {_told(classes)}",
+        f"{_list_counts(left_out) or 'none'}; by the teacher: {_list_counts(classes)}",
         highlight=False,
     )
     if sentences < LEAST_SENTENCES:
@@ -233,5 +251,5 @@ def _confident(
     return kept
 
 
-def _told(counts: Counter[str]) -> str:
+def _list_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)

@@ -13,18 +13,23 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core_models.atomic_write import require_writable
 from core_models.errors import UsageError
 from core_models.feature_network import LoadedNetwork
+from core_models.feature_spec import FeatureSpec
 from core_models.features.voice.mced_embedding import STUDENTS
 from core_models.labels import LabelSet
 from core_models.networks.mced_student import Student, classifier
 from train.data.class_balance import class_weights
 from train.data.config import DataConfig
+from train.data.length_buckets import bucketed
 from train.evaluation.metrics import score
 from train.extraction.frame_extractors import DESCRIPTORS, open_frames
 from train.extraction.frame_store import FrameStore
+from train.loop.accelerator import open_fabric
+from train.loop.failures import check_finite
 from train.loop.fingerprint import fingerprint
-from train.loop.schedule import Schedule
+from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 from train.recipes.mced.clips import Clip, Clips, clips_of, statistics
 from train.recipes.mced.distillation import student_config
@@ -74,73 +79,110 @@ class FineTuning(nn.Module):
         return {"loss": F.cross_entropy(self.student(frames, lengths).logits, truth, self.weights)}
 
 
+@dataclass(frozen=True)
+class LabelledClips:
+    """The labelled clips of a run and what its student hears."""
+
+    labels: LabelSet
+    frames: FeatureSpec
+    training: Clips
+    validation: Clips
+    of: int
+    """Training clips before `part` of them was drawn."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many clips there are, for the record."""
+        return {"training": len(self.training.clips), "of": self.of, "validation": len(self.validation.clips)}
+
+    def batch(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor]:
+        """frames [B, T, d], lengths int64 [B], classes int64 [B]."""
+        return *self.training.batch(clips), torch.tensor(_classes(clips, self.labels))
+
+
 def finetune(config: FinetuneConfig, console: Console) -> dict[str, Any]:
     """Trains the student, writes it to `config.out`, and returns its training record.
 
-    Raises UsageError, WeightsError, CheckpointError, Diverged, DiskError.
+    Raises UsageError, WeightsError, CheckpointError, Diverged, OutOfMemory, DiskError.
     """
     schedule = config.schedule
-    torch.set_num_threads(schedule.threads)
+    fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
+    require_writable([config.run, config.out])
     start = None if config.start is None else STUDENTS.load(config.start)
-    if start is not None and config.student:
-        raise UsageError("finetune.student shapes a student from scratch: leave it out, or leave out finetune.start.")
-    heard = config.frames if start is None else str(start.sidecar.inputs.settings.get("whisper", DESCRIPTORS))
-    frames = open_frames(heard, schedule.threads)
-    if start is not None and start.sidecar.inputs != frames.spec:
-        raise UsageError(
-            f"start: {config.start} was distilled on [{start.sidecar.inputs.describe()}], at hand is "
-            f"[{frames.spec.describe()}]: use the same weights, or distil again."
-        )
-    corpora = config.data.parts("validation")
-    labels = corpora[0].labels
-    store = FrameStore(config.data.store, frames.spec)
-    training, validation = (clips_of(corpus, frames, store, console) for corpus in corpora)
-    for clips in (training, validation):
-        clips.clips = [clip for clip in clips.clips if clip.line.label is not None]
-    everything = len(training.clips)
-    training.clips = one_in(config.part, training.clips, schedule.seed)
-    if not training.clips or not validation.clips:
-        raise UsageError("There is no labelled sound to learn from or to choose by: change finetune.data.")
-    truth = _classes(training.clips, labels)
+    data = read_labelled_clips(config, start, console)
     torch.manual_seed(schedule.seed)
-    student = _student(config, start, frames.spec.dimension, labels, training)
-    model = FineTuning(student, class_weights(truth, len(labels), config.class_weight))
-    counts = {"training": len(truth), "of": everything, "validation": len(validation.clips)}
-    settings = fingerprint(config) | {"start": None if start is None else start.digest, "counts": counts}
-    settings["frames"] = frames.spec.digest
-    run = Trainer(config.run, schedule, settings, model, console)
-
-    def batch(clips: Clips, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = [clips.clips[row] for row in rows]
-        return *clips.batch(chosen), torch.tensor(_classes(chosen, labels))
-
-    def validate() -> dict[str, float]:
-        rows = list(range(len(validation.clips)))
-        batches = [batch(validation, rows[at : at + schedule.batch]) for at in range(0, len(rows), schedule.batch)]
-        logits = [student(*run.fabric.to_device(heard)).logits.cpu() for *heard, _ in batches]
-        found = score(torch.cat(logits), torch.tensor(_classes(validation.clips, labels)), labels)
-        told = {name: getattr(found, name) for name in ("weighted_f1", "accuracy", "uar")}
-        return {"score": getattr(found, config.select), **told}
-
-    def learn(rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        return batch(training, rows)
-
-    run.fit([clip.length for clip in training.clips], learn, validate, f"finetune 1/{config.part}")
-    shares = torch.bincount(torch.tensor(truth), minlength=len(labels)) / len(truth)
+    student = _make_student(config, start, data)
+    classes = _classes(data.training.clips, data.labels)
+    module = FineTuning(student, class_weights(classes, len(data.labels), config.class_weight))
+    settings = fingerprint(config) | {"start": None if start is None else start.digest, "counts": data.counts}
+    settings["frames"] = data.frames.digest
+    optimizer, title = adamw(module.parameters(), schedule), f"finetune 1/{config.part}"
+    trainer = Trainer(
+        config.run, schedule, settings, module, optimizer, fabric, console, title=title, select=config.select
+    )
+    _fit_student(trainer, student, data)
+    shares = torch.bincount(torch.tensor(classes), minlength=len(data.labels)) / len(classes)
     record: dict[str, Any] = {
         "stage": "finetune",
         "run": {"name": config.name, "seed": schedule.seed},
         "selection": f"{config.select} on held-out training {config.data.apart}",
         "start": None if start is None else {"name": start.name, "digest": start.digest},
         "part": f"1/{config.part}",
-        "lines": counts,
+        "lines": data.counts,
         "prior": [round(share, 6) for share in shares.tolist()],
         "config": fingerprint(config),
-        **run.record(),
+        **trainer.record(),
     }
-    STUDENTS.save(config.out, student, STUDENTS.sidecar(student, labels.name, frames.spec, record))
-    console.print(f"{config.out}: validation {config.select} {run.place.best:.4f}", highlight=False)
+    STUDENTS.save(config.out, student, STUDENTS.sidecar(student, data.labels.name, data.frames, record))
+    console.print(f"{config.out}: validation {config.select} {trainer.progress.best:.4f}", highlight=False)
     return record
+
+
+def read_labelled_clips(
+    config: FinetuneConfig, start: LoadedNetwork[Student] | None, console: Console
+) -> LabelledClips:
+    """The clips to learn from and to choose by, their frames extracted. Raises UsageError, WeightsError, DiskError."""
+    if start is not None and config.student:
+        raise UsageError("finetune.student shapes a student from scratch: leave it out, or leave out finetune.start.")
+    heard = config.frames if start is None else str(start.sidecar.inputs.settings.get("whisper", DESCRIPTORS))
+    frames = open_frames(heard, config.schedule.threads)
+    if start is not None and start.sidecar.inputs != frames.spec:
+        raise UsageError(
+            f"start: {config.start} was distilled on [{start.sidecar.inputs.describe()}], at hand is "
+            f"[{frames.spec.describe()}]: use the same weights, or distil again."
+        )
+    corpora = config.data.parts("validation")
+    store = FrameStore(config.data.store, frames.spec)
+    training, validation = (clips_of(corpus, frames, store, console) for corpus in corpora)
+    for clips in (training, validation):
+        clips.clips = [clip for clip in clips.clips if clip.line.label is not None]
+    every = len(training.clips)
+    training.clips = one_in(config.part, training.clips, config.schedule.seed)
+    if not training.clips or not validation.clips:
+        raise UsageError("There is no labelled sound to learn from or to choose by: change finetune.data.")
+    return LabelledClips(corpora[0].labels, frames.spec, training, validation, every)
+
+
+def _fit_student(trainer: Trainer, student: Student, data: LabelledClips) -> None:
+    size, seed = trainer.schedule.batch, trainer.schedule.seed
+    own, held_out = data.training.clips, data.validation.clips
+
+    def batches(epoch: int) -> list[list[Clip]]:
+        listed = bucketed([clip.length for clip in own], size, seed=(seed, 0, epoch))
+        return [[own[row] for row in rows] for rows in listed]
+
+    def step(clips: list[Clip]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = trainer.model(trainer.fabric.to_device(data.batch(clips)))
+        return losses
+
+    def validate() -> dict[str, float]:
+        parts = [data.batch(held_out[at : at + size]) for at in range(0, len(held_out), size)]
+        logits = torch.cat([student(*trainer.fabric.to_device(heard)).logits.float().cpu() for *heard, _ in parts])
+        check_finite({"logits": logits}, "validation")
+        found = score(logits, torch.cat([classes for *_, classes in parts]), data.labels)
+        return {name: getattr(found, name) for name in ("weighted_f1", "macro_f1", "accuracy", "uar")}
+
+    trainer.fit(batches, step, validate)
 
 
 def one_in(part: int, clips: Sequence[Clip], seed: int) -> list[Clip]:
@@ -155,17 +197,16 @@ def _classes(clips: Sequence[Clip], labels: LabelSet) -> list[int]:
     return [labels.index(clip.line.label or "") for clip in clips]
 
 
-def _student(
-    config: FinetuneConfig, start: LoadedNetwork[Student] | None, inputs: int, labels: LabelSet, training: Clips
-) -> Student:
+def _make_student(config: FinetuneConfig, start: LoadedNetwork[Student] | None, data: LabelledClips) -> Student:
     """A new student; of a distilled one everything but the classifier (section 3.2)."""
+    inputs, classes = data.frames.dimension, len(data.labels)
     if start is None:
-        student = Student(student_config(config.student, inputs=inputs, classes=len(labels)))
-        student.scale_by(*statistics(training))
+        student = Student(student_config(config.student, inputs=inputs, classes=classes))
+        student.scale_by(*statistics(data.training))
         return student
     shape = {name: value for name, value in start.sidecar.config.items() if name not in ("inputs", "classes")}
-    student = Student(student_config(shape, inputs=inputs, classes=len(labels)))
+    student = Student(student_config(shape, inputs=inputs, classes=classes))
     kept = {k: v for k, v in start.model.state_dict().items() if not k.startswith("classifier.")}
     student.load_state_dict(kept, strict=False)
-    student.classifier = classifier(student.config, len(labels))
+    student.classifier = classifier(student.config, classes)
     return student

@@ -19,11 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core_models.assets import model_folder
-from core_models.errors import DiskError, UsageError
+from core_models.atomic_write import require_writable, write_atomically
+from core_models.errors import UsageError
 from core_models.features.text.sentence_encoder import Encoder, load_encoder, pad
 from train.corpora.registry import CorpusConfig, read_corpus
+from train.data.length_buckets import bucketed
+from train.loop.accelerator import open_fabric
+from train.loop.failures import guarded
 from train.loop.fingerprint import fingerprint
-from train.loop.schedule import Schedule
+from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 
 ASKED, MASKED, OTHER = 0.15, 0.8, 0.1
@@ -54,35 +58,62 @@ class LanguageConfig:
 
 
 def fit_language(config: LanguageConfig, console: Console) -> None:
-    """Trains M_1 and writes it to `config.out`, unless it stands there. Raises UsageError, Diverged, DiskError."""
+    """Trains M_1 and writes it to `config.out`, unless it stands there.
+
+    Raises UsageError, WeightsError, Diverged, OutOfMemory, DiskError.
+    """
     if (config.out / "model.safetensors").is_file():
         console.print(f"{config.out} is finished: not trained again", highlight=False)
         return
+    schedule = config.schedule
+    fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
+    require_writable([config.run, config.out])
     base = Path(config.base) if Path(config.base).is_dir() else model_folder(config.base)
     encoder = load_encoder(base)
-    rows = [row.ids for row in encoder.tokenize(_sentences(config), config.max_tokens)]
+    training, validation = _split_sentences(config, encoder)
+    torch.manual_seed(schedule.seed)
+    module = MaskedLanguage(encoder)
+    count = len(training) + len(validation)
+    settings = fingerprint(config) | {"base_digest": encoder.digest, "count": count}
+    optimizer = adamw(module.parameters(), schedule)
+    trainer = Trainer(config.run, schedule, settings, module, optimizer, fabric, console, title="M_1")
+    _fit_encoder(trainer, training, validation)
+    _write_encoder(config.out, base, encoder)
+    best = trainer.progress.best_epoch
+    console.print(f"{config.out}: {len(training)} lines, best epoch {best}", highlight=False)
+
+
+def _split_sentences(config: LanguageConfig, encoder: Encoder) -> tuple[list[list[int]], list[list[int]]]:
+    """(training, validation): the token ids of each sentence. Raises UsageError."""
+    rows = [row.ids for row in encoder.tokenize(_read_sentences(config), config.max_tokens)]
     rows = [ids for ids in rows if len(ids) > 2]
     held = max(1, round(config.validation * len(rows)))
     if len(rows) <= held:
         raise UsageError(f"There are {len(rows)} lines to read: name more in language.lines or language.corpora.")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.schedule.seed)).tolist()
-    validation, training = ([rows[i] for i in part] for part in (order[:held], order[held:]))
-    torch.manual_seed(config.schedule.seed)
-    model = MaskedLanguage(encoder)
-    settings = fingerprint(config) | {"base_digest": encoder.digest, "count": len(rows)}
-    run = Trainer(config.run, config.schedule, settings, model, console)
+    return [rows[i] for i in order[held:]], [rows[i] for i in order[:held]]
+
+
+def _fit_encoder(trainer: Trainer, training: list[list[int]], validation: list[list[int]]) -> None:
+    schedule = trainer.schedule
+
+    def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
+        listed = bucketed([len(ids) for ids in training], schedule.batch, seed=(schedule.seed, 0, epoch))
+        return [pad([training[row] for row in rows]) for rows in listed]
+
+    def step(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = trainer.model(trainer.fabric.to_device(batch))
+        return losses
 
     def validate() -> dict[str, float]:
         random = torch.get_rng_state()
-        torch.manual_seed(0)  # the same questions after every epoch
-        asked = [pad(validation[at : at + 64]) for at in range(0, held, 64)]
-        loss = sum(float(run.model(run.fabric.to_device(one))["loss"]) for one in asked) / len(asked)
+        torch.manual_seed(0)  # the same questions after every pass
+        asked = [pad(validation[at : at + 64]) for at in range(0, len(validation), 64)]
+        loss = sum(float(step(one)["loss"]) for one in asked) / len(asked)
         torch.set_rng_state(random)
         return {"score": -loss}
 
-    run.fit([len(ids) for ids in training], lambda batch: pad([training[i] for i in batch]), validate, "M_1")
-    _write(config.out, base, encoder)
-    console.print(f"{config.out}: {len(training)} lines, best epoch {run.place.best_epoch}", highlight=False)
+    trainer.fit(batches, step, validate)
 
 
 class MaskedLanguage(nn.Module):
@@ -126,7 +157,7 @@ class MaskedLanguage(nn.Module):
         return torch.where(asked & (chance >= MASKED) & (chance < MASKED + OTHER), other, ids)
 
 
-def _sentences(config: LanguageConfig) -> Sequence[str]:
+def _read_sentences(config: LanguageConfig) -> Sequence[str]:
     found = [line.text for part in config.corpora for line in read_corpus(part).utterances() if line.text]
     for path in config.lines:
         try:
@@ -136,13 +167,11 @@ def _sentences(config: LanguageConfig) -> Sequence[str]:
     return list(dict.fromkeys(line for line in found if line))
 
 
-def _write(out: Path, base: Path, encoder: Encoder) -> None:
-    try:
+def _write_encoder(out: Path, base: Path, encoder: Encoder) -> None:
+    """M_1 in the hub's format; the weights come last, since the stage is finished where they stand."""
+    tensors = {name: value.cpu().contiguous() for name, value in encoder.network.state_dict().items()}
+    with guarded(f"the writing of M_1 to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "tokenizer.json"):
             shutil.copyfile(base / name, out / name)
-        tensors = {name: value.cpu().contiguous() for name, value in encoder.network.state_dict().items()}
-        save_file(tensors, out / "model.safetensors.part")
-        (out / "model.safetensors.part").replace(out / "model.safetensors")
-    except OSError as error:
-        raise DiskError(f"M_1 cannot be written to {out} ({error.strerror}): free space or set language.out.") from None
+    write_atomically(out / "model.safetensors", lambda path: save_file(tensors, path))

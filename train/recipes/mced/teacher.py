@@ -3,9 +3,8 @@
 M_0 is a sentence encoder as it is fetched (MiniLM, mpnet; the paper's is BERT-base). M_1 is M_0 after more masked
 language modelling on subtitles or other lines (train/recipes/mced/masked_language_model.py), a folder in the hub's own
 format. M_T is M_1, or M_0 where that stage is left out (Table 4, first row), fine-tuned on labelled text; here that is
-an adapter, as
-`python -m train text` writes it, so any adapter can teach. One of MELD's seven classes teaches five of them: a softmax
-over those five logits alone is what it believes given that it is one of them.
+an adapter, as `python -m train text` writes it, so any adapter can teach. One of MELD's seven classes teaches five of
+them: a softmax over those five logits alone is what it believes given that it is one of them.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class TeacherOutput(NamedTuple):
 
 
 def fit_teacher(config: TeacherConfig, console: Console) -> None:
-    """Run the stages; what is finished is not run again. Raises UsageError, Diverged, DiskError."""
+    """Run the stages; what is finished is not run again. Raises UsageError, Diverged, OutOfMemory, DiskError."""
     text = config.text if config.text.labels else replace(config.text, labels=MCED5.name)
     if config.language is not None:
         fit_language(config.language, console)

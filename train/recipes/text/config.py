@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import msgspec
 
 from core_models.errors import UsageError
 from core_models.feature_spec import tensors_digest
 from core_models.labels import LABEL_SETS
 from core_models.text_adapter import MAX_TOKENS, load_adapter
+from train.loop.fingerprint import fingerprint
+from train.loop.schedule import Schedule
 from train.recipes.text.asr_errors import WordErrors
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One pass of training over one corpus."""
+class FineTuningStage:
+    """Some passes over one corpus."""
 
     corpus: Literal["goemotions", "emorynlp", "meld", "iemocap"]
     """Which corpus; its folder stands in `data`."""
@@ -40,7 +39,7 @@ class Stage:
 class TextConfig:
     """What `fit_text` trains, on what, and where the adapter goes."""
 
-    stages: list[Stage]
+    stages: list[FineTuningStage]
     """In order; validation is on the last stage's corpus."""
     data: dict[str, Path]
     """Corpus name to its folder."""
@@ -82,14 +81,18 @@ class TextConfig:
     """Longer lines are cut."""
     seed: int = 0
     """Of the split, the draw, the order and the dropout."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Fabric's precision; bf16-mixed is about three times as fast where the processor has it."""
+    precision: Literal["32", "bf16", "32-true", "bf16-mixed"] = "32"
+    """Numbers of the forward pass, 32 or bf16, which is about three times as fast where the processor has it; the
+    longer names are the older spelling."""
     threads: int = 2
     """CPU threads."""
     checkpoint_every: int = 100
     """Steps between checkpoints of the run."""
-    device: str = "auto"
-    """Fabric's accelerator: auto, cpu or cuda."""
+    resume: bool | None = None
+    """What becomes of an unfinished run in the folder (see train/loop/schedule.py): null goes on where all settings
+    are the same, true also with another lr or batch, false begins anew."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to train on; auto takes a GPU where there is one."""
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -98,15 +101,34 @@ class TextConfig:
             raise UsageError(f"written_rank is {self.written_rank}: expected 1 to {self.rank}, the rank.")
         if self.labels is not None and self.labels not in LABEL_SETS:
             raise UsageError(f"There is no label set {self.labels!r}: choose from {', '.join(LABEL_SETS)}.")
+        for number in range(len(self.stages)):
+            self.schedule(number)
+
+    def schedule(self, number: int) -> Schedule:
+        """How stage `number` trains: AdamW whose rate falls in a straight line; of all stages but the last, the last
+        pass is what the next one goes on from. Raises UsageError."""
+        stage, is_last = self.stages[number], number == len(self.stages) - 1
+        return Schedule(
+            epochs=stage.epochs,
+            lr=stage.lr,
+            batch=self.batch,
+            decay=self.decay,
+            keep=self.keep if is_last else "last",
+            seed=self.seed,
+            checkpoint_every=self.checkpoint_every,
+            resume=self.resume,
+            device=self.device,
+            precision="bf16" if self.precision.startswith("bf16") else "32",
+            threads=self.threads,
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values; where corpora and outputs lie does not."""
-        settings = dataclasses.asdict(self)
-        for name in ("data", "out", "run", "checkpoint_every", "device", "threads", "written_rank"):
-            del settings[name]
+        settings = fingerprint(self)
+        del settings["data"], settings["written_rank"]  # the rank is cut after training
         settings["start"] = None if self.start is None else adapter_digest(self.start)
-        plain: dict[str, Any] = msgspec.to_builtins(settings)
-        return plain
+        settings["precision"] = self.schedule(0).precision
+        return settings
 
 
 def adapter_digest(folder: Path) -> str:

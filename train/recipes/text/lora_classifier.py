@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from core_models.features.text.sentence_encoder import Encoder, Row
 from core_models.labels import LabelSet
 from train.recipes.text.config import TextConfig
-from train.recipes.text.low_rank import cut
+from train.recipes.text.low_rank import truncate_rank
 
 _LAYER = ".layer."  # what stands before a layer's number in the names of BERT's and MPNet's modules
 
@@ -52,12 +52,12 @@ class EmotionClassifier(nn.Module):
         for name, value in self.trained().items():
             value.copy_(tensors[name])
 
-    def cut(self, rank: int) -> None:
+    def truncate_rank(self, rank: int) -> None:
         """Cuts every change to `rank` (see train/recipes/text/low_rank.py)."""
         tensors = self.trained()
         for target in self.targets:
             down, up = f"{target}.lora_A", f"{target}.lora_B"
-            tensors[down], tensors[up] = cut(tensors[down], tensors[up], rank)
+            tensors[down], tensors[up] = truncate_rank(tensors[down], tensors[up], rank)
         self.restore(tensors)
 
     def adapter(self, labels: str, rank: int) -> dict[str, Tensor]:

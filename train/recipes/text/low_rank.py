@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def cut(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def truncate_rank(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors [r, in] and [out, r] whose product is the best of `rank` to that of the given ones in the least-squares
     sense (Eckart and Young, 1936); behind the first `rank` rows and columns they hold zeros."""
     left, upper = torch.linalg.qr(up.double())
