@@ -27,7 +27,7 @@ from train.loop.trainer import Trainer
 from train.losses.tdfnet import TDFNetObjective
 from train.recipes.tdfnet.ablations import TABLE_V
 from train.recipes.tdfnet.config import TDFNetTraining, network_config
-from train.recipes.tdfnet.utterances import EmbeddingCache, EmbeddedUtterance, hidden
+from train.recipes.tdfnet.utterances import EmbeddedUtterance, EmbeddingCache, hidden
 
 
 @dataclass(frozen=True)
