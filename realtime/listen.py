@@ -134,6 +134,7 @@ def _listen(options: Listen, console: Console, *, text: bool) -> int:
             speakers=speakers,
             camera_speaker=camera_speaker,
             lossless=options.file is not None,
+            real_time=live,
             provisional=options.provisional if live else Provisional(every_ms=0),
             speculate=live,
             voices=voices,

@@ -86,6 +86,7 @@ def endurance(
             speakers={source.name: "speaker"},
             camera_speaker=None,
             lossless=not paced,
+            real_time=paced,
             provisional=Provisional() if paced else Provisional(every_ms=0),
         )
         outstanding = session.queues["utterances"][0]

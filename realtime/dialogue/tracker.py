@@ -17,17 +17,18 @@ from core_models.networks.dialogue_state import DialogueState
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the model says of one utterance: distributions over the checkpoint's labels, float32 [C].
+    """What the model says of one utterance: distributions over the checkpoint's labels, each summing to 1.
 
-    `opinions` and `gates` hold an entry for each modality that was there. `uncertain`: the confidence is below that
-    which the checkpoint asks for. `before` is this speaker's previous emotion that was certain, None at first.
+    `unimodal` (what the model says from one modality alone) and `gates` hold an entry for each modality that was
+    there. `uncertain`: the confidence is below that which the checkpoint asks for. `previous` is the latest certain
+    emotion of this speaker, None at first.
     """
 
     emotion: str
     probabilities: dict[str, float]
-    opinions: dict[str, dict[str, float]]
+    unimodal: dict[str, dict[str, float]]
     gates: dict[str, float]
-    before: str | None
+    previous: str | None
     uncertain: bool = False
 
 
@@ -35,8 +36,9 @@ class Tracker:
     """Follows one dialogue, utterance by utterance, in commit order.
 
     Four dialogues are stepped together as a batch: the one with every modality, and for each modality the
-    same dialogue with the others masked throughout; the latter give each modality's own opinion
-    (DESIGN.md, "The wire"). Speakers are slots by first appearance (contract 5).
+    same dialogue with the others masked throughout; the latter give what the model says from that modality alone
+    (heads on fused features cannot, since there the modalities are mixed already). Speakers are slots by first
+    appearance.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -49,7 +51,7 @@ class Tracker:
         self._state = self._model.initial_state(1 + len(MODALITIES))
         self._slots: dict[str, int] = {}
         self._emotions: dict[str, str] = {}
-        self._told: list[int] = []  # whose the utterances are that the state still holds, oldest first
+        self._held_slots: list[int] = []  # of the utterances that the state still holds, oldest first
 
     def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
         """Judge the next utterance; ValueError when no modality that the model knows is there."""
@@ -57,19 +59,19 @@ class Tracker:
         judgement, self._state = self._judge(speaker, slot, features)
         if not judgement.uncertain:
             self._emotions[speaker] = judgement.emotion
-        self._told.append(slot)
-        del self._told[: len(self._told) - self._state.held]
+        self._held_slots.append(slot)
+        del self._held_slots[: len(self._held_slots) - self._state.held]
         return judgement
 
-    def peek(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
-        """What `step` would say now; the dialogue is left as it is (contract 6)."""
+    def step_without_commit(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
+        """What `step` would say now; the dialogue is left as it is."""
         return self._judge(speaker, self._slots.get(speaker, len(self._slots)), features)[0]
 
     def forget(self, speaker: str) -> None:
         """Mask everything that this speaker has said or shown so far; the utterances of others keep their places."""
         slot = self._slots.get(speaker)
         self._emotions.pop(speaker, None)
-        self._state = self._state.without([told == slot for told in self._told])
+        self._state = self._state.without([held == slot for held in self._held_slots])
 
     @torch.inference_mode()
     def _judge(
@@ -82,8 +84,8 @@ class Tracker:
         # One vector, or a sequence of them (TDFNet); what is left out is missing.
         given = {m: torch.from_numpy(features[m]).to(self._device) for m in here}
         inputs = {m: x.expand(rows, *x.shape) for m, x in given.items()}
-        there = torch.tensor([m in here for m in MODALITIES])
-        present = torch.cat([there[None], torch.diag(there)]).to(self._device)
+        fused_row = torch.tensor([m in here for m in MODALITIES])
+        present = torch.cat([fused_row[None], torch.diag(fused_row)]).to(self._device)
         output, state = self._model.step(
             inputs, present, torch.full((rows,), slot, device=self._device), self._state
         )
@@ -93,9 +95,9 @@ class Tracker:
         judgement = Judgement(
             emotion=emotion,
             probabilities=fused,
-            opinions={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
+            unimodal={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
             gates={m: float(output.gates[0, MODALITIES.index(m)]) for m in here},
-            before=self._emotions.get(speaker),
+            previous=self._emotions.get(speaker),
             uncertain=fused[emotion] < self._abstain,
         )
         return judgement, state

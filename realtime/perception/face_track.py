@@ -17,8 +17,8 @@ from realtime.sources.media import VideoFrame
 FaceVector = NDArray[np.float32] | None
 """What one frame says of a face, for the feature's `pool`; None where it is not there."""
 
-_QUEUE_FRAMES = 16
-_PATIENCE_S = 2.0
+QUEUE_FRAMES = 16
+PATIENCE_S = 2.0
 
 
 class FaceTrack:
@@ -57,11 +57,11 @@ class FaceTrack:
     def put(self, frame: VideoFrame) -> None:
         """Take the next frame of the camera, in order of media time."""
         with self._changed:
-            while self._lossless and len(self._queue) >= _QUEUE_FRAMES and not self._ended:
+            while self._lossless and len(self._queue) >= QUEUE_FRAMES and not self._ended:
                 self._changed.wait()
             if self._ended:
                 return
-            if len(self._queue) >= _QUEUE_FRAMES:
+            if len(self._queue) >= QUEUE_FRAMES:
                 self._queue.popleft()
                 self.shed += 1
             self._queue.append(frame)
@@ -77,7 +77,7 @@ class FaceTrack:
         still to deliver are not waited for (a recording delivers sound and pictures in order of media time).
         """
         with self._changed:
-            while wait and self._done_to < min(end_ms, self._last_put) and self._changed.wait(_PATIENCE_S):
+            while wait and self._done_to < min(end_ms, self._last_put) and self._changed.wait(PATIENCE_S):
                 pass
             span = slice(bisect_left(self._times, start_ms), bisect_right(self._times, end_ms))
             seen = self._seen[span]

@@ -1,4 +1,4 @@
-"""Whether this machine keeps up, and what is shed while it does not: never a final result (contract 7). No I/O."""
+"""Whether this machine keeps up, and what is shed while it does not: never a final result. No I/O."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterable
 
 from realtime.protocol import events
 
+# Results two seconds late no longer belong to what is heard now. Recovery is told at a quarter of that, so that a lag
+# that swings around one threshold does not announce itself again and again.
 _BEHIND_MS = 2_000
 _CAUGHT_UP_MS = 500
 
 
 class LoadShedder:
-    """Judges by the lag, the age of the oldest endpoint whose final is still outstanding.
+    """Decides by the lag: the age of the oldest endpoint whose final is still outstanding.
 
     Above two seconds everything in `sheddable` is shed, until the lag is below half a second.
     """
@@ -26,14 +28,14 @@ class LoadShedder:
         self._shed: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def shed(self, what: str) -> None:
-        """One of `what` was not used."""
+    def count_shed(self, what: str) -> None:
+        """Count one of `what` as not used."""
         with self._lock:
             self._shed[what] += 1
             self.total[what] += 1
 
-    def observe(self, lag_ms: float) -> list[events.StreamDegraded]:
-        """What is to be announced now that the lag is this."""
+    def update_lag(self, lag_ms: float) -> list[events.StreamDegraded]:
+        """Take the present lag; the events that announce a change of state."""
         self.lag_ms = lag_ms
         if self.shedding == (lag_ms > (_CAUGHT_UP_MS if self.shedding else _BEHIND_MS)):
             return []

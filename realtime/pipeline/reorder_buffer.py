@@ -1,15 +1,15 @@
-"""Commit order: utterances are perceived in any order and enter the dialogue in one (contract 6). No I/O, no clock."""
+"""Reorder buffer: utterances are transcribed in any order and enter the dialogue in commit order. No I/O, no clock."""
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 PATIENCE_MS = 500
-"""A source that is so far behind the others has stalled, and nobody waits for what it may still decide."""
+"""Media time by which a source may be behind the others before nobody waits for it: sources of one call deliver blocks
+of 10 to 100 ms, so one that is half a second behind has stalled, and waiting longer would delay everybody's finals."""
 
 
 class _Place(NamedTuple):
@@ -22,9 +22,9 @@ class _Place(NamedTuple):
 class ReorderBuffer(Generic[T]):
     """Holds each utterance back until all that were decided before it on the media clock have left.
 
-    It leaves when it is ready, when none before it is outstanding, and when every source that is heard has
-    been followed up to its decision, so that none can still decide an earlier one. With `capacity` utterances
-    held, the sources are no longer waited for. What arrives later than that takes the next place.
+    It leaves when it is ready, when none before it is outstanding, and when every source has been segmented up to
+    its decision, so that none can still decide an earlier one. With `capacity` utterances held, the sources are no
+    longer waited for. What arrives later than that takes the next place.
     """
 
     def __init__(self, *, capacity: int, patience_ms: int = PATIENCE_MS) -> None:
@@ -44,13 +44,8 @@ class ReorderBuffer(Generic[T]):
         """Whether no further utterance should be placed before one has left."""
         return len(self._places) >= self.capacity
 
-    @property
-    def marks(self) -> Mapping[str, int]:
-        """Media time up to which each source has been followed."""
-        return self._marks
-
-    def heard(self, source: str, to_ms: int) -> None:
-        """`source` has been followed up to `to_ms`: what it decides from now on comes later."""
+    def advance(self, source: str, to_ms: int) -> None:
+        """`source` has been segmented up to `to_ms` of media time: what it decides from now on comes later."""
         self._marks[source] = to_ms
 
     def end(self) -> None:
@@ -65,11 +60,6 @@ class ReorderBuffer(Generic[T]):
     def ready(self, utterance_id: str, item: T) -> None:
         """An utterance may leave as soon as its turn has come."""
         self._ready[utterance_id] = item
-
-    def withdraw(self, utterance_id: str) -> None:
-        """An utterance was discarded: its place is given up."""
-        self._places = [place for place in self._places if place.utterance_id != utterance_id]
-        self._ready.pop(utterance_id, None)
 
     def release(self) -> T | None:
         """The utterance whose turn has come, which then has left; None while there is none."""

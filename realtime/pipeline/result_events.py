@@ -1,4 +1,4 @@
-"""What is told of an utterance: from what was perceived and judged to the events of the wire."""
+"""Results as events of the wire: what was perceived and judged of an utterance, and how long each part took."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from realtime.protocol import events
 from realtime.segmentation.segments import Rejected, Utterance
 
 
-def provisional(
-    stretch: WorkItem, revision: int, shown: dict[str, float], perception: Perception, judgement: Judgement
+def provisional_event(
+    item: WorkItem, revision: int, shown: dict[str, float], perception: Perception, judgement: Judgement
 ) -> events.EmotionProvisional:
-    """A look at an utterance that goes on; `shown` is its steadied distribution."""
+    """The judgement of an utterance that goes on; `shown` is its smoothed distribution."""
     emotion = max(shown, key=shown.__getitem__)
     return events.EmotionProvisional(
-        utterance_id=stretch.utterance_id,
+        utterance_id=item.utterance_id,
         revision=revision,
-        speaker=stretch.speaker,
-        start_ms=stretch.utterance.start_ms,
-        end_ms=stretch.utterance.end_ms,
+        speaker=item.speaker,
+        start_ms=item.utterance.start_ms,
+        end_ms=item.utterance.end_ms,
         text=perception.text,
         language=perception.language,
         emotion=emotion,
@@ -33,26 +33,29 @@ def provisional(
     )
 
 
-def final(
-    stretch: WorkItem,
+def final_event(
+    item: WorkItem,
     revision: int,
     perception: Perception,
     judgement: Judgement,
     *,
-    committed: float,
+    committed_at: float | None,
     fusion_ms: float,
 ) -> events.EmotionFinal:
-    """The result of an utterance whose turn in the dialogue came at `committed`."""
-    utterance, before = stretch.utterance, judgement.before
+    """The result of an utterance whose turn in the dialogue came at `committed_at`, seconds as in WorkItem.
+
+    None where the waiting for that turn says nothing, because the sound came faster than it was spoken.
+    """
+    utterance, previous = item.utterance, judgement.previous
     endpoint_ms = utterance.decided_ms - utterance.end_ms
-    # What was heard ahead of time costs nobody anything after the endpoint.
-    asr_ms = max(0.0, stretch.heard - max(stretch.at, stretch.begun)) * 1000
-    queue_ms = max(0.0, (committed - stretch.at) * 1000 - asr_ms)
+    # What was transcribed ahead of time costs nobody anything after the endpoint.
+    asr_ms = max(0.0, item.transcribed_at - max(item.decided_at, item.transcription_began)) * 1000
+    queue_ms = 0.0 if committed_at is None else max(0.0, (committed_at - item.decided_at) * 1000 - asr_ms)
     queue, asr, features, fusion = (round(p) for p in (queue_ms, asr_ms, perception.features_ms, fusion_ms))
     return events.EmotionFinal(
-        utterance_id=stretch.utterance_id,
+        utterance_id=item.utterance_id,
         revision=revision,
-        speaker=stretch.speaker,
+        speaker=item.speaker,
         start_ms=utterance.start_ms,
         end_ms=utterance.end_ms,
         text=perception.text,
@@ -62,9 +65,9 @@ def final(
         probabilities=judgement.probabilities,
         uncertain=judgement.uncertain,
         modalities=_modalities(perception.status, judgement),
-        disagreement=disagreement(list(judgement.opinions.values())),
-        shift=events.Shift(from_=before, to=judgement.emotion)
-        if before is not None and before != judgement.emotion and not judgement.uncertain
+        disagreement=disagreement(list(judgement.unimodal.values())),
+        shift=events.Shift(from_=previous, to=judgement.emotion)
+        if previous is not None and previous != judgement.emotion and not judgement.uncertain
         else None,
         latency_ms=events.Latency(
             endpoint=endpoint_ms,
@@ -77,19 +80,19 @@ def final(
     )
 
 
-def shifted(stretch: WorkItem, shift: EmotionalShift) -> events.EmotionShift:
+def shift_event(item: WorkItem, shift: EmotionalShift) -> events.EmotionShift:
     """The utterance that completed a shift."""
     return events.EmotionShift(
-        utterance_id=stretch.utterance_id,
-        speaker=stretch.speaker,
-        at_ms=stretch.utterance.end_ms,
+        utterance_id=item.utterance_id,
+        speaker=item.speaker,
+        at_ms=item.utterance.end_ms,
         from_=shift.from_,
         to=shift.to,
         evidence=shift.evidence,
     )
 
 
-def discarded(
+def discarded_event(
     utterance_id: str, utterance: Utterance | Rejected, reason: str, detail: str
 ) -> events.UtteranceDiscarded:
     """An utterance that was announced and is not judged."""
@@ -108,7 +111,7 @@ def _modalities(statuses: Mapping[str, str], judgement: Judgement) -> dict[str, 
         modality: events.Modality(
             status=status,
             gate=judgement.gates.get(modality),
-            probabilities=judgement.opinions.get(modality),
+            probabilities=judgement.unimodal.get(modality),
         )
         for modality, status in statuses.items()
     }

@@ -17,23 +17,24 @@ from realtime.segmentation.segments import Utterance
 class WorkItem:
     """An utterance on its way, and what is known of it so far.
 
-    Times are seconds of the monotonic clock: `at` its endpoint (or pause) was decided, `begun` and `heard`
-    bound its transcription, 0 before. `unknown`: `speaker` is a guess, until its `vector` has been compared.
+    Times are seconds of the monotonic clock (`time.perf_counter`): `decided_at` its endpoint or pause was decided,
+    `transcription_began` and `transcribed_at` bound its transcription and are 0 before. `speaker_guessed`: `speaker`
+    is a guess until `speaker_vector`, float32 [d], has been compared with the speakers known.
     """
 
     utterance_id: str
     utterance: Utterance
     speaker: str
     faces: FaceTrack | None
-    unknown: bool = False
-    at: float = field(default_factory=time.perf_counter)
-    begun: float = 0.0
-    heard: float = 0.0
+    speaker_guessed: bool = False
+    decided_at: float = field(default_factory=time.perf_counter)
+    transcription_began: float = 0.0
+    transcribed_at: float = 0.0
     transcript: Transcript | None = None
-    vector: NDArray[np.float32] | None = None
+    speaker_vector: NDArray[np.float32] | None = None
     failure: str | None = None
 
-    def same_sound(self, other: WorkItem) -> bool:
-        """Whether both are the same samples."""
+    def has_same_sound(self, other: WorkItem) -> bool:
+        """Whether both hold the same samples."""
         mine, others = self.utterance, other.utterance
         return mine.samples_start == others.samples_start and len(mine.samples) == len(others.samples)

@@ -94,9 +94,7 @@ class Segmenter:
 
     def so_far(self) -> Utterance | None:
         """The open utterance up to now, or None while nobody speaks."""
-        if self._start is None:
-            return None
-        return self._utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
+        return None if self._start is None else self._open_utterance()
 
     def expect(self, ended: bool | None) -> None:
         """Whether the words say that the turn has ended (segmentation/end_of_turn.py); until speech goes on again."""
@@ -164,7 +162,7 @@ class Segmenter:
             self._cut(segments)
         elif silence == self._postroll and not self._short():
             self._paused = True
-            segments.append(Paused(self.source))
+            segments.append(Paused(self.source, self._open_utterance()))
 
     def _unpause(self) -> None:
         self._paused = False
@@ -210,6 +208,9 @@ class Segmenter:
         """Hand over the first `count` frames, which are then gone."""
         segments.append(self._utterance(count, cut=cut))
         self._drop(count)
+
+    def _open_utterance(self) -> Utterance:
+        return self._utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
 
     def _utterance(self, count: int, *, cut: bool) -> Utterance:
         assert self._start is not None

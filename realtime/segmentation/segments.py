@@ -21,13 +21,6 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
-    """The open utterance has been silent for as long as its post-roll: `so_far` is all of it if this was its end."""
-
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Resumed:
     """The pause was none: speech goes on in the same utterance."""
 
@@ -49,6 +42,14 @@ class Utterance:
     samples: NDArray[np.float32]
     samples_start: int
     cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The open utterance has been silent for as long as its post-roll: `so_far` is all of it if this was its end."""
+
+    source: str
+    so_far: Utterance
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,14 @@ class Steady:
         return replace(ANGER)
 
 
-def session(*sources: Tape, perceiver: Scripted | None = None) -> tuple[Session, list[events.Logged]]:
+def session(
+    *sources: Tape,
+    perceiver: Scripted | None = None,
+    listened: Sequence[str] | None = None,
+    endpointing: Endpointing | None = None,
+    **options: Any,
+) -> tuple[Session, list[events.Logged]]:
+    """A session on scripted models, and the events that it appends; `listened` are the sources with a speaker."""
     told: list[events.Logged] = []
     lock = threading.Lock()
 
@@ -121,10 +129,11 @@ def session(*sources: Tape, perceiver: Scripted | None = None) -> tuple[Session,
         perceiver or Scripted(),  # type: ignore[arg-type]
         Steady(),  # type: ignore[arg-type]
         append,
-        endpointing=Endpointing(),
-        speakers={s.name: s.name for s in sources},
+        endpointing=endpointing or Endpointing(),
+        speakers={name: name for name in listened or [s.name for s in sources]},
         camera_speaker=None,
         lossless=True,
+        **options,
     )
     return made, told
 

@@ -66,7 +66,7 @@ def test_an_opinion_is_what_the_model_says_with_the_others_masked_throughout(
         mask = torch.ones(3, dtype=torch.bool) if column is None else torch.eye(3, dtype=torch.bool)[column]
         logits = loaded.model(whole, there & mask, speakers).logits[0]
         for row, judgement in zip(logits, judged, strict=True):
-            said = judgement.probabilities if column is None else judgement.opinions.get(only)
+            said = judgement.probabilities if column is None else judgement.unimodal.get(only)
             if said is not None:
                 expected = torch.softmax(row.double(), -1).numpy()
                 assert np.allclose([said[label] for label in MELD7.labels], expected, atol=1e-5)
@@ -76,7 +76,7 @@ def test_probabilities_sum_to_one_and_name_the_emotion() -> None:
     """The emotion is the most probable label, and every distribution sums to 1."""
     judgement = Tracker(checkpoint()).step("a", drawn(1, [set(MODALITIES)])[0])
     assert judgement.emotion == max(judgement.probabilities, key=judgement.probabilities.__getitem__)
-    for distribution in (judgement.probabilities, *judgement.opinions.values()):
+    for distribution in (judgement.probabilities, *judgement.unimodal.values()):
         assert sum(distribution.values()) == pytest.approx(1)
     assert sum(judgement.gates.values()) == pytest.approx(1, abs=1e-5)
 
@@ -86,10 +86,10 @@ def test_before_is_the_same_speakers_last_emotion() -> None:
     tracker, dialogue = Tracker(checkpoint()), drawn(2, [{"text"}] * 4)
     first = tracker.step("a", dialogue[0])
     other = tracker.step("b", dialogue[1])
-    assert first.before is None
-    assert other.before is None
-    assert tracker.step("a", dialogue[2]).before == first.emotion
-    assert tracker.step("b", dialogue[3]).before == other.emotion
+    assert first.previous is None
+    assert other.previous is None
+    assert tracker.step("a", dialogue[2]).previous == first.emotion
+    assert tracker.step("b", dialogue[3]).previous == other.emotion
 
 
 def test_temperature_softens_by_pattern() -> None:
@@ -98,7 +98,7 @@ def test_temperature_softens_by_pattern() -> None:
     plain = Tracker(checkpoint()).step("a", features)
     softened = Tracker(checkpoint(temperature={"text+voice": 4.0})).step("a", features)
     assert max(softened.probabilities.values()) < max(plain.probabilities.values())
-    assert softened.opinions == plain.opinions
+    assert softened.unimodal == plain.unimodal
 
 
 def test_a_modality_that_the_checkpoint_does_not_know_is_not_used() -> None:
@@ -120,8 +120,8 @@ def test_a_look_ahead_leaves_no_trace() -> None:
     plain, looking = Tracker(checkpoint()), Tracker(checkpoint())
     for number, features in enumerate(dialogue):
         speaker = "ab"[number % 2]
-        ahead = looking.peek(speaker, features)
-        looking.peek("somebody new", dialogue[0])
+        ahead = looking.step_without_commit(speaker, features)
+        looking.step_without_commit("somebody new", dialogue[0])
         expected = plain.step(speaker, features)
         assert ahead == expected
         assert looking.step(speaker, features) == expected
@@ -154,7 +154,7 @@ def test_a_forgotten_speakers_emotion_is_forgotten() -> None:
     tracker.step("a", dialogue[0])
     tracker.forget("a")
     tracker.forget("nobody")
-    assert tracker.step("a", dialogue[1]).before is None
+    assert tracker.step("a", dialogue[1]).previous is None
 
 
 def test_a_guess_below_the_checkpoints_threshold_is_uncertain() -> None:
@@ -166,4 +166,4 @@ def test_a_guess_below_the_checkpoints_threshold_is_uncertain() -> None:
         tracker = Tracker(replace(loaded, sidecar=sidecar))
         first = tracker.step("a", dialogue[0])
         assert first.uncertain is uncertain
-        assert tracker.step("a", dialogue[1]).before == (None if uncertain else first.emotion)
+        assert tracker.step("a", dialogue[1]).previous == (None if uncertain else first.emotion)

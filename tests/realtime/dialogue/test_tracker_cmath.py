@@ -40,5 +40,5 @@ def test_a_cmath_checkpoint_is_followed_live(tmp_path: Path) -> None:
     expected = loaded.model(whole, present, speakers).logits[0].softmax(-1)
     for judgement, features, distribution in zip(judged, dialogue, expected.tolist(), strict=True):
         assert list(judgement.probabilities.values()) == pytest.approx(distribution, abs=1e-5)
-        assert set(judgement.gates) == set(judgement.opinions) == set(features)
+        assert set(judgement.gates) == set(judgement.unimodal) == set(features)
         assert sum(judgement.gates.values()) == pytest.approx(1.0, abs=1e-5)

@@ -47,11 +47,11 @@ def test_a_tdfnet_checkpoint_is_followed_live(folder: Path) -> None:
 
         assert list(judged.probabilities.values()) == pytest.approx(alone(*pattern), abs=1e-5)
         for m in pattern:
-            assert list(judged.opinions[m].values()) == pytest.approx(alone(m), abs=1e-5)
+            assert list(judged.unimodal[m].values()) == pytest.approx(alone(m), abs=1e-5)
         assert set(judged.gates) == set(pattern)
         assert sum(judged.gates.values()) == pytest.approx(1.0, abs=1e-5)
     tracker.forget("a")
-    assert tracker.step("a", features).before is None
+    assert tracker.step("a", features).previous is None
 
 
 def test_sound_that_no_live_run_hears_is_refused(folder: Path) -> None:

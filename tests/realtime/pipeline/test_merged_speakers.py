@@ -21,8 +21,11 @@ from realtime.feed.publisher import EventPublisher
 from realtime.feed.subscription import parse_query
 from realtime.journal.event_log import Journal
 from realtime.journal.session_list import list_sessions
+from realtime.pipeline.call_inference import CallInference
+from realtime.pipeline.inference_queue import InferenceQueue
 from realtime.pipeline.inference_worker import InferenceWorker
 from realtime.pipeline.load_shedding import LoadShedder
+from realtime.pipeline.summary import Summary
 from realtime.pipeline.work_item import WorkItem
 from realtime.protocol import events
 from realtime.protocol.commands import MarkMoment, OptOutSpeaker, RenameSpeaker, event_of
@@ -155,20 +158,22 @@ def test_who_opted_out_stays_so_as_the_person_that_they_prove_to_be() -> None:
     """The merge with somebody who opted out opts the person out, and the model forgets both voices."""
     told: list[events.Logged] = []
     tracker = Steady()
-    judge = InferenceWorker(
+    summary = Summary()
+    call = CallInference(
         Scripted(),  # type: ignore[arg-type]
         tracker,  # type: ignore[arg-type]
         told.append,
-        LoadShedder(["provisional"]),
-        live=False,
+        summary,
         provisional=Provisional(every_ms=0),
-        voices=Proving(),  # type: ignore[arg-type]
+        clustering=Proving(),  # type: ignore[arg-type]
     )
-    judge.opt_out("speaker2", True)
+    queue = InferenceQueue(LoadShedder(["provisional"]), told.append, summary, live=False)
+    call.set_opted_out("speaker2", True)
     said = Utterance("mic", 0, 1000, 1400, np.zeros(16_000, np.float32), 0, cut=False)
-    judge.decide(WorkItem("u1", said, "speaker1", None, unknown=True, vector=np.ones(2, np.float32)))
-    judge.end()
-    judge.run()
+    vector = np.ones(2, np.float32)
+    queue.enqueue(WorkItem("u1", said, "speaker1", None, speaker_guessed=True, speaker_vector=vector))
+    queue.end()
+    InferenceWorker(queue, call).run()
     merged, opted_out, discarded = told
     assert merged == MERGED
     assert opted_out == events.SpeakerOptedOut(speaker="speaker1", opted_out=True)

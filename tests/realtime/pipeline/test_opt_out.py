@@ -104,7 +104,7 @@ def test_who_opts_out_by_the_feed_is_neither_heard_nor_remembered(tmp_path: Path
     with Subscriber(feed.url) as client:
         running.start()
         awaited = 0
-        while not {"anna", "ben"} <= {e.speaker for e in finals(client.wait_for(awaited))}:
+        while len(finals(client.wait_for(awaited))) < 6:  # all of the first half, so that none of it comes later
             awaited += 1
         with connect(feed.url) as command:
             command.send(json.dumps({"type": "speaker.opt_out", "id": "1", "speaker": "ben"}))

@@ -26,8 +26,8 @@ def test_utterances_leave_in_the_order_of_their_decisions(decided: list[tuple[in
     for source in "ab":
         for decided_ms, _ in sorted(d for d in decided if d[1] == source):
             order.place(f"{decided_ms}{source}", source, decided_ms)
-    order.heard("a", 6_000)
-    order.heard("b", 6_000)
+    order.advance("a", 6_000)
+    order.advance("b", 6_000)
     for decided_ms, source in data.draw(st.permutations(decided)):
         order.ready(f"{decided_ms}{source}", f"{decided_ms}{source}")
         left += leaving(order)
@@ -37,45 +37,34 @@ def test_utterances_leave_in_the_order_of_their_decisions(decided: list[tuple[in
 def test_a_source_that_may_still_decide_an_earlier_one_is_waited_for() -> None:
     """An utterance leaves only when the other source has been followed up to its decision."""
     order: ReorderBuffer[str] = ReorderBuffer(capacity=8)
-    order.heard("a", 1_000)
-    order.heard("b", 900)
+    order.advance("a", 1_000)
+    order.advance("b", 900)
     order.place("u1", "a", 1_000)
     order.ready("u1", "later")
     assert leaving(order) == []
     order.place("u2", "b", 950)
     order.ready("u2", "earlier")
-    order.heard("b", 1_000)
+    order.advance("b", 1_000)
     assert leaving(order) == ["earlier", "later"]
 
 
 def test_a_source_that_has_stalled_is_not_waited_for() -> None:
     """Half a second behind the others, a source holds nobody up."""
     order: ReorderBuffer[str] = ReorderBuffer(capacity=8)
-    order.heard("b", 100)
-    order.heard("a", 1_000)
+    order.advance("b", 100)
+    order.advance("a", 1_000)
     order.place("u1", "a", 1_000)
     order.ready("u1", "one")
     assert leaving(order) == ["one"]
 
 
-def test_what_was_discarded_holds_nobody_up() -> None:
-    """An utterance that is withdrawn gives up its place."""
-    order: ReorderBuffer[str] = ReorderBuffer(capacity=8)
-    order.place("u1", "a", 1_000)
-    order.place("u2", "a", 2_000)
-    order.ready("u2", "two")
-    assert leaving(order) == []
-    order.withdraw("u1")
-    assert leaving(order) == ["two"]
-
-
 def test_a_full_buffer_waits_for_no_source() -> None:
     """The buffer is bounded: with `capacity` utterances held, those that are ready leave."""
     order: ReorderBuffer[str] = ReorderBuffer(capacity=2, patience_ms=10_000)
-    order.heard("b", 0)
+    order.advance("b", 0)
     for number in (1, 2):
         order.place(f"u{number}", "a", number)
         order.ready(f"u{number}", str(number))
-        order.heard("a", number)
+        order.advance("a", number)
     assert order.full
     assert leaving(order) == ["1"]

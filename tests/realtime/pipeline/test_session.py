@@ -208,9 +208,7 @@ def test_a_source_that_is_lost_ends_its_utterance_and_not_the_session() -> None:
 
 def test_what_nobody_asked_for_is_not_listened_to() -> None:
     """A source that names no speaker is not segmented at all."""
-    running, told = session(Tape(THREE, "a"))
-    running._speakers = {"a": "a"}
-    running._sources = (Tape(THREE, "a"), Tape(THREE, "b"))
+    running, told = session(Tape(THREE, "a"), Tape(THREE, "b"), listened=["a"])
     running.run()
     assert {e.speaker for e in finals(told)} == {"a"}
 
@@ -225,8 +223,7 @@ def test_the_hangover_follows_what_was_heard_ahead_of_time(words: str, waited: i
             return replace(super().transcribe(samples), text=words)
 
     perceiver = Speaking([slow] * 20)
-    running, _ = session(Tape(THREE), perceiver=perceiver)
-    running._endpointing = Endpointing(adaptive=True)
+    running, _ = session(Tape(THREE), perceiver=perceiver, endpointing=Endpointing(adaptive=True))
     running.run()
     assert [u.decided_ms - u.end_ms for u in perceiver.heard] == [waited] * 3
 
@@ -251,9 +248,9 @@ def test_a_modality_that_comes_or_goes_is_said_once() -> None:
 def test_pictures_are_shed_while_the_machine_is_behind() -> None:
     """A frame that comes meanwhile reaches no landmarker and is counted."""
     running, _ = session(Tape(THREE))
-    running._perceiver.face = object()  # type: ignore[assignment]
+    running._extractor.face = object()  # type: ignore[assignment]
     running._camera_speaker = "tape"
-    running.overload.observe(5_000)
+    running.overload.update_lag(5_000)
     running.video(VideoFrame("camera", 0, np.zeros((8, 8, 3), np.uint8)))
     assert running._faces is None
     assert running.overload.total["video_frames"] == 1
