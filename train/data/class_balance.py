@@ -13,8 +13,13 @@ from train.data.dialogue_tensors import TensorDialogue
 
 def class_weights(classes: Sequence[int], count: int, power: float) -> Tensor:
     """[count] frequency to minus `power`, scaled so that the mean over `classes` is 1."""
-    counts = torch.bincount(torch.tensor(classes), minlength=count).float()
-    weights = counts.clamp(min=1) ** -power
+    return weights_of_counts(torch.bincount(torch.tensor(classes), minlength=count), power)
+
+
+def weights_of_counts(counts: Tensor, power: float) -> Tensor:
+    """float32 [C], `counts` [C] to minus `power`, scaled so that the mean over what was counted is 1."""
+    counts = counts.float()
+    weights = counts.clamp(min=1) ** -power  # a class that never comes weighs as one that comes once
     return weights * counts.sum() / (weights * counts).sum()
 
 

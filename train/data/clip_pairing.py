@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from torch import Tensor
 
 from core_models.feature_spec import MODALITIES
 from train.corpora.dialogues import Corpus
+from train.data.config import CLIPS
+from train.data.corpus_parts import Parts
 from train.data.dialogue_tensors import TensorDialogue, Vectors, patterns
+from train.data.feature_vectors import FeatureVectors
 
 
 class ClipBank:
-    """Vectors of single clips by label and by whose they are; `mismatch` is its modality's in MixtureOptions."""
+    """Vectors of single clips by label and by whose they are; `mismatch` is its modality's in SamplerOptions."""
 
     def __init__(self, modality: str, corpus: Corpus, vectors: Vectors, mismatch: float = 0.0) -> None:
         self.modality = modality
@@ -39,7 +42,7 @@ class ClipBank:
         """`dialogue`, each labelled utterance that lacks this modality given a clip of its label (but for `mismatch`).
 
         Where the clips have groups (actors), a speaker keeps one actor throughout the dialogue. `blend` is that
-        of MixtureOptions.
+        of SamplerOptions.
         """
         column = MODALITIES.index(self.modality)
         features, present = dialogue.features[self.modality].clone(), dialogue.present.clone()
@@ -64,16 +67,25 @@ class ClipBank:
         return replace(dialogue, features=dialogue.features | {self.modality: features}, present=present)
 
 
-CLIPS = {"ravdess": "voice", "fer2013": "face"}
-"""Corpora of single clips, and the modality that each may lend to dialogues that lack it."""
+@dataclass(frozen=True)
+class ClipBanks:
+    """The banks of a run's training and of its validation, one for each corpus of clips."""
+
+    training: tuple[ClipBank, ...]
+    validation: tuple[ClipBank, ...]
 
 
-def split_by_actor(corpus: Corpus, validation: Sequence[int], test: Sequence[int]) -> tuple[Corpus, Corpus]:
-    """(training, validation) clips, actors apart; those of `test` are in neither."""
-    kept = [d for d in corpus.dialogues if int(d.group or 0) not in test]
-    held = [d for d in kept if int(d.group or 0) in validation]
-    rest = [d for d in kept if int(d.group or 0) not in validation]
-    return replace(corpus, dialogues=tuple(rest)), replace(corpus, dialogues=tuple(held))
+def pair_clips(parts: Parts, found: FeatureVectors, mismatch: Mapping[str, float]) -> ClipBanks:
+    """The clips of each part, ready to be put to utterances of that part; `mismatch` is that of SamplerOptions."""
+
+    def open_bank(name: str, part: Corpus) -> ClipBank:
+        modality = CLIPS[name]
+        return ClipBank(modality, part, found.vectors, mismatch.get(modality, 0.0))
+
+    return ClipBanks(
+        training=tuple(open_bank(name, training) for name, (training, _) in parts.clips.items()),
+        validation=tuple(open_bank(name, validation) for name, (_, validation) in parts.clips.items()),
+    )
 
 
 def pair_for_validation(

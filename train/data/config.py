@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from core_models.errors import UsageError
-from train.corpora.dialogues import Corpus, groups_of, without_groups
 from train.corpora.fer2013 import Stills
-from train.corpora.registry import CorpusConfig, read_corpus
-from train.corpora.splits import Plan, folds, validation_split
+from train.corpora.registry import CorpusConfig
+from train.corpora.splits import Plan
+
+CLIPS = {"ravdess": "voice", "fer2013": "face"}
+"""Options that name a corpus of single clips, and the modality that it lends to dialogues that lack it."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,6 @@ class DataConfig:
     """Train on the training part of one fold of this plan over `train` (train/corpora/splits.py), for `eval --plan`."""
     fold: str | None = None
     """Which fold of `plan`."""
-    plan_seed: int = 0
-    """Seed of the plans random and holdout."""
     ravdess: Path | None = None
     """Folder of RAVDESS clips: voices for utterances that have none."""
     fer2013: Path | None = None
@@ -43,12 +43,6 @@ class DataConfig:
     """Share of the training utterances, in whole dialogues, and of the stills, that is held out for validation."""
     apart: Literal["dialogues", "speakers"] = "dialogues"
     """What validation does not share with training: dialogues, or speakers too (of IEMOCAP a whole session)."""
-    split_seed: int = 0
-    """Seed of those splits, whatever the run's own: the text adapter's, which must not have read what is held out."""
-    validation_actors: tuple[int, ...] = (17, 18)
-    """RAVDESS actors held out for validation."""
-    test_actors: tuple[int, ...] = (5, 10, 15, 20)
-    """RAVDESS actors of whom neither training nor validation hears anything."""
     stills_per_class: int | None = 950
     """At most this many stills of each emotion; all of them where it is null."""
     stills: Stills = "all"
@@ -63,44 +57,3 @@ class DataConfig:
     def __post_init__(self) -> None:
         if (self.plan is None) != (self.fold is None):
             raise UsageError("data.plan and data.fold go together: give both, or neither.")
-
-    def _training(self) -> Corpus:
-        corpus = read_corpus(self.train)
-        if self.plan is not None:
-            found = {fold.name: fold for fold in folds(corpus, self.plan, seed=self.plan_seed)}
-            if self.fold not in found:
-                raise UsageError(f"Plan {self.plan} has no fold {self.fold!r}: choose from {', '.join(found)}.")
-            corpus = found[self.fold].train
-        if self.without is not None:
-            corpus = without_groups(corpus, groups_of(read_corpus(self.without)))
-        if not corpus.dialogues:
-            raise UsageError("data.train holds no dialogue outside data.without and the fold: choose a larger part.")
-        return corpus
-
-    def parts(self, select_on: Literal["validation", "test"]) -> tuple[Corpus, Corpus]:
-        """The dialogues to train on and those to choose passes on, no dialogue in both. Raises UsageError."""
-        corpus = self._training()
-        chosen = self.validation if select_on == "validation" else self.test
-        if chosen is None:
-            if select_on == "test":
-                raise UsageError("select_on is test, but data.test names no part: set it, such as {split: test}.")
-            if self.apart == "speakers":
-                return validation_split(corpus, self.validation_share, self.split_seed)
-            training, held_out = corpus.split(self.validation_share, self.split_seed)
-            if not training.dialogues:
-                raise UsageError(
-                    f"{corpus.name} has one dialogue alone, which cannot be trained on and validated on both: "
-                    "give more, or name other ones by data.validation."
-                )
-            return training, held_out
-        try:
-            other = read_corpus(replace(self.train, **chosen))
-        except TypeError as error:
-            raise UsageError(f"data.{select_on} does not name a part ({error}): use keys of data.train.") from None
-        shared = {d.id for d in corpus.dialogues} & {d.id for d in other.dialogues}
-        if shared:
-            raise UsageError(
-                f"{len(shared)} dialogues, {min(shared)} among them, are in data.train and data.{select_on} both: "
-                "choose parts that share none."
-            )
-        return corpus, other

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from train.corpora.dialogues import Dialogue, Utterance, by_end
+from train.corpora.dialogues import Corpus, Dialogue, Utterance, by_end
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class DialogueLayout:
                 utterances=tuple(utterance for utterance in arranged.utterances if utterance.label is not None),
             )
         return arranged
+
+    def arrange_corpus(self, corpus: Corpus) -> Corpus:
+        """The corpus with every dialogue as it is read; dialogues left without an utterance are gone."""
+        arranged = (self.arrange(dialogue) for dialogue in corpus.dialogues)
+        return replace(corpus, dialogues=tuple(dialogue for dialogue in arranged if dialogue.utterances))
 
     def slots(self, utterances: Sequence[Utterance], count: int) -> list[int]:
         """The slot of each utterance's speaker, of `count` slots."""

@@ -103,18 +103,21 @@ class Batch:
 
 
 def to_tensors(
-    corpus: Corpus, vectors: Vectors, dimensions: Mapping[str, int], slots: int, reading: DialogueLayout | None = None
+    corpus: Corpus, vectors: Vectors, dimensions: Mapping[str, int], slots: int, layout: DialogueLayout | None = None
 ) -> list[TensorDialogue]:
-    """Every dialogue of `corpus` that has a vector at all; missing vectors are missing modalities."""
-    reading = reading or DialogueLayout()
-    arranged = [reading.arrange(dialogue) for dialogue in corpus.dialogues]
+    """Every dialogue of `corpus` that has a vector at all; missing vectors are missing modalities.
+
+    Utterances stay in their order (`DialogueLayout.arrange_corpus`); `layout` gives each speaker a slot.
+    """
+    layout = layout or DialogueLayout()
     dialogues = [
-        _dialogue(corpus, d, vectors, dimensions, reading.slots(d.utterances, slots)) for d in arranged if d.utterances
+        _make_dialogue(corpus, dialogue, vectors, dimensions, layout.slots(dialogue.utterances, slots))
+        for dialogue in corpus.dialogues
     ]
     return [dialogue for dialogue in dialogues if dialogue.present.any()]
 
 
-def _dialogue(
+def _make_dialogue(
     corpus: Corpus, dialogue: Dialogue, vectors: Vectors, dimensions: Mapping[str, int], speakers: list[int]
 ) -> TensorDialogue:
     count = len(dialogue.utterances)

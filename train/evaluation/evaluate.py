@@ -56,8 +56,6 @@ class EvalConfig(CorpusConfig):
     """Score the test part of one fold of this plan over the corpus (train/corpora/splits.py)."""
     fold: str | None = None
     """Its name, such as `4` under loso."""
-    plan_seed: int = 0
-    """Seed of the plans `random` and `holdout`."""
     cut: str = "clip"
     """`clip`: sound as the corpus holds it; `speech`: cut to its speech as the live run cuts it."""
     imported: Imported = field(default_factory=Imported)
@@ -200,7 +198,7 @@ def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
     unknown = sum(utterance.label is None for utterance in corpus.utterances())
     corpus, no_twin, _ = relabel(corpus, labels)
     reading = DialogueLayout.of(checkpoint.sidecar.record)
-    corpus = replace(corpus, dialogues=tuple(reading.arrange(dialogue) for dialogue in corpus.dialogues))
+    corpus = reading.arrange_corpus(corpus)
     wanted = wanted_modalities(config, checkpoint)
     extracted = vectors_of(config, corpus, checkpoint, wanted, locate(name))
     vectors = {m: e.vectors for m, e in extracted.items()}
@@ -244,7 +242,7 @@ def _part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:
     """The test part of the fold that `config` names, or all, and what every result on it must say. UsageError."""
     if config.plan is None:
         return corpus, ""
-    plan = {fold.name: fold for fold in folds(corpus, config.plan, seed=config.plan_seed)}
+    plan = {fold.name: fold for fold in folds(corpus, config.plan)}
     if config.fold not in plan:
         raise UsageError(f"Plan {config.plan} has no fold {config.fold!r}: choose from {', '.join(plan)}.")
     return plan[config.fold].test, plan[config.fold].stamp

@@ -19,6 +19,7 @@ from train.__main__ import main
 from train.corpora.dialogues import Corpus
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.data.config import DataConfig
+from train.data.corpus_parts import read_corpora, split_dialogues
 from train.extraction.extract import extract
 from train.extraction.extractors import open_extractor
 
@@ -80,8 +81,9 @@ def test_a_folder_without_corrections_says_what_to_do(tmp_path: Path) -> None:
 def test_one_session_cannot_be_validated_on_itself(tmp_path: Path) -> None:
     """A single dialogue is refused rather than left without anything to train on."""
     record(tmp_path, SESSIONS[0])
+    data = DataConfig(train=CorpusConfig(corpus="corrections", root=tmp_path))
     with pytest.raises(UsageError, match="one dialogue alone"):
-        DataConfig(train=CorpusConfig(corpus="corrections", root=tmp_path)).parts("validation")
+        split_dialogues(read_corpora(data), data)
 
 
 @pytest.mark.weights

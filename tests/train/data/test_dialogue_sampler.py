@@ -14,7 +14,8 @@ from core_models.feature_spec import MODALITIES
 from core_models.labels import IGNORED, MELD7
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.data.class_balance import class_counts, prior_offset
-from train.data.clip_pairing import ClipBank, pair_for_validation, split_by_actor
+from train.data.clip_pairing import ClipBank, pair_for_validation
+from train.data.corpus_parts import split_by_actor
 from train.data.dialogue_layout import DialogueLayout
 from train.data.dialogue_sampler import DialogueSampler, SamplerOptions
 from train.data.dialogue_tensors import TensorDialogue, collate, patterns, to_tensors
@@ -164,7 +165,7 @@ def test_epoch_depends_on_seed_and_number_alone() -> None:
 
 def test_test_actors_are_in_no_part() -> None:
     """Actors held out for testing are neither trained on nor validated on; validation actors are not trained on."""
-    training, validation = split_by_actor(clips("ravdess", ("1", "2", "3", "4")), validation=(3,), test=(2, 4))
+    training, validation = split_by_actor(clips("ravdess", ("1", "2", "3", "4")), validation=(3,), held_out=(2, 4))
     assert {d.group for d in training.dialogues} == {"1"}
     assert {d.group for d in validation.dialogues} == {"3"}
 
@@ -252,7 +253,7 @@ def turns() -> Corpus:
 
 def read(reading: DialogueLayout) -> TensorDialogue:
     features = {"text": {name: np.full(2, ord(name), np.float32) for name in "abc"}}
-    (dialogue,) = to_tensors(turns(), features, {"text": 2}, 9, reading)
+    (dialogue,) = to_tensors(reading.arrange_corpus(turns()), features, {"text": 2}, 9, reading)
     return dialogue
 
 

@@ -133,7 +133,7 @@ def test_evaluation_follows_the_live_step(miniature: Miniature, checkpoint: Path
     corpus = read_meld(miniature.meld, "dev")
     vectors = {"text": extract(corpus, extractor_of(trained.sidecar.features["text"]), miniature.store).vectors}
     layout = DialogueLayout.of(trained.sidecar.record)
-    dialogues = to_tensors(corpus, vectors, trained.model.config.dimensions, 9, layout)
+    dialogues = to_tensors(layout.arrange_corpus(corpus), vectors, trained.model.config.dimensions, 9, layout)
     logits, _ = predict(trained.model, dialogues)
     stepped = []
     for dialogue in dialogues:

@@ -19,6 +19,7 @@ from core_models.errors import CheckpointError, UsageError
 from core_models.feature_spec import MODALITIES
 from realtime.pipeline.models import load_models
 from train.__main__ import configuration, main
+from train.data.corpus_parts import read_corpora, split_dialogues
 from train.recipes.dialogue.config import FitConfig
 from train.recipes.dialogue.fit import fit
 
@@ -197,7 +198,7 @@ def test_checkpoint_of_imported_features_is_refused_live(miniature: Miniature, t
 def test_training_leaves_out_the_evaluated_episodes(miniature: Miniature, tmp_path: Path) -> None:
     """`data.without` drops dialogues of the episodes of another corpus; nothing left to train on is a sentence."""
     data = words_alone(miniature, tmp_path, "--data.without.corpus=ravdess", f"--data.without.root={miniature.ravdess}")
-    assert sum(len(part.dialogues) for part in data.data.parts("validation")) == 24
+    assert sum(len(part.dialogues) for part in split_dialogues(read_corpora(data.data), data.data)) == 24
     same = ("--data.without.corpus=meld", f"--data.without.root={miniature.meld}", "--data.without.split=dev")
     with pytest.raises(UsageError, match="data.train"):
         fit(words_alone(miniature, tmp_path, *same))
@@ -208,7 +209,7 @@ def test_fold_trains_on_the_others(miniature: Miniature, tmp_path: Path) -> None
     root = write_iemocap(tmp_path / "iemocap")
     places = ["fit", "--data.train.corpus=iemocap", f"--data.train.root={root}"]
     _, config = configuration([*places, "--data.plan=loso", "--data.fold=without 2", "--data.apart=speakers"])
-    training, validation = config.data.parts("validation")
+    training, validation = split_dialogues(read_corpora(config.data), config.data)
     groups = [{dialogue.group for dialogue in part.dialogues} for part in (training, validation)]
     assert groups[0] | groups[1] == {"1", "3", "4"}
     assert not groups[0] & groups[1]

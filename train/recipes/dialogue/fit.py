@@ -15,7 +15,11 @@ from rich.console import Console
 
 from core_models.atomic_write import write_atomically
 from core_models.errors import DiskError
-from train.data.data_module import gather
+from train.data.clip_pairing import pair_clips
+from train.data.compatibility import require_labels
+from train.data.corpus_parts import read_corpora, split_corpora
+from train.data.data_module import make_tensors
+from train.data.feature_vectors import extract_features
 from train.evaluation.inference import predict
 from train.loop.accelerator import open_fabric
 from train.loop.failures import Diverged, OutOfMemory
@@ -53,15 +57,20 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
     else:
         model = config_of(start, config.model)
     with fabric.rank_zero_first():  # it fills the feature store, the others read it
-        material = gather(
-            config.data,
-            config.features,
+        corpora = read_corpora(config.data, config.features, config.select_on)
+        parts = split_corpora(corpora, config.data, config.select_on)
+        require_labels(start, parts.dialogues[0].labels)
+        found = extract_features(parts, config.features, config.data.store, start)
+        banks = pair_clips(parts, found, config.mixture.mismatch)
+        material = make_tensors(
+            parts,
+            found,
+            banks,
             config.mixture,
-            model.speakers,
-            model.window,
-            config.seed,
-            config.select_on,
-            start,
+            slots=model.speakers,
+            window=model.window,
+            seed=config.seed,
+            select_on=config.select_on,
         )
     console.print(material.describe(), highlight=False, soft_wrap=True)
     run = Run(config, material, fabric, console, start)

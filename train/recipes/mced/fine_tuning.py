@@ -22,6 +22,7 @@ from core_models.labels import LabelSet
 from core_models.networks.mced_student import Student, classifier
 from train.data.class_balance import class_weights
 from train.data.config import DataConfig
+from train.data.corpus_parts import read_corpora, split_dialogues
 from train.data.length_buckets import bucketed
 from train.evaluation.metrics import score
 from train.extraction.frame_extractors import DESCRIPTORS, open_frames
@@ -151,7 +152,7 @@ def read_labelled_clips(
             f"start: {config.start} was distilled on [{start.sidecar.inputs.describe()}], at hand is "
             f"[{frames.spec.describe()}]: use the same weights, or distil again."
         )
-    corpora = config.data.parts("validation")
+    corpora = split_dialogues(read_corpora(config.data), config.data)
     store = FrameStore(config.data.store, frames.spec)
     training, validation = (clips_of(corpus, frames, store, console) for corpus in corpora)
     for clips in (training, validation):
