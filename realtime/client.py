@@ -24,8 +24,10 @@ from websockets.typing import Subprotocol
 from core_models.errors import FeedError
 from realtime.protocol import commands, events
 
+# The session is over, or the program ended: there is nothing to come back for.
 _OVER = 1001
-_HOPELESS = {1002, 1003, 1007, 1008, 1009}  # closed for what this client did: it would do so again
+# Closed for what this client did: it would do so again.
+_HOPELESS = {1002, 1003, 1007, 1008, 1009}
 
 
 class _Stamp(msgspec.Struct):
@@ -36,14 +38,14 @@ class _Stamp(msgspec.Struct):
 class Client:
     """One subscription to the feed at `url`, for one `async for`.
 
-    It begins after (epoch, number) `after`, or as `history` says, and wants only events of these `types`,
+    It begins after (epoch, number) `after`, or as `history` says, and asks only for events of these `types`,
     `speakers` and of at least `min_confidence` (realtime/feed/subscription.py). A cut connection is made again, at
     first after about `first_pause_s`, then after ever longer pauses up to `longest_pause_s`, and goes on where
     it was; what cannot be had any more is a `stream.gap` and a `snapshot` among the events. The iteration ends
     after `session.closed`, or when the feed is stopped. It raises FeedError where the first connection fails,
     and where the feed refuses this client.
 
-    Events of types that this version does not know are passed over.
+    Events of types that this version does not know are skipped.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Client:
     async def ask(self, command: commands.Command) -> events.CommandResult:
         """Give a command and return its answer; FeedError where there is no connection at the moment.
 
-        Answers are read by whoever iterates over this client, so that must be another task.
+        Answers are read by the task that iterates over this client, so that must be another one.
         """
         connection = self._connection
         if connection is None:

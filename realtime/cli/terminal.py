@@ -9,19 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from realtime.exports.emotion_styles import style_of
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
+from realtime.protocol.media_time import format_media_time
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
-_COLOURS = {
-    "neutral": "white",
-    "joy": "yellow",
-    "sadness": "blue",
-    "anger": "red",
-    "surprise": "magenta",
-    "fear": "green",
-    "disgust": "cyan",
-}
 _BAR = 8
 
 
@@ -47,7 +40,7 @@ class Terminal:
                 gone, into = shown_name(event.speaker), shown_name(event.into)
                 self._say(f"{gone} is {into}: what is shown above as {gone} was said by {into}.", "yellow")
             case events.UtteranceDiscarded():
-                self._say(f"{_clock(event.start_ms)}  left out ({event.reason}): {event.detail}", "dim")
+                self._say(f"{format_media_time(event.start_ms):>5}  left out ({event.reason}): {event.detail}", "dim")
             case events.SourceStatus():
                 self._say(f"{event.source}: {event.status}. {event.detail}", "dim")
             case events.StreamDegraded():
@@ -65,9 +58,9 @@ class Terminal:
 
 
 def _result(event: events.EmotionFinal, name: str) -> Text:
-    colour = _COLOURS.get(event.emotion, "white")
+    colour = style_of(event.emotion).colour
     bar = "█" * round(event.confidence * _BAR)
-    line = Text(f"{_clock(event.start_ms)}  ")
+    line = Text(f"{format_media_time(event.start_ms):>5}  ")
     line.append(f"{name:<8}", style="bold")
     emotion = f"{event.emotion}?" if event.uncertain else event.emotion
     line.append(f"{emotion:<9}", style=colour if event.uncertain else f"bold {colour}")
@@ -75,7 +68,7 @@ def _result(event: events.EmotionFinal, name: str) -> Text:
     line.append(event.text or "(no words)", style="" if event.text else "dim")
     if (second := event.rescored) is not None:
         line.append(f"\n{'':17}{second.checkpoint}: ", style="dim")
-        line.append(f"{second.emotion} {second.confidence:.0%}", style=_COLOURS.get(second.emotion, "white"))
+        line.append(f"{second.emotion} {second.confidence:.0%}", style=style_of(second.emotion).colour)
         line.append("" if second.emotion == event.emotion else ", another opinion", style="yellow")
     line.append(f"\n{'':17}{_opinions(event)}; {event.latency_ms.total} ms after the last word", style="dim")
     return line
@@ -92,15 +85,11 @@ def _opinions(event: events.EmotionFinal) -> str:
     return ", ".join(said)
 
 
-def _clock(ms: int) -> str:
-    return f"{ms // 60_000:02d}:{ms // 1000 % 60:02d}"
-
-
 def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> None:
     """Utterances, emotions by speaker and latency percentiles, at the end of a session."""
     lost = "".join(f", {count} {what} shed" for what, count in summary.lost.items())
     console.print(
-        f"[bold]{summary.utterances} utterances in {_clock(summary.media_ms)}, "
+        f"[bold]{summary.utterances} utterances in {format_media_time(summary.media_ms)}, "
         f"{summary.discarded} discarded{lost}[/]"
     )
     if not summary.utterances:

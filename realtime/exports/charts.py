@@ -9,9 +9,10 @@ from realtime.protocol.media_time import format_media_time
 from realtime.review.conversation import Utterance
 
 WIDTH = 1000
+# Heights of the two pictures of a speaker, in the same units.
 _BAR, _LINE = 56, 46
+# Of longer calls means are drawn, each four units wide: narrower bars are finer than a screen shows at this width.
 _COLUMNS = 250
-"""Of means, where utterances are too many to be drawn one by one: four units of the 1000 wide picture each."""
 
 
 def draw_face(label: str, size: int = 18) -> str:

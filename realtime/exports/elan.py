@@ -1,7 +1,7 @@
 """ELAN's annotation format (.eaf, version 2.6 of its schema, which every later ELAN reads).
 
-Each speaker has a tier of words; the emotion, its confidence and who says so hang on each utterance as tiers of
-their own, the emotion from a controlled vocabulary of the session's labels.
+Each speaker has a tier of words; the emotion, its confidence and its author (model or person) depend on each
+utterance as tiers of their own, the emotion from a controlled vocabulary of the session's labels.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def _add_tiers(document: Element, number: int, name: str, utterances: list[tuple
             TIME_SLOT_REF2=f"ts{end}",
         )
         SubElement(annotation, "ANNOTATION_VALUE").text = _strip_control_characters(one.text or "")
-    said: dict[str, Callable[[Utterance], str]] = {
+    values: dict[str, Callable[[Utterance], str]] = {
         "emotion": lambda one: one.emotion,
         "confidence": lambda one: f"{one.confidence:.4f}",
         "by": lambda one: "person" if one.corrected else "model",
     }
-    for kind, value in said.items():
+    for kind, value in values.items():
         tier = SubElement(
             document,
             "TIER",

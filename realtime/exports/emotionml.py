@@ -30,8 +30,8 @@ def render_emotionml(conversation: Conversation) -> bytes:
         emotion = SubElement(document, "emotion", here)
         info = SubElement(emotion, "info")
         SubElement(info, "speaker", xmlns="").text = one.name
-        said = {one.emotion: 1.0} if one.corrected else one.probabilities
-        for label, probability in said.items():
+        shares = {one.emotion: 1.0} if one.corrected else one.probabilities
+        for label, probability in shares.items():
             SubElement(emotion, "category", name=label, value=f"{min(probability, 1):.4f}")
     ElementTree.indent(document)
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(document) + b"\n"

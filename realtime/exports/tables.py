@@ -1,4 +1,4 @@
-"""An utterance a row: JSON lines, CSV and Parquet, all with the same columns."""
+"""One row for each utterance: JSON lines, CSV and Parquet, all with the same columns."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Who may open the feed: a web page that merely stands in the same browser may not, a stranger may not.
+"""Access control: neither other web pages in the same browser nor unauthenticated clients may open the feed.
 
 - `Host` must name this machine as its owner does: an IP address, `localhost`, the name that the feed was
   bound to or one of `hosts`. A name that somebody else's DNS points here is refused (403).
 - `Origin`, which browsers send and nothing else has to, must be a page of the feed itself (same host and
   port; all loopback names count as one) or one of `origins` (403).
 - The token, where there is one, stands in `Authorization: Bearer TOKEN`; a page, which cannot set that, offers
-  the sub-protocols `emotion.v1` and `bearer.` with the token in base64url without padding; who can do neither
+  the sub-protocols `emotion.v1` and `bearer.` with the token in base64url without padding; a client that can do neither
   gives `?token=` with a one-time token, of `GET /ticket`, good once and for a minute. The token
   itself is no good in a query, since addresses end up in histories and logs. Anything else is 401. Tokens are
   compared in constant time and never logged.
-- Commands are taken from whoever showed the token, and on a feed without one from whoever may read it, but not
-  from pages of `origins`: those only read.
+- Commands are taken from clients that showed the token, and on a feed without one from clients that may read it, but
+  not from pages of `origins`: those only read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from websockets.datastructures import Headers
 from core_models.errors import UsageError
 
 _BEARER = "bearer."
+# A page uses its ticket at once; a minute leaves room for a slow network, not for an address that somebody copied.
 _TICKET_S = 60.0
+# Bounds memory however often `/ticket` is asked: clients that connect at once are 100 at most, and most show the token.
 _MOST_TICKETS = 64
 
 
@@ -87,7 +89,7 @@ class Tickets:
     def redeem_ticket(self, offered: str) -> bool:
         """Whether `offered` was issued and not used before; it is used up."""
         found = None
-        for ticket in list(self._valid):  # all of them, so that time tells nothing
+        for ticket in list(self._valid):  # all of them, so that the time taken reveals nothing
             if hmac.compare_digest(ticket.encode(), offered.encode()):
                 found = ticket
         return found is not None and self._valid.pop(found, 0.0) > time.monotonic()
@@ -114,7 +116,7 @@ class Access:
             )
 
     def check_host(self, headers: Headers) -> tuple[str, int | None]:
-        """(host, port) by which the client calls this feed; HttpRefusal where that is a stranger's name."""
+        """(host, port) by which the client calls this feed; HttpRefusal where that is an unknown Host."""
         values = headers.get_all("Host")
         try:
             (value,) = values
@@ -130,11 +132,11 @@ class Access:
         """Whether this client may give commands; HttpRefusal unless Host, Origin and token are all in order."""
         host, port = self.check_host(headers)
         origins = headers.get_all("Origin")
-        strangers = [origin for origin in origins if not self._is_own_page(origin, host, port)]
-        if not set(strangers) <= set(self.origins):
+        foreign = [origin for origin in origins if not self._is_own_page(origin, host, port)]
+        if not set(foreign) <= set(self.origins):
             raise HttpRefusal(HTTPStatus.FORBIDDEN, "pages of that Origin may not read this feed")
         if self.token is None:
-            return not strangers
+            return not foreign
         if not self._has_token(headers, query):
             raise HttpRefusal(HTTPStatus.UNAUTHORIZED, "this feed asks for its token")
         return True

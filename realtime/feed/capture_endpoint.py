@@ -1,6 +1,6 @@
 """The socket of the page at /capture: `ws://HOST:PORT/capture/feed?sources=microphone,tab,camera`.
 
-A page sends binary messages (realtime/sources/browser/wire.py) and hears nothing; it offers the sub-protocol
+A page sends binary messages (realtime/sources/browser/wire.py) and receives nothing; it offers the sub-protocol
 `capture.v1`, with the token beside it as for the feed (realtime/feed/access.py). GET /capture/wishes says beforehand
 what the session wants of it.
 
@@ -8,7 +8,7 @@ How it ends: 1001 the session is over; 1003 text; 1007 a message that is none of
 of another version; 1008 faster than real time, or time that goes back; 1009 a message of more than 128 KiB; 1013
 another page sends one of these sources already, or the session has not begun: come back later. Before the handshake is
 done: 400 sources that the session does not want, 401 no token, 403 the wrong Host or Origin, 404 no such session. What
-a page sent before it was refused is heard like anything else.
+a page sent before it was refused is used like anything else.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from realtime.sources.browser.capture import Browser, CaptureRefused
 from realtime.sources.browser.wire import LARGEST_MESSAGE, LARGEST_SIDE, VERSION
 
 ENDPOINT, SUBPROTOCOL = "/capture/feed", "capture.v1"
+# RFC 6455, 7.4.1.
 UNSUPPORTED_DATA = 1003
 
 

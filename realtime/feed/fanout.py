@@ -1,8 +1,8 @@
-"""How events get from a session to its clients: at once to those who keep up, to each other at its own pace.
+"""Fan-out: how events get to clients, at once to those that keep up, to every other at its own pace.
 
 No client has a queue of its own. All of them read one bounded stretch of memory, each from its own position, and the
 journal behind it, so one that does not read costs its socket's buffer and nothing else. A client that has
-everything and whose socket is empty is *live*: an event is written to all live ones in one go. Whoever's socket
+everything and whose socket is empty is *live*: an event is written to all live ones in one go. A client whose socket
 does not take it at once goes on by a task of its own, until it is live again.
 """
 
@@ -21,9 +21,11 @@ from realtime.feed.subscription import Filter, Subscription
 from realtime.journal.event_log import Record
 from realtime.protocol import events
 
+# RFC 6455, 7.4.1, and the registry of close codes.
 GOING_AWAY, TRY_AGAIN_LATER = 1001, 1013
 
-_BATCH = 64  # events taken from memory at a time
+# Events taken from memory at a time: some 64 KiB, about a socket's buffer, before other clients get their turn.
+_BATCH = 64
 
 
 @dataclass(eq=False)
@@ -100,7 +102,7 @@ class Fanout:
             client.wake.set()
 
     def distribute_events(self) -> bool:
-        """Something was published: tell who is live, rouse who waits, cut off who does not read.
+        """Send what was published to live clients, wake those that wait, disconnect those that do not read.
 
         Returns whether there is more, for another call when others have had their turn.
         """

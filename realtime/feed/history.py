@@ -1,4 +1,4 @@
-"""What a session has said so far: from memory, from the journal, or as a snapshot of what they no longer hold."""
+"""The events of a session so far: from memory, from the journal, or as a snapshot of what they no longer hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from realtime.protocol.session_state import SessionState
 
 
 class EventHistory:
-    """A session's events by their position (realtime/feed/ring_buffer.py), with how it stood at each.
+    """A session's events by their position (realtime/feed/ring_buffer.py), with the state of the session at each.
 
     `journal` is what is read for events that `memory_bytes` do not hold. One thread publishes, any may read.
     """

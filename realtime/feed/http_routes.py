@@ -28,7 +28,7 @@ _GREETING = """Conversation emotion tracker: the live feed of one session.
 Connect a WebSocket to this address: every message is one JSON event.
   ?from=0              everything from the start of the session
   ?from=N&epoch=E      what came after event N of epoch E
-  ?history=snapshot    how things stand, and then what follows
+  ?history=snapshot    the state of the session, and then what follows
   ?types=A,B&speakers=A,B&min_confidence=X
                        only events of these
 Where the feed asks for a token: Authorization: Bearer TOKEN

@@ -1,4 +1,4 @@
-"""The one place where an event gets its number: stamp, round as the wire has it, journal, then everybody else.
+"""The one place where an event gets its number: stamp, round as the wire has it, journal, then send to clients.
 
 An epoch is a run of numbers that is never reused. A session begins with one; when the journal cannot be
 written, what follows belongs to a new epoch that is kept in memory and announced as degraded; once the
@@ -26,6 +26,7 @@ from realtime.protocol.commands import CommandRefused
 from realtime.protocol.probabilities import round_probabilities
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
+# Some 8,000 events of 1 KiB: so long a person has to make room on the disk before anything is lost.
 BACKLOG_BYTES = 8 * 1024 * 1024
 
 
@@ -158,7 +159,7 @@ class EventPublisher:
         return seq
 
     def _redact_words(self, speaker: str) -> None:
-        """Take this speaker's words out of everything that was kept so far, also those said under another id."""
+        """Take this speaker's words out of journal, memory and features, under all ids that were merged into it."""
         speaker = self._speakers.resolve_speaker(speaker)
         people = {speaker, *self._speakers.merged_ids(speaker)}
         edit = partial(_without_words_of, people)
@@ -187,7 +188,7 @@ class EventPublisher:
         for view in list(self._views):
             try:
                 view(event)
-            except Exception as error:  # whoever only looks on must not end the call
+            except Exception as error:  # a view must not end the call
                 self._views.remove(view)
                 failures.append(repr(error))
         for why in failures:

@@ -14,7 +14,7 @@ class RingBuffer:
 
     A *position* counts the session's events through all epochs, so it tells what follows what and what is
     missing without looking at either. `earlier` gives the epochs, with their first and last numbers, of a
-    journal that this session continues. When more than `limit` bytes are kept the oldest are let go.
+    journal that this session continues. When more than `limit` bytes are kept the oldest are evicted.
     """
 
     def __init__(self, earlier: Iterable[tuple[str, int, int]], limit: int) -> None:
@@ -37,7 +37,7 @@ class RingBuffer:
         self._starts_by_epoch[epoch] = self.end
 
     def append(self, record: Record) -> list[Record]:
-        """Take the event to come, and return those let go; ValueError where it does not continue its epoch."""
+        """Take the event to come, and return those evicted; ValueError where it does not continue its epoch."""
         gone = []
         with self._lock:
             if not self._epochs or record.epoch != self._epochs[-1]:

@@ -1,12 +1,12 @@
-"""The WebSocket feed: every event of a session to whoever may listen, each at its own pace.
+"""The WebSocket server of one session: every event to every client that is admitted, each at its own pace.
 
 `ws://HOST:PORT/` (`wss://` with a certificate) is the feed, one JSON message (realtime/protocol/events.py) a text
 frame; a client that offers sub-protocols must offer `emotion.v1` among them. The same port answers plain HTTP
 (realtime/feed/http_routes.py); realtime/feed/access.py says who is admitted. The query says where a client begins and
 which events it wants (realtime/feed/subscription.py). It then gets every such event in order and none twice.
 
-Where that cannot be, a `stream.gap` stands in place of what is missing, and behind it a `snapshot` of how things
-stood just before the event that follows. Its reason is
+Where that cannot be, a `stream.gap` stands in place of what is missing, and behind it a `snapshot` of the session
+just before the event that follows. Its reason is
 - `unknown_epoch`: E is not of this session, so everything that is kept follows;
 - `ahead`: E has no number N yet, or never will; what comes after E's present end follows;
 - `not_kept`: neither memory nor the journal holds it any more;
@@ -60,6 +60,7 @@ from realtime.protocol import commands, events
 from realtime.sources.browser.capture import Browser
 from realtime.sources.browser.limits import TokenBucket
 
+# RFC 6455, 7.4.1.
 UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 
 # Bytes of one message: the longest command is a mark with a note of 500 characters, 2,000 bytes of UTF-8 at most.
@@ -106,7 +107,7 @@ class Feed:
     `history` is the journal that is read for what memory does not hold. `port` 0 takes any free one. A client
     is closed with 1013 when it is more than `queue_limit` events behind and its socket has taken nothing for
     `patience_s`, or for `send_timeout_s` however few events wait. With `certificate` and `key` (PEM files) it
-    speaks TLS. `metrics` counts what goes by. Pages fill the sources of `browser`. UsageError: a port out of
+    speaks TLS. `metrics` counts events. Capture pages fill the sources of `browser`. UsageError: a port out of
     range, an address beyond this machine without a `token`, a certificate that cannot be used.
     """
 
@@ -181,7 +182,7 @@ class Feed:
         self._bound.result()
 
     def publish(self, seq: int, epoch: str, line: bytes) -> None:
-        """Hand an event to whoever listens; never waits for them; any thread may call it, before `start` too.
+        """Hand an event to the clients; never waits for them; any thread may call it, before `start` too.
 
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
@@ -233,7 +234,7 @@ class Feed:
                 server_header=None,
                 logger=_silent,
                 ssl=self._tls,
-                backlog=1024,  # so that many who were cut off may come back together
+                backlog=1024,  # so that many clients that were disconnected may come back together
             )
         except (OSError, UnicodeError) as error:
             code = getattr(error, "errno", None) or 0  # negative where a name could not be resolved

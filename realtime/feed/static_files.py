@@ -1,4 +1,4 @@
-"""The dashboard's files as HTTP answers: read once from the package, tagged, and fenced in.
+"""The dashboard's files as HTTP answers: read once from the package, tagged, and confined.
 
 The pages load nothing from anywhere else and may not be made to: the content security policy allows scripts,
 styles and connections of the feed's own origin alone, no inline script, no frame around them.
@@ -33,8 +33,8 @@ _HEADERS = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
 
-_ANYWHERE = ("feed.js",)
-"""What pages of other origins may import: the client module, so that they can use the feed (`--origins`)."""
+# The client module alone, so that pages of other origins can use the feed (`--origins`).
+_CROSS_ORIGIN = ("feed.js",)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _load_pages() -> dict[str, Page]:
             continue
         body = file.read_bytes()
         headers = [("Content-Type", kind), ("ETag", f'"{hashlib.sha256(body).hexdigest()[:32]}"'), *_HEADERS]
-        if file.name in _ANYWHERE:
+        if file.name in _CROSS_ORIGIN:
             headers.append(("Access-Control-Allow-Origin", "*"))
         pages[f"/{file.relative_to(folder).as_posix()}"] = Page(HTTPStatus.OK, tuple(headers), body)
     return pages | {"/": pages["/index.html"], "/capture": pages["/capture.html"]}

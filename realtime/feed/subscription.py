@@ -1,8 +1,8 @@
-"""What a client asks for in its query: where to begin, and which events.
+"""A client's query: where to begin, and which events.
 
 - `from=N&epoch=E`: after number N of epoch E; without `epoch`, of the present one; `from=0` alone is everything.
-- `history=none|snapshot|full`, for who has no number yet: the next event (the default), a `snapshot` and then the
-  next event, or everything.
+- `history=none|snapshot|full`, for a client that has no number yet: the next event (the default), a `snapshot` and then
+  the next event, or everything.
 - `types=A,B`: events of these types only. `speakers=A,B`: of the events that have a speaker only theirs; once one of
   them proves to be another (`speaker.merged`), ask again for that one.
   `min_confidence=X`: of the events that have a confidence only those of X or more. `stream.gap`, `snapshot` and
@@ -22,11 +22,12 @@ import msgspec
 from realtime.feed.access import HttpRefusal
 
 _KNOWN = {"from", "epoch", "history", "types", "speakers", "min_confidence", "token"}
-_LONGEST = 50  # names in a list
+# A call has a handful of speakers and the wire sixteen types; each name is looked up for every event.
+_LONGEST = 50
 
 
 class _Judged(msgspec.Struct):
-    """What filters look at; the rest is not decoded."""
+    """The fields that filters look at; the rest is not decoded."""
 
     type: str
     speaker: str | None = None
@@ -54,7 +55,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Subscription:
-    """One client's wishes. `after` is (epoch or None for the present one, number), `history` matters without it."""
+    """One client's request. `after` is (epoch or None for the present one, number), `history` matters without it."""
 
     after: tuple[str | None, int] | None
     history: str
@@ -62,7 +63,7 @@ class Subscription:
 
 
 def parse_query(query: str) -> Subscription:
-    """The wishes of a query; HttpRefusal (400) where they make no sense."""
+    """The request of a query; HttpRefusal (400) where they make no sense."""
     try:
         given = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The journal: one file a session, one line an event, written before anybody hears of it.
+"""The journal: one file for each session, one line for each event, written before it is sent to any client.
 
 A line is handed to the system by one write, so whatever ends the process leaves whole lines and at most one
 torn one, which `Journal.reopen` cuts off. Power failure is another matter: what was written is forced to the
-disk once a second and when the journal is closed, by a thread that nobody waits for. So it costs the last second
+disk once a second and when the journal is closed, by a thread that nothing waits for. So it costs the last second
 or so of events, which clients may have seen; the session then reopens unclean and begins a new epoch, and no
 number is used twice. The words of a call stand in it, so the file is readable by its owner only.
 """
@@ -24,9 +24,12 @@ import msgspec
 
 from core_models.errors import DiskError
 
+# Some 250 events of 1 KiB: few system calls for a client that catches up, and little memory when a hundred do at once.
 PAGE = 256 * 1024
 """Bytes that one `read_after` gives at the most, unless a single line is longer."""
 
+# Forcing each event would make every result wait for the disk; one force a second bounds the loss, and clients then
+# resume in a new epoch.
 SYNC_S = 1.0
 """Seconds of events that a power failure may cost, besides what the disk itself takes to obey."""
 
@@ -40,7 +43,7 @@ class Record(NamedTuple):
 
 
 class _Stamp(msgspec.Struct):
-    """What must be known of a line to find it again; the rest is not decoded."""
+    """The fields of a line by which it is found again; the rest is not decoded."""
 
     type: str
     epoch: str
@@ -129,8 +132,8 @@ class Journal:
     def append(self, records: Sequence[Record]) -> None:
         """Write read_all of them, or, where OSError is raised, none: the file ends as it did before.
 
-        Numbers must continue those of their epoch (ValueError). A later call may succeed. An OSError may also
-        tell that the disk has failed to keep what earlier calls wrote.
+        Numbers must continue those of their epoch (ValueError). A later call may succeed. An OSError may also mean
+        that the disk has failed to keep what earlier calls wrote.
         """
         data = b"".join(record.line + b"\n" for record in records)
         with self._lock:
@@ -201,7 +204,7 @@ class Journal:
     def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace each line by what `edit` makes of it, in its place; what has become shorter is filled by spaces.
 
-        Lines stay where they are, so that whoever reads meanwhile reads whole lines. OSError, ValueError.
+        Lines stay where they are, so that a reader meanwhile reads whole lines. OSError, ValueError.
         """
         with self._lock:
             if not self._exists:

@@ -30,9 +30,9 @@ def find_journal(session: str, folder: Path | None) -> Path:
 
 
 def read_events(path: Path) -> Iterator[events.Logged]:
-    """The events of a journal in order; a torn last line, which a crash leaves, is passed over.
+    """The events of a journal in order; a torn last line, which a crash leaves, is skipped.
 
-    DiskError where it cannot be read or a line is none of this version.
+    DiskError where it cannot be read or a line is no event of this version.
     """
     try:
         with path.open("rb") as file:

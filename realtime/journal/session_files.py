@@ -12,6 +12,7 @@ from pathlib import Path
 from core_models.errors import UsageError
 from core_models.feature_log import remove
 
+# Journals of sessions and nothing else: a folder may hold other files of the user, which `delete --all` must not touch.
 _NAME = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.jsonl")
 
 

@@ -42,7 +42,7 @@ class StoredSession(NamedTuple):
 
 
 def list_sessions(folder: Path) -> list[StoredSession]:
-    """What lies in `folder`, oldest first; a journal that is damaged is listed with what could be read."""
+    """The sessions of `folder`, oldest first; a journal that is damaged is listed with what could be read."""
     return [_read_session(session, journal_path(folder, session)) for session in list_session_ids(folder)]
 
 

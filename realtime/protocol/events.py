@@ -99,9 +99,11 @@ __all__ = [
     "without_words",
 ]
 
+# Another version of the wire would be served beside this one, under another name.
 SUBPROTOCOL = "emotion.v1"
-"""The WebSocket sub-protocol of version 1: another version of the wire would be served beside it under another name."""
+"""The WebSocket sub-protocol of version 1."""
 
+# Base 32 without I, L, O and U, which people misread: ids are typed after `journal delete`.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 Logged = (
@@ -156,5 +158,6 @@ def without_words(event: Logged) -> Logged:
 
 def new_id() -> str:
     """A ULID: 26 characters that sort by creation time (48 bits of milliseconds, 80 of randomness)."""
+    # Milliseconds first, so that ids and file names sort by time; 80 random bits keep two of one millisecond apart.
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

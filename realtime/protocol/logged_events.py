@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+# Rises only with a change that a client of before cannot ignore; 1 since the first release.
 SCHEMA_VERSION = 1
 
 

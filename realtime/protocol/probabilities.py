@@ -38,6 +38,7 @@ def _largest_remainder(probabilities: dict[str, float]) -> dict[str, float]:
     total = sum(probabilities.values())
     if abs(total - 1) > 1e-3 or min(probabilities.values()) < 0:
         return probabilities  # no distribution: rounding must not hide that
+    # Rounding each by itself would leave sums of 0.9998 or 1.0003, which clients that check would refuse.
     exact = [value / total * _DIGITS for value in probabilities.values()]
     whole = [round(value) for value in exact]
     while excess := sum(whole) - _DIGITS:

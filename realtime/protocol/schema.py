@@ -16,6 +16,7 @@ from realtime.protocol import commands, events
 
 FOLDER = Path(__file__).with_suffix("")
 
+# The publisher sets these on every event, so that they are required on the wire though the structs have defaults.
 _STAMPS = ("seq", "epoch", "session")
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -88,8 +89,8 @@ def build_asyncapi() -> dict[str, Any]:
             }
         },
         "operations": {
-            "tell": _build_operation("send", "Every event of the session, each client at its own pace.", sent),
-            "ask": _build_operation("receive", "Commands; each is answered by a command.result.", taken)
+            "send_events": _build_operation("send", "Every event of the session, each client at its own pace.", sent),
+            "receive_commands": _build_operation("receive", "Commands; each is answered by a command.result.", taken)
             | {"reply": {"channel": {"$ref": "#/channels/feed"}, "messages": _refer_to(["command.result"])}},
         },
         "components": {

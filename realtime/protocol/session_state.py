@@ -13,8 +13,9 @@ import msgspec
 from realtime.protocol import events
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
+# Enough to see where a mood goes; a snapshot of two speakers stays below 8 KiB.
 TREND = 10
-"""Utterances of each speaker that a snapshot holds: what the dashboard's trend draws, at 400 bytes apiece."""
+"""Utterances of each speaker that a snapshot holds."""
 
 
 class _Course:

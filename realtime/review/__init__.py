@@ -1,1 +1,1 @@
-"""A recorded session as a whole: the conversation that its events tell, and second opinions on it."""
+"""A recorded session as a whole: the conversation that its events add up to, and second opinions on it."""

@@ -13,7 +13,7 @@ from realtime.protocol.session_state import SessionState
 class Utterance:
     """One judged utterance. `emotion` is the corrected one where `judged` (the model's) was corrected.
 
-    Times are milliseconds of media time; `name` is what the speaker is shown as. A speaker who proved to be another
+    Times are milliseconds of media time; `name` is what the speaker is shown as. A speaker who was merged into another
     is that one throughout.
     """
 
