@@ -68,7 +68,7 @@ def test_what_is_too_long_or_of_no_kind_fits_neither_schema_nor_decoder() -> Non
 def test_asyncapi_names_every_message_and_every_reference_leads_somewhere() -> None:
     """The AsyncAPI document sends each kind of message, takes each kind of command, and has no loose end."""
     document = schemas.build_asyncapi()
-    for operation, kinds in (("tell", events.Message), ("ask", commands.Command)):
+    for operation, kinds in (("send_events", events.Message), ("receive_commands", commands.Command)):
         tags = {kind.__struct_config__.tag for kind in get_args(kinds)}
         named = {one["$ref"].rpartition("/")[2] for one in document["operations"][operation]["messages"]}
         assert named == tags
