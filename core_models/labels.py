@@ -32,14 +32,32 @@ IEMOCAP4 = LabelSet("iemocap4", ("happy", "sad", "neutral", "angry"))
 EMORYNLP7 = LabelSet("emorynlp7", ("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared"))
 EMODB7 = LabelSet("emodb7", ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral"))
 MCED5 = LabelSet("mced5", ("neutral", "joy", "surprise", "sadness", "anger"))
+PLUTCHIK9 = LabelSet(
+    "plutchik9",
+    ("neutral", "anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"),
+)
+ISEAR7 = LabelSet("isear7", ("joy", "fear", "anger", "sadness", "disgust", "shame", "guilt"))
+TOPICALCHAT8 = LabelSet(
+    "topicalchat8",
+    ("neutral", "happy", "sad", "angry", "surprised", "fearful", "disgusted", "curious to dive deeper"),
+)
+MSPIMPROV5 = LabelSet("mspimprov5", ("anger", "happiness", "neutral", "sadness", "other"))
+FERPLUS8 = LabelSet(
+    "ferplus8",
+    ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
+)
 RAVDESS8 = LabelSet("ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"))
 
 LABEL_SETS: Mapping[str, LabelSet] = {
-    s.name: s for s in (MELD7, IEMOCAP6, IEMOCAP4, EMORYNLP7, EMODB7, RAVDESS8, MCED5)
+    s.name: s
+    for s in (
+        *(MELD7, IEMOCAP6, IEMOCAP4, EMORYNLP7, EMODB7, RAVDESS8, MCED5),
+        *(PLUTCHIK9, ISEAR7, TOPICALCHAT8, MSPIMPROV5, FERPLUS8),
+    )
 }
 
-# The seven are the common ground. Joy covers happiness and excitement alike; frustration, peace, power and
-# boredom have no twin there.
+# The seven are the common ground. Joy covers happiness and excitement alike; frustration, peace, power, boredom,
+# anticipation, trust, shame, guilt, curiosity and contempt have no twin there.
 _TO_SEVEN: Mapping[str, Mapping[str, str]] = {
     "meld7": {label: label for label in MELD7.labels},
     "mced5": {label: label for label in MCED5.labels},
@@ -53,6 +71,27 @@ _TO_SEVEN: Mapping[str, Mapping[str, str]] = {
         "happiness": "joy",
         "sadness": "sadness",
         "neutral": "neutral",
+    },
+    "plutchik9": {label: label for label in PLUTCHIK9.labels if label in MELD7.labels},
+    "isear7": {label: label for label in ISEAR7.labels if label in MELD7.labels},
+    "topicalchat8": {
+        "neutral": "neutral",
+        "happy": "joy",
+        "sad": "sadness",
+        "angry": "anger",
+        "surprised": "surprise",
+        "fearful": "fear",
+        "disgusted": "disgust",
+    },
+    "mspimprov5": {"anger": "anger", "happiness": "joy", "neutral": "neutral", "sadness": "sadness"},
+    "ferplus8": {
+        "neutral": "neutral",
+        "happiness": "joy",
+        "surprise": "surprise",
+        "sadness": "sadness",
+        "anger": "anger",
+        "disgust": "disgust",
+        "fear": "fear",
     },
     "ravdess8": {
         "neutral": "neutral",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from core_models.errors import UsageError
 from train.corpora.dialogues import Utterance
+from train.corpora.text_files import parse_csv
 
 SPLITS = ("train", "dev", "test")
 
@@ -33,13 +33,21 @@ def read_utterances(
     """Dialogue -> its utterances in the order of their numbers, of a file of `owner`'s that has `columns`.
 
     `parse_row` gives (dialogue, number of the utterance in it, utterance); what it raises as ValueError becomes a
-    UsageError that names the row, as does a row with other fields than the header and a number that comes twice.
+    UsageError that names the row, as does a number that comes twice.
     """
+    return group_utterances(read_rows(path, columns, owner), path, owner, parse_row)
+
+
+def group_utterances(
+    rows: Sequence[dict[str, str]],
+    path: Path,
+    owner: str,
+    parse_row: Callable[[dict[str, str]], tuple[Key, int, Utterance]],
+) -> dict[Key, tuple[Utterance, ...]]:
+    """As `read_utterances`, of `rows` that were read from `path`."""
     found: dict[Key, dict[int, Utterance]] = {}
-    for number, row in enumerate(read_rows(path, columns, owner), start=2):
+    for number, row in enumerate(rows, start=2):
         try:
-            if None in row or None in row.values():
-                raise ValueError("it has another number of fields than the header")
             dialogue, place, utterance = parse_row(row)
             if place in found.setdefault(dialogue, {}):
                 raise ValueError(f"{utterance.id.rpartition('_')[0]} has utterance {place} twice")
@@ -62,16 +70,7 @@ def read_rows(path: Path, columns: Sequence[str], owner: str) -> list[dict[str, 
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("cp1252", errors="replace")
-    reader = csv.DictReader(text.translate(_C1).splitlines(keepends=True), strict=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UsageError(f"{path} line {reader.line_num} is not CSV ({error}); use the official file.") from None
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing or not rows:
-        what = f"lacks {', '.join(missing)}" if missing else "has no rows"
-        raise UsageError(f"{path} {what}, which {owner}'s CSV files have; use the official file.")
-    return rows
+    return parse_csv(text.translate(_C1), path, columns, owner)
 
 
 def episode_of(row: dict[str, str]) -> str:

@@ -27,6 +27,17 @@ class Recorded(NamedTuple):
     vector: NDArray[np.float32]
 
 
+class Affect(NamedTuple):
+    """What raters said of an utterance in numbers, each from 0 to 1."""
+
+    valence: float
+    """0 unpleasant, 1 pleasant."""
+    arousal: float
+    """0 calm, 1 active."""
+    dominance: float
+    """0 submissive, 1 dominant."""
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One utterance of a corpus: whatever of words, sound and picture its owner has of it.
@@ -40,6 +51,9 @@ class Utterance:
     speaker: str
     text: str | None = None
     label: str | None = None
+    candidates: tuple[str, ...] = ()
+    """All labels that its owner gives it, where they are several: a partial label, of which `label` is none."""
+    affect: Affect | None = None
     audio: Path | None = None
     """A file with sound; a film is one too."""
     image: Path | None = None
@@ -84,6 +98,8 @@ class Corpus:
     labels: LabelSet
     dialogues: tuple[Dialogue, ...]
     label_map: str = "own"
+    left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Reason -> how many utterances of the owner's files its reader left out."""
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every dialogue, in order."""
@@ -122,8 +138,9 @@ class Corpus:
 def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], str]:
     """(`corpus` labelled by `labels`, how many utterances of each label have no twin there, name of the map).
 
-    Utterances without a twin stay as context, their label None; `label_map` of the new corpus is the name of
-    the map. Raises UsageError where there is no map into `labels`.
+    Utterances without a twin stay as context, their label None; of several candidates those with a twin stay, and
+    one that stays alone is the label. `label_map` of the new corpus is the name of the map. Raises UsageError where
+    there is no map into `labels`.
     """
     twins = label_map(corpus.labels, labels)
     if corpus.labels == labels:
@@ -132,12 +149,18 @@ def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], s
     counts = Counter(utterance.label for utterance in corpus.utterances())
 
     def renamed(utterance: Utterance) -> Utterance:
-        return replace(utterance, label=twins.twins.get(utterance.label or ""))
+        found = tuple(dict.fromkeys(twins.twins[one] for one in utterance.candidates if one in twins.twins))
+        if len(found) == 1:
+            return replace(utterance, label=found[0], candidates=())
+        return replace(utterance, label=twins.twins.get(utterance.label or ""), candidates=found)
 
     dialogues = tuple(
         replace(d, utterances=tuple(renamed(utterance) for utterance in d.utterances)) for d in corpus.dialogues
     )
     left_out = {label: counts[label] for label in twins.without if counts[label]}
+    several = [set(utterance.candidates) for utterance in corpus.utterances() if utterance.candidates]
+    if twinless := sum(not candidates & set(twins.twins) for candidates in several):
+        left_out["any of several labels"] = twinless
     return replace(corpus, labels=labels, dialogues=dialogues, label_map=name), left_out, name
 
 

@@ -58,7 +58,7 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, sti
     """
     for source in (root, root / f"fer2013_{split}.tar"):
         if source.is_file():
-            names = [(source / name, PurePosixPath(name)) for name in _archive(source)[1]]
+            names = [(source / name, PurePosixPath(name)) for name in open_archive(source)[1]]
             break
     else:
         names = [(p, PurePosixPath(p.relative_to(root).as_posix())) for p in sorted((root / split).glob("*/*"))]
@@ -89,7 +89,7 @@ def still_bytes(path: Path) -> bytes:
     try:
         if archive is None:
             return path.read_bytes()
-        tar, members = _archive(archive)
+        tar, members = open_archive(archive)
         member = tar.extractfile(members[path.relative_to(archive).as_posix()])
         if member is None:
             raise KeyError(path)
@@ -130,9 +130,10 @@ def _grey(path: Path) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=4)
-def _archive(path: Path) -> tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]:
+def open_archive(path: Path) -> tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]:
+    """(the tar, its files by name); it stays open for as long as its stills are read. Raises UsageError."""
     try:
-        tar = tarfile.open(path)  # noqa: SIM115 - stays open for as long as its stills are read
+        tar = tarfile.open(path)  # noqa: SIM115
         return tar, {member.name: member for member in tar.getmembers() if member.isfile()}
     except (OSError, tarfile.TarError):
-        raise UsageError(f"{path} is not a readable tar: expected FER-2013's stills by emotion.") from None
+        raise UsageError(f"{path} is not a readable tar: expected one of FER-2013's stills.") from None

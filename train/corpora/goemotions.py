@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.labels import MELD7
+from train.corpora.detokenization import fill_masks
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 # A line may carry several labels. It is taken for the rarest of them (order of the training file): the
@@ -16,7 +17,8 @@ RAREST_FIRST = ("fear", "disgust", "sadness", "surprise", "anger", "neutral", "j
 def read_goemotions(root: Path, split: str) -> Corpus:
     """The comments of one split, each a dialogue of one utterance, labels of MELD7 (Ekman's six and neutral).
 
-    Raises UsageError for a missing or malformed file.
+    Names stand where the corpus masks them ([NAME]): a call's transcript has no masks. Raises UsageError for a missing
+    or malformed file.
     """
     path = root / f"{split}.tsv"
     try:
@@ -40,5 +42,6 @@ def read_goemotions(root: Path, split: str) -> Corpus:
                 f"{path} line {number} is not text, label numbers and an id apart by tabs; use the official file."
             ) from None
         label = next(name for name in RAREST_FIRST if name in labels)
-        dialogues.append(Dialogue(f"{split}/{comment}", (Utterance(f"{split}/{comment}", comment, text, label),)))
+        utterance = Utterance(f"{split}/{comment}", comment, fill_masks(text), label)
+        dialogues.append(Dialogue(utterance.id, (utterance,)))
     return Corpus("goemotions", MELD7, tuple(dialogues), "goemotions ekman groups")

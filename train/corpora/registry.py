@@ -12,20 +12,29 @@ from typing import Literal
 
 from core_models.errors import UsageError
 from core_models.labels import LABEL_SETS, LabelSet
+from train.corpora.brighter import read_brighter
 from train.corpora.corrections import read_corrections
+from train.corpora.dailydialog import read_dailydialog
 from train.corpora.dialogues import Corpus, by_end, relabel
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
 from train.corpora.feature_pickle import PICKLES, read_pickled
 from train.corpora.fer2013 import read_fer2013
+from train.corpora.ferplus import read_ferplus
 from train.corpora.folder import read_folder
 from train.corpora.goemotions import read_goemotions
 from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, read_iemocap
+from train.corpora.isear import read_isear
 from train.corpora.meld import read_meld
+from train.corpora.mmeld import read_mmeld
+from train.corpora.mspimprov import read_mspimprov
 from train.corpora.ravdess import read_ravdess
+from train.corpora.topicalchat import read_topicalchat
+from train.corpora.xed import read_xed
 
 CorpusName = Literal[
-    "meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"
+    *("meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"),
+    *("xed", "brighter", "mmeld", "dailydialog", "topicalchat", "isear", "mspimprov", "ferplus"),
 ]
 
 
@@ -40,13 +49,17 @@ class CorpusConfig:
     pickle; folder: a CSV of path, start, end, speaker, label; corrections: the folder of the journals)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
-    to 4 and test session 5, as papers have it; RAVDESS and EmoDB have none."""
+    to 4 and test session 5, as papers have it; XED: train and dev are our own; Topical-Chat: train, valid_freq,
+    valid_rare, test_freq, test_rare; FER+: dev is validation; RAVDESS, EmoDB, ISEAR and MSP-IMPROV have none."""
     subset: str | None = None
-    """`sessions=1,2,3` of IEMOCAP, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
+    """`sessions=1,2,3` of IEMOCAP and MSP-IMPROV, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
     labels: str | None = None
     """IEMOCAP: iemocap6 (the default), or iemocap4 with excitement counted as happiness. RAVDESS: meld7 (the default),
     or ravdess8, its own. folder: the set that its labels are of (default: the first that knows them all).
     corrections: the set that they are mapped to (default: that of the latest session)."""
+    language: str | None = None
+    """XED: en (the default), de, fr, es, it, pt, nl, pl; BRIGHTER: eng (the default), deu, esp, ptbr, ptmz; M-MELD: fr
+    (the default), es, gr."""
     order: Literal["end", "corpus"] = "corpus"
     """Turns by their end, as a live run commits them, or in the corpus's own order."""
     limit_per_class: int | None = None
@@ -65,6 +78,8 @@ class PartOfCorpus:
     labels: LabelSet | None
     """That of --labels, or the first of the row's `labels`; None where the corpus itself decides."""
     limit_per_class: int | None
+    language: str = ""
+    """That of --language, or the first of the row's `languages`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +99,8 @@ class CorpusReader:
     """A --subset of it, as an example; None where it has none."""
     pickled: bool = False
     """--root may also be the community's feature pickle of it."""
+    languages: tuple[str, ...] = ()
+    """Languages that --language may name, the default first; empty where the corpus has one alone."""
     limited: bool = False
     """--limit-per-class goes with it."""
 
@@ -125,6 +142,34 @@ CORPORA: dict[str, CorpusReader] = {
         splits=("train", "validation", "test"),
         limited=True,
     ),
+    "ferplus": CorpusReader(
+        read=lambda part: read_ferplus(part.root, part.split), splits=("train", "validation", "dev", "test")
+    ),
+    "xed": CorpusReader(
+        read=lambda part: read_xed(part.root, part.split, part.language),
+        splits=("train", "dev"),
+        whole=True,
+        languages=("en", "de", "fr", "es", "it", "pt", "nl", "pl"),
+    ),
+    "brighter": CorpusReader(
+        read=lambda part: read_brighter(part.root, part.split, part.language),
+        splits=_OFFICIAL,
+        languages=("eng", "deu", "esp", "ptbr", "ptmz"),
+    ),
+    "mmeld": CorpusReader(
+        read=lambda part: read_mmeld(part.root, part.split, part.language),
+        splits=_OFFICIAL,
+        languages=("fr", "es", "gr"),
+    ),
+    "dailydialog": CorpusReader(read=lambda part: read_dailydialog(part.root, part.split), splits=_OFFICIAL),
+    "topicalchat": CorpusReader(
+        read=lambda part: read_topicalchat(part.root, part.split),
+        splits=("train", "valid_freq", "valid_rare", "test_freq", "test_rare"),
+    ),
+    "isear": CorpusReader(read=lambda part: read_isear(part.root), whole=True),
+    "mspimprov": CorpusReader(
+        read=lambda part: read_mspimprov(part.root, part.numbers), whole=True, subset="sessions=1,2,3"
+    ),
     "folder": CorpusReader(
         read=lambda part: read_folder(part.root, part.labels),
         labels=tuple(LABEL_SETS),
@@ -151,7 +196,8 @@ def read_corpus(config: CorpusConfig) -> Corpus:
     else:
         numbers = _parse_subset(config, reader)
         split = _choose_split(config, reader)
-        corpus = reader.read(PartOfCorpus(config.root, split, numbers, labels, config.limit_per_class))
+        language = _choose_language(config, reader)
+        corpus = reader.read(PartOfCorpus(config.root, split, numbers, labels, config.limit_per_class, language))
     if config.order == "corpus":
         return corpus
     return replace(corpus, dialogues=tuple(by_end(dialogue) for dialogue in corpus.dialogues))
@@ -171,6 +217,15 @@ def _choose_labels(config: CorpusConfig, reader: CorpusReader) -> LabelSet | Non
         expected = f"use {' or '.join(reader.labels)}" if reader.labels else "leave it out"
         raise UsageError(f"--labels {config.labels} does not go with {config.corpus}: {expected}.")
     return LABEL_SETS[config.labels]
+
+
+def _choose_language(config: CorpusConfig, reader: CorpusReader) -> str:
+    if config.language is None:
+        return reader.languages[0] if reader.languages else ""
+    if config.language not in reader.languages:
+        expected = f"use {' or '.join(reader.languages)}" if reader.languages else "leave it out"
+        raise UsageError(f"--language {config.language} does not go with {config.corpus}: {expected}.")
+    return config.language
 
 
 def _required(labels: LabelSet | None) -> LabelSet:

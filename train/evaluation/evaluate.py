@@ -195,8 +195,12 @@ def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
     corpus, stamp = _part(config, read_corpus(_in_labels(config, labels.name)))
     if config.cut == "speech":
         corpus = cut_to_speech(corpus)
-    unknown = sum(utterance.label is None for utterance in corpus.utterances())
+    reasons = dict(corpus.left_out)
+    if unknown := sum(u.label is None and not u.candidates for u in corpus.utterances()):
+        reasons["no label of the set"] = unknown
     corpus, no_twin, _ = relabel(corpus, labels)
+    if several := sum(bool(u.candidates) for u in corpus.utterances()):
+        reasons["several labels"] = several
     reading = DialogueLayout.of(checkpoint.sidecar.record)
     corpus = reading.arrange_corpus(corpus)
     wanted = wanted_modalities(config, checkpoint)
@@ -210,7 +214,6 @@ def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
         )
     prior = expected_counts(config, labels, {utterance.id for utterance in corpus.utterances()})
     said = predictions(checkpoint, dialogues, prior)
-    reasons = {"no label of the set": unknown} if unknown else {}
     reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
     reasons |= without_modality(corpus, extracted)
     return CheckpointOnCorpus(checkpoint, corpus, dialogues, prior, said, reasons, stamp)
