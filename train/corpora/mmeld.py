@@ -16,7 +16,7 @@ LANGUAGES = {"fr": "french_text", "es": "spanish_text", "gr": "greek_text"}
 """Language (Greek as its files call it) -> the column of its words."""
 
 _TAG = re.compile(r"</?i>", re.IGNORECASE)
-_ELLIPSIS = re.compile(r"\.(?: \.){2,}")
+_ELLIPSIS = re.compile(r"\s*\.(?: \.){2,}")
 
 
 def read_mmeld(root: Path, split: str, language: str = "fr") -> Corpus:
