@@ -33,8 +33,23 @@ from train.corpora.topicalchat import read_topicalchat
 from train.corpora.xed import read_xed
 
 CorpusName = Literal[
-    *("meld", "iemocap", "emorynlp", "goemotions", "ravdess", "emodb", "fer2013", "folder", "corrections"),
-    *("xed", "brighter", "mmeld", "dailydialog", "topicalchat", "isear", "mspimprov", "ferplus"),
+    "meld",
+    "iemocap",
+    "emorynlp",
+    "goemotions",
+    "ravdess",
+    "emodb",
+    "fer2013",
+    "folder",
+    "corrections",
+    "xed",
+    "brighter",
+    "mmeld",
+    "dailydialog",
+    "topicalchat",
+    "isear",
+    "mspimprov",
+    "ferplus",
 ]
 
 
