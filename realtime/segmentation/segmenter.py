@@ -12,13 +12,14 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-import webrtcvad
 from numpy.typing import NDArray
 
 from realtime.segmentation.endpointing import QUIETEST_MS, Endpointing
+from realtime.segmentation.high_pass import HighPass
 from realtime.segmentation.noise_floor import NoiseFloor
 from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
 from realtime.segmentation.silero_vad import Silero
+from realtime.segmentation.webrtc_vad import WebRtcVad
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
 _PER_MS = SAMPLE_RATE // 1000
@@ -31,7 +32,7 @@ _LONG_SILENCE = 5 * SAMPLE_RATE
 class _Frame(NamedTuple):
     samples: NDArray[np.float32]
     voiced: bool
-    power: float  # mean square of samples in [-1, 1]
+    power: float  # mean square above 120 Hz, of samples in [-1, 1]
 
 
 class Segmenter:
@@ -44,7 +45,8 @@ class Segmenter:
         self.source = source
         self.config = config
         self._frame = config.frame_ms * _PER_MS
-        self._vad = webrtcvad.Vad(config.aggressiveness)
+        self._high_pass = HighPass()
+        self._vad = WebRtcVad(config.aggressiveness, config.frame_ms)
         self._silero = Silero() if config.silero else None
         self._unvoiced = 0  # samples since webrtcvad last heard speech
         self._noise_floor = NoiseFloor(config.frame_ms)
@@ -109,27 +111,26 @@ class Segmenter:
     def _take(self, samples: NDArray[np.float32], segments: list[Segment]) -> None:
         samples = np.concatenate((self._rest, samples), dtype=np.float32)
         whole = len(samples) - len(samples) % self._frame
-        # Whole numbers in float64: their squares add up exactly, in whatever order.
-        scaled = np.clip(np.rint(samples[:whole] * 32768), -32768, 32767).astype(np.float64)
-        pcm = scaled.astype(np.int16)
+        # Decisions alone are made on the filtered sound; an utterance holds it as it was.
+        filtered = self._high_pass.filter(samples[:whole])
         for at in range(0, whole, self._frame):
             part = slice(at, at + self._frame)
-            power = float(np.dot(scaled[part], scaled[part])) / self._frame / 32768**2
+            power = float(np.dot(filtered[part], filtered[part])) / self._frame
             self._position += self._frame
-            self._frames.append(_Frame(samples[part], self._voiced(pcm[part], samples[part], power), power))
+            self._frames.append(_Frame(samples[part], self._voiced(filtered[part], power), power))
             if self._start is None:
                 self._listen(segments)
             else:
                 self._follow(segments)
         self._rest = samples[whole:].copy()
 
-    def _voiced(self, pcm: NDArray[np.int16], samples: NDArray[np.float32], power: float) -> bool:
+    def _voiced(self, filtered: NDArray[np.float64], power: float) -> bool:
         """Whether webrtcvad hears speech, Silero agrees if it is asked, and the frame exceeds the noise floor."""
-        second = True if self._silero is None else self._second_opinion(self._silero, samples)
+        second = True if self._silero is None else self._second_opinion(self._silero, filtered.astype(np.float32))
         excess_db = self._noise_floor.excess_db(power)
-        if not power:
+        if excess_db == -math.inf:  # digital silence, of which webrtcvad would learn a noise that there is not
             return False
-        speech: bool = self._vad.is_speech(pcm.tobytes(), SAMPLE_RATE)
+        speech = self._vad.is_speech(filtered, power, excess_db)
         self._unvoiced = 0 if speech else self._unvoiced
         return speech and second and excess_db > self.config.gate_db
 
