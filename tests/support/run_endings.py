@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from train.loop.trainer import Trainer
@@ -19,3 +21,17 @@ def interrupt_after_save(number: int, patch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     patch.setattr(Trainer, "save", save_and_die)
+
+
+def end_in_pass(number: int, end: BaseException, patch: pytest.MonkeyPatch, at: int = 2) -> None:
+    """Step `at` of that pass raises `end`."""
+    take_step, taken = Trainer._step, 0
+
+    def step_or_end(trainer: Trainer, batch: Any, step: Any, where: str) -> dict[str, float]:
+        nonlocal taken
+        taken += trainer.progress.epoch == number - 1
+        if taken == at:
+            raise end
+        return take_step(trainer, batch, step, where)
+
+    patch.setattr(Trainer, "_step", step_or_end)

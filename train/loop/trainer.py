@@ -128,6 +128,7 @@ class Trainer:
                 self.keep(float(row.get(self.select, math.nan)))
             self.save()
             (report or self._report)(row)
+        self.fabric.barrier()  # the first process may still be writing
         self.restore_best()
 
     def keep(self, score: float) -> None:
@@ -138,7 +139,6 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Load the weights of the pass that is kept, and leave the module in evaluation mode."""
-        self.fabric.barrier()
         self.module.load_state_dict(load_file(self.folder / FILES[1]), strict=False)
         self.module.eval()
 
@@ -229,7 +229,8 @@ class Trainer:
                 self.model, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
             )
         self.optimizer.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        values = torch.stack([value.detach().float() for value in terms.values()]).tolist()
+        return dict(zip(terms, values, strict=True))
 
     def _check_weights(self, where: str) -> None:
         # A step on a finite loss can still end in weights that are none: they must not be saved, nor kept.

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from support.miniature_corpora import Miniature
+from support.run_endings import end_in_pass
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import train.recipes.dialogue.training
 from core_models.checkpoint import load
 from core_models.errors import DiskError, UsageError
 from train.__main__ import configuration, main
 from train.loop.failures import Diverged, OutOfMemory
 from train.recipes.dialogue.config import FitConfig
 from train.recipes.dialogue.fit import fit
+from train.recipes.dialogue.training import DialogueTraining
 
 TINY = ["--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--batch=4", "--threads=1", "--device=cpu"]
 
@@ -34,20 +36,6 @@ def words_alone(miniature: Miniature, runs: Path, *given: str) -> FitConfig:
     return configuration(options(miniature, runs, *given))[1]
 
 
-def ends_in_pass(number: int, end: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second step of that pass raises `end`."""
-    step, steps = train.recipes.dialogue.training.Run._step, 0
-
-    def dies(run: train.recipes.dialogue.training.Run, batch: object) -> dict[str, float]:
-        nonlocal steps
-        steps += run.progressed.epoch == number - 1
-        if steps == 2:
-            raise end
-        return step(run, batch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(train.recipes.dialogue.training.Run, "_step", dies)
-
-
 @pytest.mark.parametrize("system", ["sdt", "cmath"])
 def test_killed_run_goes_on_bit_equal(
     miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
@@ -56,14 +44,14 @@ def test_killed_run_goes_on_bit_equal(
     fit(words_alone(miniature, tmp_path / "whole", f"--system={system}"))
     config = words_alone(miniature, tmp_path / "killed", f"--system={system}", "--resume=true")
     with monkeypatch.context() as patch:
-        ends_in_pass(3, KeyboardInterrupt(), patch)
+        end_in_pass(3, KeyboardInterrupt(), patch)
         with pytest.raises(KeyboardInterrupt):
             fit(config)
     fit(config)
     one, other = (tmp_path / name / "run" for name in ("whole", "killed"))
     assert (one / "history.jsonl").read_text() == (other / "history.jsonl").read_text()
     first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (one, other))
-    assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
+    assert all(torch.equal(first["module"][name], second["module"][name]) for name in first["module"])
 
 
 def test_the_last_pass_is_kept_where_that_is_asked_for(miniature: Miniature, tmp_path: Path) -> None:
@@ -73,7 +61,7 @@ def test_the_last_pass_is_kept_where_that_is_asked_for(miniature: Miniature, tmp
     record = load(run / "checkpoint").sidecar.record
     assert record["best_pass"] == record["passes"] == 4
     assert record["selection"].startswith("the last pass; ")
-    ended, kept = torch.load(run / "last.pt", weights_only=True)["model"], load_file(run / "best.safetensors")
+    ended, kept = torch.load(run / "last.pt", weights_only=True)["module"], load_file(run / "best.safetensors")
     assert all(torch.equal(ended[name], kept[name]) for name in ended)
     scores = [json.loads(line)["selection"] for line in (run / "history.jsonl").read_text().splitlines()]
     assert scores.index(max(scores)) + 1 < 4  # keeping the best would have kept another
@@ -84,7 +72,7 @@ def test_run_that_ends_early_leaves_its_best_pass(
     miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException
 ) -> None:
     """After Ctrl-C, or without memory, the best pass so far is a checkpoint that says what ended the run."""
-    ends_in_pass(3, end, monkeypatch)
+    end_in_pass(3, end, monkeypatch)
     with pytest.raises((KeyboardInterrupt, OutOfMemory)) as raised:
         fit(words_alone(miniature, tmp_path))
     record = load(tmp_path / "run" / "checkpoint").sidecar.record
@@ -104,10 +92,10 @@ def test_memory_that_is_not_there_is_one_sentence(
 ) -> None:
     """A step that does not fit ends with a sentence that names it and what to lower, and the run can then go on."""
     with monkeypatch.context() as patch:
-        ends_in_pass(2, end, patch)
+        end_in_pass(2, end, patch)
         assert main(options(miniature, tmp_path)) == 1
     told = capsys.readouterr().err
-    assert "out of memory in pass 2, step 2, on " in told
+    assert "out of memory in pass 2, step 2: " in told
     assert "Traceback" not in told
     assert main(options(miniature, tmp_path, "--batch=2", "--resume=true")) == 0
     record = load(tmp_path / "run" / "checkpoint").sidecar.record
@@ -119,7 +107,7 @@ def test_error_that_is_none_of_memory_passes_through(
     miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A RuntimeError that speaks of something else is not called a want of memory."""
-    ends_in_pass(1, RuntimeError("shapes do not fit"), monkeypatch)
+    end_in_pass(1, RuntimeError("shapes do not fit"), monkeypatch)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         fit(words_alone(miniature, tmp_path))
 
@@ -128,21 +116,21 @@ def test_diverged_run_ends_with_a_sentence(
     miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss that is not a number names pass and step, and the last finished pass goes on with a lower lr."""
-    step = train.recipes.dialogue.training.Run._step
+    step = DialogueTraining._step
 
-    def poisoned(run: train.recipes.dialogue.training.Run, batch: object) -> dict[str, float]:
-        if run.progressed.epoch == 1:
+    def poisoned(run: DialogueTraining, batch: Any) -> dict[str, torch.Tensor]:
+        if run.trainer.progress.epoch == 1:
             with torch.no_grad():
                 run.network.classifier.weight.fill_(torch.nan)
-        return step(run, batch)  # type: ignore[arg-type]
+        return step(run, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.recipes.dialogue.training.Run, "_step", poisoned)
+        patch.setattr(DialogueTraining, "_step", poisoned)
         with pytest.raises(Diverged, match="pass 2, step 1"):
             fit(words_alone(miniature, tmp_path))
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
-    assert state["progressed"]["epoch"] == 1
-    assert all(value.isfinite().all() for value in state["model"].values())
+    assert state["progress"]["epoch"] == 1
+    assert all(value.isfinite().all() for value in state["module"].values())
     fit(words_alone(miniature, tmp_path, "--lr=1e-5", "--resume=true"))
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 4
 

@@ -162,6 +162,22 @@ def test_wrong_option_is_one_sentence(
     assert named in told
 
 
+def test_a_setting_that_wants_two_modalities_is_accepted(miniature: Miniature, tmp_path: Path) -> None:
+    """SDT's Table IV, w/o intra-modal transformers, parses, and is refused where the data have one modality alone."""
+    config = words_alone(miniature, tmp_path, "--model.transformers=inter")
+    with pytest.raises(UsageError, match="text is the only modality"):
+        fit(config)
+    both = [*miniature.options("meld", "ravdess"), f"--runs={tmp_path}", "--features.face=null", *TINY]
+    assert main(["fit", *both, "--model.transformers=inter", "--epochs=1", "--steps=1"]) == 0
+
+
+def test_older_names_of_options_are_understood(miniature: Miniature, tmp_path: Path) -> None:
+    """`export` is `out`, and `schedule` is `shape`."""
+    config = words_alone(miniature, tmp_path, f"--export={tmp_path / 'there'}", "--schedule=constant")
+    assert (config.out, config.shape) == (tmp_path / "there", "constant")
+    assert config.training_schedule().warm_up == 0
+
+
 @pytest.mark.parametrize(("chosen", "field"), [("sdt", "--objective.temperature"), ("cmath", "--objective.gamma2")])
 def test_help_documents_the_chosen_system(chosen: str, field: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`fit --system NAME --help` shows that paper's settings, and no other's."""

@@ -10,9 +10,9 @@ import pytest
 import torch
 from support.miniature_corpora import Miniature
 from support.miniature_corrections import SESSIONS, record
+from support.run_endings import end_in_pass
 from torch import Tensor
 
-import train.recipes.dialogue.training
 from core_models import checkpoint
 from core_models.checkpoint import MODELS, Sidecar, load, sidecar_config
 from core_models.errors import CheckpointError, TrackerError, UsageError
@@ -94,7 +94,7 @@ def logits(model: Any, modalities: tuple[str, ...] = ("text", "voice")) -> Tenso
 
 def after_the_last_pass(start: Path, run: Path) -> Any:
     model: Any = load(start).model
-    model.load_state_dict(torch.load(run / "last.pt", weights_only=True)["model"])
+    model.load_state_dict(torch.load(run / "last.pt", weights_only=True)["module"])
     return model
 
 
@@ -199,25 +199,14 @@ def test_killed_run_goes_on_bit_equal_from_its_start_alone(
         command = options(Path("start"), tmp_path / name, calls, "--epochs=3", "--lr=1e-3", "--resume=true")
         if name == "killed":
             with monkeypatch.context() as patch:
-                end_in_second_pass(patch)
+                end_in_pass(2, KeyboardInterrupt(), patch, at=1)
                 assert main(command) == 130
         assert main(command) == 0
     one, other = (torch.load(tmp_path / name / "run" / "last.pt", weights_only=True) for name in ("whole", "killed"))
-    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
-    assert one["progressed"]["best"] == other["progressed"]["best"]
+    assert all(torch.equal(one["module"][name], other["module"][name]) for name in one["module"])
+    assert one["progress"]["best"] == other["progress"]["best"]
     kept = [(tmp_path / name / "run" / "best.safetensors").read_bytes() for name in ("whole", "killed")]
     assert kept[0] == kept[1]
     write_start(tmp_path / "killed" / "start", seed=1)
     with pytest.raises(UsageError, match="other settings"):
         fit(configuration(command)[1])
-
-
-def end_in_second_pass(patch: pytest.MonkeyPatch) -> None:
-    step = train.recipes.dialogue.training.Run._step
-
-    def dies(run: train.recipes.dialogue.training.Run, batch: Any) -> dict[str, float]:
-        if run.progressed.epoch == 1:
-            raise KeyboardInterrupt
-        return step(run, batch)
-
-    patch.setattr(train.recipes.dialogue.training.Run, "_step", dies)

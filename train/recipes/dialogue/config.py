@@ -13,10 +13,14 @@ from core_models.errors import UsageError
 from train.data.config import DataConfig
 from train.data.dialogue_sampler import SamplerOptions
 from train.extraction.feature_names import FeatureNames
+from train.loop.schedule import Schedule
 from train.recipes.dialogue.systems import system
 
 # Where things lie and what they run on decides nothing.
-NOT_IN_FINGERPRINT = ("runs", "export", "resume", "tensorboard", "device", "devices", "threads", "seeds")
+NOT_IN_FINGERPRINT = (
+    *("runs", "out", "export", "resume", "checkpoint_every", "tensorboard", "device", "devices", "threads", "seeds"),
+    "schedule",  # the older name of shape
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,12 @@ class FitConfig:
     """Peak learning rate of AdamW."""
     decay: float = 1e-2
     """AdamW's weight decay."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """`cosine` to zero over all epochs after a warm-up of one twentieth, or `constant` (the papers)."""
+    warm_up: float = 0.05
+    """Share of all steps in which the rate rises to its peak; `shape: constant` has none."""
+    shape: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the rate goes on from its peak: to zero along a cosine or a straight line, or not at all (the papers)."""
+    schedule: Literal["cosine", "constant"] | None = None
+    """The older name of `shape`."""
     batch: int = 16
     """Dialogues a step, over all processes."""
     epochs: int = 30
@@ -56,8 +64,8 @@ class FitConfig:
     patience: int = 8
     """Passes without a better score after which training ends; as many as `epochs` never ends it early."""
     keep: Literal["best", "last"] = "best"
-    """The pass that is kept: the best on `select_on`, or the last, which under `schedule: cosine` has settled and owes
-    nothing to the luck of few validation dialogues; `patience` ends nothing then."""
+    """The pass that is kept: the best on `select_on`, or the last, which has less selection noise where there are few
+    validation dialogues; `patience` ends nothing then."""
     select_on: Literal["validation", "test"] = "validation"
     """The part whose scores decide which pass is kept. `test` is how papers without a validation set chose, for
     comparison with them alone; it is stamped on every result."""
@@ -84,24 +92,60 @@ class FitConfig:
     """CPU threads of each process."""
     runs: Path = Path("runs")
     """Folder of all runs."""
-    export: Path | None = None
+    out: Path | None = None
     """Folder of the finished checkpoint; the run's own `checkpoint` where it is null."""
-    resume: bool = False
-    """Go on from the run's last finished pass."""
+    export: Path | None = None
+    """The older name of `out`."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints of the run, besides the one after each pass."""
+    resume: bool | None = False
+    """What becomes of an unfinished run in the folder (see train/loop/schedule.py): true goes on, also with another
+    lr, batch, clip, epochs or patience, null only where all settings are the same, false begins anew."""
     tensorboard: bool = False
     """Write the curves for TensorBoard as well, to the run's folder."""
 
     def __post_init__(self) -> None:
         chosen = system(self.system)
         objective = chosen.make_objective(self.objective)
-        chosen.model_config(self.model, {"text": 1}, 2)
+        chosen.probe_config(self.model)
         if self.class_weight and getattr(objective, "class_weights", ()) is not None:
             raise UsageError("class_weight and objective.class_weights cannot both be given: choose one.")
-        for name in ("batch", "epochs", "patience", "threads", "devices"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}: expected 1 or more.")
+        if self.schedule is not None:
+            object.__setattr__(self, "shape", self.schedule)
+            object.__setattr__(self, "schedule", None)
+        if self.export is not None:
+            object.__setattr__(self, "out", self.export)
+            object.__setattr__(self, "export", None)
+        if self.devices < 1:
+            raise UsageError(f"devices is {self.devices}: expected 1 or more.")
+        self.training_schedule()
         if len(set(self.seeds)) != len(self.seeds):
             raise UsageError(f"seeds are {list(self.seeds)}: expected each once.")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.runs / self.name
+
+    def training_schedule(self) -> Schedule:
+        """The part of the options that train/loop takes. Raises UsageError."""
+        return Schedule(
+            epochs=self.epochs,
+            lr=self.lr,
+            warm_up=0.0 if self.shape == "constant" else self.warm_up,
+            shape=self.shape,
+            batch=self.batch,
+            decay=self.decay,
+            clip=self.clip,
+            patience=self.patience,
+            keep=self.keep,
+            seed=self.seed,
+            checkpoint_every=self.checkpoint_every,
+            resume=self.resume,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+        )
 
     def fingerprint(self, start: Checkpoint | None = None) -> dict[str, Any]:
         """The settings that decide the result, as plain values; where things lie does not, `start`'s digest does."""

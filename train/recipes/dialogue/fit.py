@@ -13,23 +13,20 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from core_models.atomic_write import write_atomically
+from core_models.atomic_write import require_writable, write_atomically
 from core_models.errors import DiskError
 from train.data.clip_pairing import pair_clips
 from train.data.compatibility import require_labels
 from train.data.corpus_parts import read_corpora, split_corpora
 from train.data.data_module import make_tensors
 from train.data.feature_vectors import extract_features
-from train.evaluation.inference import predict
 from train.loop.accelerator import open_fabric
 from train.loop.failures import Diverged, OutOfMemory
 from train.recipes.dialogue.config import FitConfig
 from train.recipes.dialogue.export_checkpoint import export
 from train.recipes.dialogue.systems import system
-from train.recipes.dialogue.training import Run
+from train.recipes.dialogue.training import DialogueTraining
 from train.recipes.dialogue.warm_start import config_of, open_start
-
-__all__ = ["FitConfig", "fit", "predict"]
 
 
 def fit(config: FitConfig) -> Path:
@@ -41,7 +38,9 @@ def fit(config: FitConfig) -> Path:
     """
     fabric = open_fabric(config.device, config.precision, config.threads, config.devices)
     console = Console(stderr=True, quiet=not fabric.is_global_zero)
-    folder = config.export or config.runs / config.name / "checkpoint"
+    folder = config.out or config.folder / "checkpoint"
+    if fabric.is_global_zero:
+        require_writable([config.folder, folder])
     if not config.seeds:
         _fit_one(config, folder, fabric, console)
     else:
@@ -50,12 +49,9 @@ def fit(config: FitConfig) -> Path:
     return folder
 
 
-def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> Run:
+def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> DialogueTraining:
     start = None if config.start is None else open_start(config.start, config.system)
-    if start is None:
-        model = system(config.system).model_config(config.model, {"text": 1}, 2)
-    else:
-        model = config_of(start, config.model)
+    model = system(config.system).probe_config(config.model) if start is None else config_of(start, config.model)
     with fabric.rank_zero_first():  # it fills the feature store, the others read it
         corpora = read_corpora(config.data, config.features, config.select_on)
         parts = split_corpora(corpora, config.data, config.select_on)
@@ -73,16 +69,15 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
             select_on=config.select_on,
         )
     console.print(material.describe(), highlight=False, soft_wrap=True)
-    run = Run(config, material, fabric, console, start)
+    run = DialogueTraining(config, material, fabric, console, start)
     try:
         run.fit()
     except (KeyboardInterrupt, Diverged, OutOfMemory) as ended:
-        if run.progressed.best_epoch and fabric.is_global_zero:
+        if run.trainer.progress.best_epoch and fabric.is_global_zero:
             with suppress(Exception):  # what is told is why the run ended
-                run.restore_best()
-                export(run, run.folder / "checkpoint", ended=type(ended).__name__)
+                run.trainer.restore_best()
+                export(run, config.folder / "checkpoint", ended=type(ended).__name__)
         raise
-    run.restore_best()
     if fabric.is_global_zero:
         export(run, folder)
     fabric.barrier()
@@ -90,14 +85,14 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
 
 
 def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> None:
-    place = config.runs / config.name
+    place = config.folder
     selected: dict[int, float] = {}
     scores: dict[str, dict[str, list[float]]] = {}
     for seed in config.seeds:
         console.print(f"seed {seed}", style="bold", highlight=False, soft_wrap=True)
-        one = replace(config, name=f"{config.name}/seed{seed}", seed=seed, seeds=(), export=None)
-        run = _fit_one(one, one.runs / one.name / "checkpoint", fabric, console)
-        selected[seed] = run.progressed.best
+        one = replace(config, name=f"{config.name}/seed{seed}", seed=seed, seeds=(), out=None)
+        run = _fit_one(one, one.folder / "checkpoint", fabric, console)
+        selected[seed] = run.trainer.progress.best
         for pattern, score in run.validate().items():
             for name in ("weighted_f1", "macro_f1", "accuracy", "uar"):
                 scores.setdefault(pattern, {}).setdefault(name, []).append(getattr(score, name))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core_models.checkpoint import MODELS
 from core_models.close_names import suggest_name
 from core_models.errors import UsageError
+from core_models.feature_spec import MODALITIES
 from train.losses.cmath import CMATHObjective
 from train.losses.sdt import SDTObjective
 
@@ -31,13 +32,6 @@ class Losses(Protocol):
         """The paper's terms by name, scalars, for the log."""
 
 
-class Objective(Protocol):
-    """A paper's training objective; an instance is a dataclass of its settings."""
-
-    def __call__(self, output: Any, labels: Tensor, present: Tensor) -> Losses:
-        """output: the network's of a batch; labels: int64 [B, N]; present: bool [B, N, 3]."""
-
-
 @dataclass(frozen=True)
 class System:
     """One paper: what is trained, and by which objective."""
@@ -53,6 +47,11 @@ class System:
     def model_config(self, given: Mapping[str, Any], dimensions: Mapping[str, int], classes: int) -> Any:
         """The configuration from fields `given` by a person and those that the data decide. Raises UsageError."""
         return self._made(self.config, "model", {**given, "dimensions": dict(dimensions), "classes": classes})
+
+    def probe_config(self, given: Mapping[str, Any]) -> Any:
+        """The configuration that checks `given` before any data are read: of one dimension for every modality, since
+        some settings (SDT's Table IV, w/o intra-modal transformers) want two of them. Raises UsageError."""
+        return self.model_config(given, dict.fromkeys(MODALITIES, 1), 2)
 
     def make_objective(self, given: Mapping[str, Any]) -> Any:
         """The objective from fields `given` by a person. Raises UsageError."""
