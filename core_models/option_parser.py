@@ -13,13 +13,15 @@ import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from core_models.close_names import suggest_name
 from core_models.command_line import print_error, program_version
 from core_models.errors import UsageError
+
+T = TypeVar("T")
 
 PRINT_CONFIG = "--print_config"
 """The parser library's own option, as it is registered; `--print-config` is what people type."""
@@ -82,6 +84,11 @@ def read_options(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         return values
     except (ArgumentError, ValueError, TypeError) as error:
         raise UsageError(_explain_error(parser, str(error))) from None
+
+
+def collect_fields(kind: type[T], values: Namespace) -> T:
+    """The dataclass `kind` whose options were added to the parser that gave `values`."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 def _normalize_arguments(parser: ArgumentParser, arguments: Sequence[str]) -> list[str]:

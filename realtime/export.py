@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from jsonargparse import ArgumentParser, set_parsing_settings
-from rich.console import Console
-
-from core_models.errors import DiskError, Exit, TrackerError
+from core_models.command_line import run_cli
+from core_models.errors import DiskError
+from core_models.option_parser import build_parser, collect_fields, read_options
 from realtime.exports.elan import render_eaf
 from realtime.exports.emotionml import render_emotionml
 from realtime.exports.html_report import render_html
@@ -77,26 +76,24 @@ def export(conversation: Conversation, to: Format) -> bytes:
     return _WRITERS[to](conversation)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Export one session and return the exit code."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog="python -m realtime.export", description=__doc__)
+    return run_cli(lambda: _run_export(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run_export(arguments: Sequence[str]) -> None:
+    parser = build_parser("python -m realtime.export", __doc__)
     parser.add_class_arguments(Export, as_positional=True)
-    try:
-        given = parser.instantiate(parser.parse_args(arguments))
-        options = Export(**{name: given[name] for name in Export.__dataclass_fields__})
-        content = export(load(find_journal(options.session, options.journal), options.rescore), options.format)
-        if str(options.output) == "-":
-            sys.stdout.buffer.write(content)
-        else:
-            _write(options.output, content)
-        return Exit.OK
-    except TrackerError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
-        return error.exit_code
+    options = collect_fields(Export, read_options(parser, arguments))
+    content = export(load(find_journal(options.session, options.journal), options.rescore), options.format)
+    if str(options.output) == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        _write_file(options.output, content)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
         with open(descriptor, "wb") as file:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from realtime.cli.feed_options import FeedOptions
 from realtime.dialogue.provisional import Provisional
 from realtime.segmentation.endpointing import Endpointing
 
+# What a person may want to change about utterances; the rest decides how well voice activity works, was measured once,
+# and is for experiments in a config.
+_ENDPOINTING_SHOWN = ("silero", "hangover_ms")
+
+EXPERIMENTAL = tuple(f"endpointing.{one.name}" for one in fields(Endpointing) if one.name not in _ENDPOINTING_SHOWN)
+"""Keys of `Listen` that `--help` names but does not explain."""
+
 
 @dataclass(frozen=True)
-class Listen:
+class Listen(FeedOptions):
     """Options of a live run."""
 
     file: Path | None = None
@@ -55,22 +63,8 @@ class Listen:
     """When an utterance begins and ends."""
     provisional: Provisional = field(default_factory=Provisional)
     """When an utterance is judged before it has ended; never with a recording at pace `fast`."""
-    host: str = "127.0.0.1"
-    """Address of the feed; beyond 127.0.0.1 only with a token."""
-    port: int = 8765
-    """Port of the feed; 0 takes any free one, -1 serves no feed."""
-    token: str | None = None
-    """What clients of the feed must show; may also come from EMOTION_TRACKER_TOKEN."""
     hold: bool = False
     """Keep feed and page up after a recording has ended, until Ctrl-C; what is wrong can then be corrected."""
-    origins: tuple[str, ...] = ()
-    """Web origins besides the feed's own that may subscribe, such as http://localhost:5173."""
-    hosts: tuple[str, ...] = ()
-    """Names besides `host` and addresses by which clients may call the feed, such as studio.lan."""
-    certificate: Path | None = None
-    """PEM certificate; with it the feed and the page speak TLS."""
-    key: Path | None = None
-    """PEM key of the certificate, where it does not hold it itself."""
     events: str | None = None
     """Write every event as a JSON line to this file, or with `-` to standard output."""
     journal: Path | None = None

@@ -1,7 +1,8 @@
-"""What a live run hears and sees, and whom: the sources that its options ask for, and who speaks there."""
+"""From options to inputs: sources, the speaker of each, whose face the camera sees, and crosstalk pairs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -19,11 +20,48 @@ from realtime.sources.microphone import MicrophoneSource
 from realtime.sources.source import MediaClock, Source
 
 
+@dataclass(frozen=True)
+class SessionInputs:
+    """The sources of a session and the people in them."""
+
+    sources: list[Source]
+    speakers: dict[str, str]
+    """Source -> who speaks there, of the sides that are analysed."""
+    camera_speaker: str | None
+    """Whose face the camera sees; None where there is none or theirs is not analysed."""
+    far_ends: dict[str, str]
+    """Source -> the one whose sound may leak into it."""
+    browser: Browser | None
+    """What the page at /capture fills, where it is the source."""
+
+
+def build_inputs(options: Listen, clock: MediaClock, console: Console) -> SessionInputs:
+    """The inputs that the options ask for, nothing opened yet. UsageError, MicrophoneError, MediaError."""
+    browser = build_browser(options, clock)
+    sources, speakers = build_sources(options, clock, console, browser)
+    camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
+    if camera_speaker not in speakers.values():
+        raise UsageError(
+            f"The camera cannot see {camera_speaker}, who is none of the speakers "
+            f"({', '.join(speakers.values())}): name one of them with --camera-speaker."
+        )
+    speakers = select_speakers(options, speakers)
+    if camera_speaker not in speakers.values():
+        camera_speaker = None
+        sources = [source for source in sources if source.has_audio]
+    far = find_far_ends(sources)
+    if browser is not None:
+        browser.wanted = [s.name for s in sources if not s.has_audio or s.name in speakers or s.name in far.values()]
+    return SessionInputs(sources, speakers, camera_speaker, far, browser)
+
+
 def build_speaker_clustering(options: Listen) -> SpeakerClustering | None:
-    """Who is known by voice, where several people are to be told apart."""
+    """Speaker clustering with the voices that are known beforehand; None where nobody is told apart by voice."""
     if options.speakers != "auto":
         if options.enrol or options.voice_prints:
-            raise UsageError("Voices are only told apart with --speakers auto: add it, or leave out enrol and prints.")
+            raise UsageError(
+                "Voices are only told apart with --speakers auto: add it, or leave out --enrol and --voice-prints."
+            )
         return None
     voices = SpeakerClustering(SpeakerVector(model_folder("campplus")))
     for sample in options.enrol:
@@ -58,7 +96,7 @@ def build_sources(
             sources = list(browser.sounds.values())
         else:
             sources = [MicrophoneSource(options.microphone, clock=clock.elapsed_ms)]
-            if (other := _other_side(options, clock, console)) is not None:
+            if (other := _open_system_sound(options, clock, console)) is not None:
                 sources.append(other)
         names = (UNKNOWN_SPEAKER,) if options.speakers == "auto" else options.speakers
         if len(names) > len(sources):
@@ -88,7 +126,7 @@ def build_sources(
     return [file], dict(zip(voices, names, strict=True))
 
 
-def _other_side(options: Listen, clock: MediaClock, console: Console) -> Source | None:
+def _open_system_sound(options: Listen, clock: MediaClock, console: Console) -> Source | None:
     """What this computer plays, where it can be heard or was asked for."""
     if options.system_sound == "off":
         return None
@@ -101,13 +139,13 @@ def _other_side(options: Listen, clock: MediaClock, console: Console) -> Source 
         return None
 
 
-def far_ends(sources: list[Source]) -> dict[str, str]:
+def find_far_ends(sources: list[Source]) -> dict[str, str]:
     """For a source, the one whose sound may leak into it."""
     far = next((source.name for source in sources if source.name in ("system", "tab")), None)
     return {"microphone": far} if far else {}
 
 
-def analysed(options: Listen, speakers: dict[str, str]) -> dict[str, str]:
+def select_speakers(options: Listen, speakers: dict[str, str]) -> dict[str, str]:
     """The speakers of the sides that were asked for; the sound of the others is not even segmented."""
     if options.analyse == "both":
         return speakers

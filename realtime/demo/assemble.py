@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.errors import TrackerError
+from core_models.command_line import run_cli
+from core_models.option_parser import build_parser, read_options
 
 _FPS = 12
 _SCENE = Path(__file__).with_name("conversation.ogg")
@@ -102,15 +102,14 @@ def _at(packet: av.Packet) -> float:
     return float((packet.dts or 0) * packet.time_base)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Assemble the recording unless it is there; return an exit code (core_models/errors.py)."""
-    parser = argparse.ArgumentParser(prog="python -m realtime.demo", description=__doc__)
+    return run_cli(lambda: _run_demo(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run_demo(arguments: Sequence[str]) -> None:
+    parser = build_parser("python -m realtime.demo", __doc__, config=False)
     parser.add_argument("file", type=Path, help="where to write it, for example .cache/demo/conversation.mkv")
-    target: Path = parser.parse_args(arguments).file
-    try:
-        if not target.exists():
-            assemble(target)
-    except TrackerError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    target: Path = read_options(parser, arguments).file
+    if not target.exists():
+        assemble(target)

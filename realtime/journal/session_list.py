@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core_models.errors import Exit, TrackerError, UsageError
+from core_models.command_line import TerminalConsole, choose_command, run_cli
+from core_models.errors import TrackerError, UsageError
+from core_models.option_parser import build_parser, read_options
 from realtime.journal.reader import read_events
 from realtime.journal.session_files import (
     default_folder,
@@ -24,6 +27,12 @@ from realtime.journal.session_files import (
 from realtime.protocol import events
 from realtime.protocol.media_time import format_media_time, media_time_of
 from realtime.protocol.session_state import SessionState
+
+_PROGRAM = "python -m realtime.journal"
+_COMMANDS = {
+    "list": "when each session was, how long, who spoke",
+    "delete": "delete sessions for good, words and all",
+}
 
 
 class StoredSession(NamedTuple):
@@ -89,25 +98,23 @@ def _delete_sessions(folder: Path, named: list[str], days: float | None, everyth
     return gone
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m realtime.journal", description="The sessions that are kept.")
+    return run_cli(lambda: _run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run_command(arguments: Sequence[str]) -> None:
+    command, rest = choose_command(_PROGRAM, __doc__ or "", _COMMANDS, arguments)
+    parser = build_parser(f"{_PROGRAM} {command}", _COMMANDS[command], config=False)
     parser.add_argument("--journal", type=Path, metavar="FOLDER", help="default: the user's state folder")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="when each session was, how long, who spoke")
-    deleting = commands.add_parser("delete", help="delete sessions for good, words and all")
-    deleting.add_argument("session", nargs="*", help="ids, as `list` shows them")
-    deleting.add_argument("--older-than-days", type=float, metavar="DAYS", help="those last written longer ago")
-    deleting.add_argument("--all", action="store_true", help="every session")
-    given = parser.parse_args(arguments)
+    if command == "delete":
+        parser.add_argument("session", nargs="*", help="ids, as `list` shows them")
+        parser.add_argument("--older-than-days", type=float, metavar="DAYS", help="those last written longer ago")
+        parser.add_argument("--all", action="store_true", help="every session")
+    given = read_options(parser, rest)
     folder = given.journal or default_folder()
-    try:
-        if given.command == "list":
-            _print_table(folder, Console(highlight=False))
-        else:
-            for one in _delete_sessions(folder, given.session, given.older_than_days, given.all):
-                print(f"deleted {one}")
-    except TrackerError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), style="red", markup=False)
-        return error.exit_code
-    return Exit.OK
+    if command == "list":
+        _print_table(folder, TerminalConsole(highlight=False))
+    else:
+        for one in _delete_sessions(folder, given.session, given.older_than_days, given.all):
+            print(f"deleted {one}")

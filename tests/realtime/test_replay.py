@@ -20,7 +20,7 @@ from realtime.journal.reader import find_journal, read_events
 from realtime.journal.session_files import list_session_ids
 from realtime.protocol import events
 from realtime.protocol.media_time import media_time_of
-from realtime.replay import play
+from realtime.review.playback import play_events
 
 SESSION = "01JREPAY000000000000000000"
 
@@ -37,7 +37,7 @@ def recorded(tmp_path: Path) -> Path:
 
 def told(path: Path) -> list[events.Logged]:
     played: list[events.Logged] = []
-    play(read_events(path), played.append, speed="max", wait=lambda seconds: pytest.fail("nothing is waited for"))
+    play_events(read_events(path), played.append, speed="max", wait=lambda seconds: pytest.fail("nothing is waited for"))
     return played
 
 
@@ -51,7 +51,7 @@ def test_everything_is_played_in_order(recorded: Path) -> None:
 def test_the_pace_is_that_of_media_time(recorded: Path) -> None:
     """At four times the speed the waits add up to a quarter of the session's length."""
     waits: list[float] = []
-    play(read_events(recorded), lambda event: None, speed=4.0, wait=lambda seconds: bool(waits.append(seconds)))
+    play_events(read_events(recorded), lambda event: None, speed=4.0, wait=lambda seconds: bool(waits.append(seconds)))
     last = max(at for event in read_events(recorded) if (at := media_time_of(event)) is not None)
     assert sum(waits) == pytest.approx(last / 4000)
     assert min(waits) > 0

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from core_models.errors import UsageError
 from realtime.cli.listen_options import Listen
-from realtime.cli.session_inputs import analysed
+from realtime.cli.session_inputs import select_speakers
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
@@ -157,12 +157,12 @@ def test_an_utterance_that_is_open_when_its_speaker_opts_out_is_discarded() -> N
 def test_only_the_side_that_was_asked_for_isanalysed(analyse: str, who: dict[str, str]) -> None:
     """The first channel is the local side, the others are the remote one."""
     options = Listen(file=Path("call.wav"), channels="split", analyse=analyse)  # type: ignore[arg-type]
-    assert analysed(options, {"f.1": "a", "f.2": "b", "f.3": "c"}) == who
+    assert select_speakers(options, {"f.1": "a", "f.2": "b", "f.3": "c"}) == who
 
 
 def test_sides_that_cannot_be_told_apart_are_refused() -> None:
     """A mix of both sides, and a microphone alone, have no remote side to choose."""
     with pytest.raises(UsageError, match="split"):
-        analysed(Listen(file=Path("call.wav"), analyse="local"), {"f": "a"})
+        select_speakers(Listen(file=Path("call.wav"), analyse="local"), {"f": "a"})
     with pytest.raises(UsageError, match="microphone"):
-        analysed(Listen(analyse="remote"), {"m": "local"})
+        select_speakers(Listen(analyse="remote"), {"m": "local"})
