@@ -219,8 +219,9 @@ def _explain_error(parser: ArgumentParser, message: str) -> str:
         known = [action.dest for action in parser._actions if action.dest != argparse.SUPPRESS]
         return f"There is no key {whole}.{suggest_name(whole, known)} See `{parser.prog} --help`."
     if found := re.match(r"the following arguments are required: (.*)", message):
-        named = ", ".join(one if one.startswith("-") else one.upper() for one in found[1].split(", "))
-        return f"{_spell_options(named)} is missing; see `{parser.prog} --help`."
+        optional = {action.dest for action in parser._actions if action.option_strings}
+        named = [_with_dashes(f"--{one}") if one in optional else one.upper() for one in found[1].split(", ")]
+        return f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} missing; see `{parser.prog} --help`."
     if found := re.match(r"unrecognized arguments: (.*)", message):
         return f"{found[1]} is more than this command takes; see `{parser.prog} --help`."
     if found := re.match(r"argument (\S+): expected (.*)", message):

@@ -83,7 +83,7 @@ def recommendation(timings: dict[str, list[Timing]], face: Timing) -> str:
     if not fast:
         said += " That is slow: results come late while others use this machine."
     if face.ms is not None and face.ms > 60:
-        said += f" Faces are costly here ({face.ms:.0f} ms each): add `--video_fps 3`, or `--camera null`."
+        said += f" Faces are costly here ({face.ms:.0f} ms each): add `--video-fps 3`, or `--camera null`."
     return said
 
 

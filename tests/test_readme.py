@@ -47,7 +47,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     def parse_alone(module: str, arguments: list[str]) -> None:
         with pytest.raises(SystemExit) as ended:
-            importlib.import_module(PARSED[module]).main([*arguments, "--print_config"])
+            importlib.import_module(PARSED[module]).main([*arguments, "--print-config"])
         assert ended.value.code in (0, None), capsys.readouterr().err
         assert capsys.readouterr().out.strip()
 
@@ -72,7 +72,7 @@ def test_options_of_every_command_parse(command: str, parse) -> None:
 def test_the_programs_start_as_readme_starts_them(module: str) -> None:
     """`python -m MODULE` runs the very `main` that the other tests ask."""
     command = next(c for c in COMMANDS if c.split()[2] == module and "--list-devices" not in c and "--json" not in c)
-    done = run(*shlex.split(command)[1:], "--print_config")
+    done = run(*shlex.split(command)[1:], "--print-config")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

@@ -14,8 +14,15 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from realtime.bench.latency import Samples, Turn, assemble, speech, spread
+from realtime.bench.measurement import summarize_spread
 from realtime.bench.workloads.audio_player import AudioPlayer
+from realtime.bench.workloads.speech_clips import (
+    ROOM_LEVEL,
+    Samples,
+    Turn,
+    assemble_conversation,
+    find_speech_clips,
+)
 from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
 from realtime.feed.publisher import EventPublisher
@@ -58,13 +65,13 @@ def endurance(
         device: auto, cpu or cuda
     """
     torch.set_num_threads(1)
-    stream, turns = assemble([samples for _, samples in speech(clips, limit)])
+    stream, turns = assemble_conversation([samples for _, samples in find_speech_clips(clips, limit)])
     silence = np.zeros(int(pause_s * SAMPLE_RATE), np.float32)
     rounds = max(1, round(hours * 3600 * SAMPLE_RATE / (len(stream) + len(silence))))
     models = load_models(checkpoint, device=device, threads=threads)
-    perceiver = FeatureExtractor(models.transcriber("en"), models.voice, models.text, None)
-    perceiver.transcribe(stream[: 2 * SAMPLE_RATE])
-    source = AudioPlayer(_rounds(stream, silence, rounds), pace=paced)
+    extractor = FeatureExtractor(models.transcriber("en"), models.voice, models.text, None)
+    extractor.transcribe(stream[: 2 * SAMPLE_RATE])
+    source = AudioPlayer(_repeat_rounds(stream, silence, rounds), pace=paced)
     memory = _Memory(source)
     ends: list[tuple[float, float]] = []
 
@@ -79,7 +86,7 @@ def endurance(
         publisher = EventPublisher("endurance", journal=journal, views=[view])
         session = Session(
             [source],
-            perceiver,
+            extractor,
             Tracker(models.checkpoint),
             publisher.append,
             endpointing=Endpointing(),
@@ -108,15 +115,15 @@ def endurance(
         "finals": summary.utterances,
         "discarded": summary.discarded,
         "shed": dict(summary.lost),
-        "endpoint_to_final_ms": spread(summary.latencies_ms),
+        "endpoint_to_final_ms": summarize_spread(summary.latencies_ms),
         "resident_mib": memory.latest / 2**20,
         "growth_mib_per_hour": memory.growth_per_hour() / 2**20,
-        "recall_first_minute": recall(spoken, ends, first, first + 60_000),
-        "recall_last_minute": recall(spoken, ends, last - 60_000, last),
+        "recall_first_minute": measure_recall(spoken, ends, first, first + 60_000),
+        "recall_last_minute": measure_recall(spoken, ends, last - 60_000, last),
     }
 
 
-def recall(turns: list[Turn], heard: list[tuple[float, float]], from_ms: float, to_ms: float) -> float:
+def measure_recall(turns: list[Turn], heard: list[tuple[float, float]], from_ms: float, to_ms: float) -> float:
     """Share of what is said between `from_ms` and `to_ms` that lies in an utterance; nan where nothing is said."""
     said = covered = 0.0
     for turn in turns:
@@ -153,11 +160,11 @@ class _Memory:
         return float(slope[0])
 
 
-def _rounds(stream: Samples, silence: Samples, rounds: int) -> Iterator[Samples]:
+def _repeat_rounds(stream: Samples, silence: Samples, rounds: int) -> Iterator[Samples]:
     random = np.random.default_rng(1)
     for _ in range(rounds):
         for start in range(0, len(stream), SAMPLE_RATE * 30):
             yield stream[start : start + SAMPLE_RATE * 30]
         for start in range(0, len(silence), SAMPLE_RATE * 30):
             piece = silence[start : start + SAMPLE_RATE * 30]
-            yield (2.5e-4 * random.standard_normal(len(piece))).astype(np.float32)
+            yield (ROOM_LEVEL * random.standard_normal(len(piece))).astype(np.float32)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from realtime.bench.workloads.audio_player import AudioPlayer
+from realtime.bench.workloads.speech_clips import ROOM_LEVEL, SUFFIXES
 from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
 from realtime.perception.utterance_features import FeatureExtractor
@@ -23,9 +24,7 @@ from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-_GAP_S = 1.0
-_SILENCE = 2.5e-4  # of a quiet room, -72 dBFS
+_GAP_S = 1.0  # longer than any hangover, so that no utterance runs from one recording into the next
 _NOISE = 0.02  # -34 dBFS, a loud fan
 
 
@@ -53,12 +52,15 @@ def restraint(
         device: auto, cpu or cuda
     """
     torch.set_num_threads(1)
-    recordings = {place: _recordings(place) for place in sounds}
+    recordings = {place: _find_recordings(place) for place in sounds}
     models = load_models(checkpoint, device=device, threads=threads)
-    found = {str(place): _told(models, _read(files, minutes), strong) for place, files in recordings.items()}
+    found = {
+        str(place): _count_strong(models, _read_recordings(files, minutes), strong)
+        for place, files in recordings.items()
+    }
     if noise_minutes > 0:
         for kind in ("white noise", "pink noise", "silence"):
-            found[kind] = _told(models, _made(kind, noise_minutes), strong)
+            found[kind] = _count_strong(models, _make_noise(kind, noise_minutes), strong)
     speech = [one for place, one in found.items() if place not in ("white noise", "pink noise", "silence")]
     hours = sum(one["hours"] for one in speech)
     return {
@@ -71,9 +73,9 @@ def restraint(
     }
 
 
-def _told(models: LoadedModels, sounds: Iterator[NDArray[np.float32]], strong: float) -> dict[str, Any]:
+def _count_strong(models: LoadedModels, sounds: Iterator[NDArray[np.float32]], strong: float) -> dict[str, Any]:
     told: list[events.EmotionFinal] = []
-    files = AudioPlayer(_in_a_room(sounds), pace=False)
+    files = AudioPlayer(_add_room_noise(sounds), pace=False)
     session = Session(
         [files],
         FeatureExtractor(models.transcriber("en"), models.voice, models.text, None),
@@ -102,14 +104,14 @@ def _told(models: LoadedModels, sounds: Iterator[NDArray[np.float32]], strong: f
     }
 
 
-def _recordings(place: Path) -> list[Path]:
-    found = [place] if place.is_file() else [f for f in sorted(place.rglob("*")) if f.suffix.lower() in _SUFFIXES]
+def _find_recordings(place: Path) -> list[Path]:
+    found = [place] if place.is_file() else [f for f in sorted(place.rglob("*")) if f.suffix.lower() in SUFFIXES]
     if not found:
-        raise MediaError(f"{place} holds no recording: give folders that do ({', '.join(_SUFFIXES)}).")
+        raise MediaError(f"{place} holds no recording: give folders that do ({', '.join(SUFFIXES)}).")
     return found
 
 
-def _read(files: list[Path], minutes: float) -> Iterator[NDArray[np.float32]]:
+def _read_recordings(files: list[Path], minutes: float) -> Iterator[NDArray[np.float32]]:
     left = minutes * 60
     for file in files:
         try:
@@ -122,15 +124,15 @@ def _read(files: list[Path], minutes: float) -> Iterator[NDArray[np.float32]]:
             return
 
 
-def _in_a_room(sounds: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+def _add_room_noise(sounds: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     """Each with a second of a quiet room behind it."""
     random = np.random.default_rng(0)
     for sound in sounds:
         padded = np.concatenate([sound, np.zeros(int(_GAP_S * SAMPLE_RATE), np.float32)])
-        yield (padded + _SILENCE * random.standard_normal(len(padded))).astype(np.float32)
+        yield (padded + ROOM_LEVEL * random.standard_normal(len(padded))).astype(np.float32)
 
 
-def _made(kind: str, minutes: float) -> Iterator[NDArray[np.float32]]:
+def _make_noise(kind: str, minutes: float) -> Iterator[NDArray[np.float32]]:
     random = np.random.default_rng(1)
     for _ in range(round(minutes * 2)):  # half a minute at a time
         white = random.standard_normal(30 * SAMPLE_RATE)

@@ -89,6 +89,7 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
             lossless=options.file is not None,
             provisional=options.provisional if live else Provisional(every_ms=0),
             real_time=live,
+            speculate=live,
             voices=voices,
             keep=publisher.keep_features if features is not None else None,
             far_ends=inputs.far_ends,

@@ -1,4 +1,4 @@
-"""A second opinion: another dialogue model over the features that a session kept (`--store_features`)."""
+"""A second opinion: another dialogue model over the features that a session kept (`--store-features`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build_rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], 
     if recorded is None:
         raise UsageError(
             f"The session {journal.stem} kept no features, which a second opinion needs: "
-            "record with --store_features true, or leave --rescore out."
+            "record with --store-features true, or leave --rescore out."
         )
     loaded = load(checkpoint)
     loaded.require(recorded.specs)

@@ -38,6 +38,6 @@ def virtual_device(names: list[str]) -> str:
             return name
     raise MicrophoneError(
         "macOS lets no program hear what it plays: install a virtual device (brew install blackhole-2ch), join it and "
-        "the speakers to a Multi-Output Device in Audio MIDI Setup, and choose that as output; or give --system_sound "
+        "the speakers to a Multi-Output Device in Audio MIDI Setup, and choose that as output; or give --system-sound "
         "off."
     )

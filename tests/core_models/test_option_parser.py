@@ -178,5 +178,8 @@ def test_a_missing_argument_is_named(capsys: pytest.CaptureFixture[str]) -> None
     parser.add_argument("file", type=Path)
     with pytest.raises(UsageError, match="FILE is missing; see `python -m program --help`"):
         read_options(parser, [])
-    assert capsys.readouterr() == ("", "")
     assert isinstance(read_options(parser, ["x"]), Namespace)
+    parser.add_argument("--first-clip", required=True)
+    with pytest.raises(UsageError, match="FILE, --first-clip are missing"):
+        read_options(parser, [])
+    assert capsys.readouterr() == ("", "")

@@ -77,7 +77,7 @@ def judged(
     run = listen(
         *("--file", str(conversation), "--pace", "fast", "--channels", "split", "--speakers", "[anna,ben]"),
         *("--language", "en", "--events", "-", "--port", "0", "--journal", str(journal)),
-        *("--store_features", "true"),
+        *("--store-features", "true"),
     )
     assert run.code == 0, run.said
     return run, journal

@@ -21,7 +21,7 @@ from realtime.protocol import events
 
 pytestmark = pytest.mark.weights
 
-QUIET = ("--port", "-1", "--keep_journal", "false", "--pace", "fast")
+QUIET = ("--port", "-1", "--keep-journal", "false", "--pace", "fast")
 
 
 def sentence(said: str) -> str:
@@ -103,7 +103,7 @@ def test_weights_that_are_not_there(listen, conversation: Path, tmp_path: Path) 
 
 def test_beyond_this_machine_only_with_a_token(listen, conversation: Path) -> None:
     """The feed refuses to listen on every address without a token: exit code 2."""
-    run = listen("--file", str(conversation), "--host", "0.0.0.0", "--port", "0", "--keep_journal", "false")
+    run = listen("--file", str(conversation), "--host", "0.0.0.0", "--port", "0", "--keep-journal", "false")
     assert run.code == Exit.USAGE
     assert "token" in sentence(run.said)
 
@@ -125,7 +125,7 @@ def test_events_to_a_place_that_cannot_be_written(listen, conversation: Path, tm
 
 def test_settings_of_endpointing_that_cannot_work(listen) -> None:
     """A nested option that is refused is a sentence too: exit code 2."""
-    run = listen("--endpointing.frame_ms", "25")
+    run = listen("--endpointing.frame-ms", "25")
     assert run.code == Exit.USAGE
     assert "frame_ms must be 10, 20 or 30" in sentence(run.said)
 

@@ -133,7 +133,7 @@ def test_the_same_recording_gives_the_same_judgement(judged, listen, conversatio
     """Two runs over one recording agree in every boundary, word and emotion."""
     again = listen(
         *("--file", str(conversation), "--pace", "fast", "--channels", "split", "--speakers", "[anna,ben]"),
-        *("--language", "en", "--events", "-", "--port", "-1", "--keep_journal", "false"),
+        *("--language", "en", "--events", "-", "--port", "-1", "--keep-journal", "false"),
     )
 
     def told(run) -> list[tuple[object, ...]]:

@@ -39,7 +39,7 @@ def test_the_default_microphone_is_followed(
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, samples, 16_000)
     listening = subprocess.Popen(
-        [sys.executable, "-m", "realtime.listen", "--events", "-", "--port", "-1", "--keep_journal", "false"],
+        [sys.executable, "-m", "realtime.listen", "--events", "-", "--port", "-1", "--keep-journal", "false"],
         env=machine.environment | {"EMOTION_TRACKER_HOME": str(ROOT / ".cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,7 +69,7 @@ def test_a_subscriber_sees_what_is_printed(conversation: Path) -> None:
     playing = subprocess.Popen(
         [
             *(sys.executable, "-m", "realtime.listen", "--file", str(conversation), "--pace", "fast"),
-            *("--events", "-", "--port", "0", "--keep_journal", "false"),
+            *("--events", "-", "--port", "0", "--keep-journal", "false"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -35,7 +35,7 @@ def test_a_session_without_a_network(conversation: Path) -> None:
         [
             *cut,
             *(sys.executable, "-c", _WATCHED, "--file", str(conversation), "--pace", "fast"),
-            *("--events", "-", "--port", "0", "--keep_journal", "false"),
+            *("--events", "-", "--port", "0", "--keep-journal", "false"),
         ],
         capture_output=True,
         env=os.environ,

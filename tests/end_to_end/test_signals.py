@@ -17,7 +17,7 @@ pytestmark = pytest.mark.weights
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "realtime.listen", *arguments, "--port", "-1", "--keep_journal", "false"],
+        [sys.executable, "-m", "realtime.listen", *arguments, "--port", "-1", "--keep-journal", "false"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

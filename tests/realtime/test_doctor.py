@@ -25,7 +25,7 @@ def test_what_is_missing_is_named() -> None:
     none = [Timing("whisper", None, "There is no model.")]
     assert "assets fetch" in recommendation({"default": none}, FACE)
     assert "--checkpoint default-small`" in recommendation({"default": none, "default-small": FAST}, FACE)
-    assert "--video_fps" in recommendation({"default": FAST}, Timing("face", 90.0))
+    assert "--video-fps" in recommendation({"default": FAST}, Timing("face", 90.0))
 
 
 @pytest.mark.weights

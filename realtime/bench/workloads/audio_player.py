@@ -19,14 +19,17 @@ class AudioPlayer:
     """A source of the pieces of sound that an iterator gives, mono float32 at 16 kHz, one after another.
 
     `pace`: as a microphone delivers them; else as fast as they are taken, but for moments at which `behind` says that
-    what was taken is still to be dealt with. `samples` tells how many were.
+    what was taken is still to be dealt with. `samples` is how many were played since `began_at` (of `time.monotonic`);
+    `after_block` is called after each 30 ms of them.
     """
 
     name, kind, detail, has_audio = "played", "file", "sound of a benchmark", True
 
     def __init__(self, pieces: Iterable[NDArray[np.float32]], *, pace: bool) -> None:
         self.samples = 0
+        self.began_at = 0.0
         self.behind: Callable[[], bool] = lambda: False
+        self.after_block: Callable[[], object] = lambda: None
         self._pieces, self._pace = pieces, pace
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -37,7 +40,7 @@ class AudioPlayer:
         self._thread.start()
 
     def _play(self, sink: Sink) -> None:
-        begun = time.monotonic()
+        self.began_at = begun = time.monotonic()
         try:
             for piece in self._pieces:
                 for start in range(0, len(piece), BLOCK):
@@ -49,7 +52,8 @@ class AudioPlayer:
                         pass
                     sink.audio(AudioChunk(self.name, self.samples, block))
                     self.samples += len(block)
-        finally:  # what fails on the way ends the sound, not the hope of more
+                    self.after_block()
+        finally:  # a piece that cannot be read ends the sound; a session that waited for more would never end
             sink.status(SourceStatus(self.name, self.kind, "ended"))
 
     def stop(self) -> None:

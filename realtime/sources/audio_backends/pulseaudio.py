@@ -34,7 +34,7 @@ def monitor(wanted: str | None = None) -> str:
     if missing:
         raise MicrophoneError(
             f"The system's sound cannot be heard without {missing[0]}: install pulseaudio-utils (also for PipeWire), "
-            "or give --system_sound off."
+            "or give --system-sound off."
         )
     there = [line.split("\t")[1] for line in _pactl("list", "short", "sources").splitlines()]
     if wanted is None:
@@ -44,14 +44,14 @@ def monitor(wanted: str | None = None) -> str:
             return name
         raise MicrophoneError(
             "The default output has no monitor besides the default microphone, so the system's sound cannot be told "
-            "apart: choose a source with --system_sound NAME, or give --system_sound off."
+            "apart: choose a source with --system-sound NAME, or give --system-sound off."
         )
     meant = [name for name in there if wanted.lower() in name.lower()]
     meant = [name for name in meant if name.lower() == wanted.lower()] or meant
     if len(meant) != 1:
         wrong = "Several sources are" if meant else "No source is"
         raise MicrophoneError(
-            f"{wrong} called {wanted!r}: choose one of {', '.join(meant or there) or 'none'} with --system_sound."
+            f"{wrong} called {wanted!r}: choose one of {', '.join(meant or there) or 'none'} with --system-sound."
         )
     return meant[0]
 
@@ -131,6 +131,6 @@ def _pactl(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         raise MicrophoneError(
             "No PulseAudio or PipeWire server answers, so the system's sound cannot be heard: start one, or give "
-            "--system_sound off."
+            "--system-sound off."
         ) from None
     return said.stdout

@@ -22,14 +22,14 @@ def loopback(wanted: str | None = None) -> Any:
     except (ImportError, OSError, AssertionError, RuntimeError) as error:
         raise MicrophoneError(
             f"The system's sound cannot be heard without soundcard ({error}): run `pip install soundcard`, or give "
-            "--system_sound off."
+            "--system-sound off."
         ) from None
     try:
         name = str(soundcard.default_speaker().name) if wanted is None else wanted
         return soundcard.get_microphone(name, include_loopback=True)
     except (IndexError, RuntimeError, OSError):
         raise MicrophoneError(
-            f"No output is called {wanted or 'the default'!r}: name one with --system_sound, or give off."
+            f"No output is called {wanted or 'the default'!r}: name one with --system-sound, or give off."
         ) from None
 
 
@@ -54,7 +54,7 @@ class WasapiLoopbackBackend:
             self.close()
             raise MicrophoneError(
                 f"The sound of {self.detail!r} cannot be read ({failures[0] if failures else 'no answer'}): "
-                "give --system_sound off, or the name of another output."
+                "give --system-sound off, or the name of another output."
             )
         return SAMPLE_RATE
 

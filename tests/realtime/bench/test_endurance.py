@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.bench.endurance import recall
-from realtime.bench.latency import Turn
+from realtime.bench.endurance import measure_recall
 from realtime.bench.suite import main
 from realtime.bench.workloads.audio_player import BLOCK, AudioPlayer
+from realtime.bench.workloads.speech_clips import Turn
 from realtime.sources.media import AudioChunk
 from realtime.sources.source import SourceStatus
 
@@ -20,8 +20,8 @@ def test_recall_is_the_share_of_what_is_said_that_is_heard() -> None:
     """Two of three seconds between the two moments lie in an utterance, whatever lies outside of them."""
     turns = [Turn(0, 2000), Turn(5000, 7000)]
     heard = [(-500.0, 1000.0), (5500.0, 9000.0)]
-    assert recall(turns, heard, 0, 6000) == pytest.approx((1000 + 500) / 3000)
-    assert np.isnan(recall(turns, heard, 2000, 5000))
+    assert measure_recall(turns, heard, 0, 6000) == pytest.approx((1000 + 500) / 3000)
+    assert np.isnan(measure_recall(turns, heard, 2000, 5000))
 
 
 class Taken:
@@ -56,7 +56,7 @@ def test_every_sample_is_played_once_and_in_order() -> None:
 @pytest.mark.weights
 def test_noise_is_told_to_feel_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The demonstration's first seconds are judged, and of noise and silence no strong emotion is told."""
-    given = ["restraint", f"--sounds=[{tmp_path}]", "--noise_minutes=0.5", "--minutes=0.2", "--threads=1", "--json"]
+    given = ["restraint", f"--sounds=[{tmp_path}]", "--noise-minutes=0.5", "--minutes=0.2", "--threads=1", "--json"]
     assert main(given) == 4
     assert "holds no recording" in capsys.readouterr().err
     scene = Path(__file__).parents[3] / "realtime" / "demo" / "conversation.ogg"

@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from realtime.bench.latency import Turn, assemble, figures, speech
+from realtime.bench.latency import compare_turns
+from realtime.bench.workloads.speech_clips import Turn, assemble_conversation, find_speech_clips
 from realtime.protocol import events
 from realtime.sources.media import SAMPLE_RATE
 
@@ -42,7 +43,7 @@ def look(at: float, start_ms: int) -> tuple[float, events.Logged]:
 def test_latency_counts_from_the_known_end_of_the_turn() -> None:
     """To the arrival of the final that holds the turn's end, whatever end the program itself found."""
     told = [final(4_500, 1_020, 4_100), final(7_650, 5_030, 6_950), final(9_400, 8_000, 9_000)]
-    found = figures(told, TURNS)
+    found = compare_turns(told, TURNS)
     assert found["final_ms"] == [500, 650, 400]
     assert found["false_ms"] == found["missed_ms"] == []
 
@@ -50,7 +51,7 @@ def test_latency_counts_from_the_known_end_of_the_turn() -> None:
 def test_cuts_at_the_wrong_place_are_counted() -> None:
     """An end inside a turn is a false cut; an utterance that runs into the next turn is a missed one."""
     told = [final(3_000, 1_000, 2_500), final(4_500, 2_900, 4_000), final(9_500, 5_000, 9_000)]
-    found = figures(told, TURNS)
+    found = compare_turns(told, TURNS)
     assert found["false_ms"] == [2_500]
     assert found["missed_ms"] == [7_000]
     assert found["final_ms"] == [500, 500]
@@ -59,12 +60,12 @@ def test_cuts_at_the_wrong_place_are_counted() -> None:
 def test_the_first_look_counts_from_the_known_start() -> None:
     """Turns of 1.2 s and less may be over before anybody looks."""
     told = [look(2_000, 1_010), look(3_000, 1_010), look(6_100, 5_050), look(8_900, 8_000)]
-    assert figures(told, TURNS)["first_ms"] == [1_000, 1_100]
+    assert compare_turns(told, TURNS)["first_ms"] == [1_000, 1_100]
 
 
 def test_turns_stand_where_they_are_said_to(librivox: list[tuple[str, NDArray[np.float32]]]) -> None:
     """Between the turns of an assembled conversation there is only a quiet room."""
-    stream, turns = assemble([samples for _, samples in librivox])
+    stream, turns = assemble_conversation([samples for _, samples in librivox])
     silent = np.ones(len(stream), bool)
     for turn in turns:
         silent[round(turn.start_ms * 16) : round(turn.end_ms * 16)] = False
@@ -80,4 +81,4 @@ def test_recordings_of_silence_are_no_speech(tmp_path: Path) -> None:
     tone = 0.1 * np.sin(np.arange(2 * SAMPLE_RATE) / 8)
     for name, samples in (("silence", 1e-5 * tone), ("tone", tone)):
         soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
-    assert [path.stem for path, _ in speech([tmp_path], 5)] == ["tone"]
+    assert [path.stem for path, _ in find_speech_clips([tmp_path], 5)] == ["tone"]

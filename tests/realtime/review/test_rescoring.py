@@ -169,7 +169,7 @@ def test_other_features_than_those_of_training_are_refused(publisher: EventPubli
 
 def test_a_session_without_features_says_what_to_do(tmp_path: Path) -> None:
     """Where none were kept the sentence names the option that keeps them."""
-    with pytest.raises(UsageError, match="--store_features"):
+    with pytest.raises(UsageError, match="--store-features"):
         build_rescorer(tmp_path / f"{SESSION}.jsonl", "default")
 
 

@@ -177,12 +177,12 @@ def test_a_single_sink_is_not_heard_twice(lone: PulseServer) -> None:
         "print(system_sound('VMIC', clock=lambda: 0).detail)\n"
     )
     said = program.communicate()[0].splitlines()
-    assert "--system_sound" in said[0]
+    assert "--system-sound" in said[0]
     assert said[1] == "vmic.monitor"
 
 
 def test_a_mac_is_told_how_to_hear_itself() -> None:
     """A virtual device is found among a Mac's inputs by its name; without one, a sentence says how to get one."""
     assert virtual_device(["MacBook Microphone", "BlackHole 2ch"]) == "BlackHole 2ch"
-    with pytest.raises(MicrophoneError, match="blackhole-2ch.*--system_sound off"):
+    with pytest.raises(MicrophoneError, match="blackhole-2ch.*--system-sound off"):
         virtual_device(["MacBook Microphone"])

@@ -105,7 +105,7 @@ def test_corrections_train_a_model(tmp_path: Path) -> None:
         record(tmp_path / "calls", session, voice.spec)
     arguments = ["--data.train.corpus=corrections", f"--data.train.root={tmp_path / 'calls'}"]
     arguments += ["--features.voice=whisper-tiny.en", "--features.face=null", f"--data.store={tmp_path / 'store'}"]
-    small = ["--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--threads=1", "--device=cpu"]
+    small = ["--model.width=16", "--model.heads=2", "--model.feed-forward=16", "--threads=1", "--device=cpu"]
     runs = [f"--runs={tmp_path}", f"--export={tmp_path / 'out'}", "--epochs=2", "--batch=2"]
     assert main(["fit", *arguments, *small, *runs]) == 0
     checkpoint = load(tmp_path / "out")

@@ -21,7 +21,7 @@ from train.recipes.dialogue.config import FitConfig
 from train.recipes.dialogue.fit import fit
 from train.recipes.dialogue.training import DialogueTraining
 
-TINY = ["--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--batch=4", "--threads=1", "--device=cpu"]
+TINY = ["--model.width=16", "--model.heads=2", "--model.feed-forward=16", "--batch=4", "--threads=1", "--device=cpu"]
 
 pytestmark = pytest.mark.weights
 

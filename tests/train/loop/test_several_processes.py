@@ -41,7 +41,7 @@ def options(tmp_path: Path) -> list[str]:
         *("fit", "--data.train.corpus=iemocap", f"--data.train.root={root}", "--mixture.everything=0.4"),
         *("--features.text=null", "--features.voice=null", "--features.face=null"),
         *(f"--features.imported.text={vectors}", f"--features.imported.voice={vectors}"),
-        *("--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--model.dropout=0"),
+        *("--model.width=16", "--model.heads=2", "--model.feed-forward=16", "--model.dropout=0"),
         *("--batch=3", "--epochs=3", "--lr=0.01", "--threads=1", "--device=cpu"),
     ]
 

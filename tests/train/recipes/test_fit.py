@@ -26,7 +26,7 @@ from train.recipes.dialogue.fit import fit
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs" / "train"
 DIALOGUE_MODELS = sorted(path for kind in ("sdt", "cmath") for path in CONFIGS.glob(f"{kind}_*.yaml"))
-TINY = ["--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--batch=4", "--threads=1", "--device=cpu"]
+TINY = ["--model.width=16", "--model.heads=2", "--model.feed-forward=16", "--batch=4", "--threads=1", "--device=cpu"]
 
 pytestmark = pytest.mark.weights
 
@@ -75,7 +75,7 @@ def test_shipped_config_runs_as_its_header_says(
     few.append("--features.text=minilm-l6")  # the encoder that every machine has
     on_test = "select_on: test" in path.read_text(encoding="utf-8")
     if path.stem.endswith("_paper"):  # smaller than the paper's network
-        few += ["--model.width=160", "--model.feed_forward=64"]
+        few += ["--model.width=160", "--model.feed-forward=64"]
     if on_test and not iemocap:  # whose test part is not here
         few.append("--data.test.split=dev")
     assert main([*command, *few, f"--runs={tmp_path}", f"--export={tmp_path / 'out'}"]) == 0
@@ -105,7 +105,7 @@ def test_kept_pass_is_the_best_on_validation(miniature: Miniature, tmp_path: Pat
 
 def test_selection_on_test_is_stamped(miniature: Miniature, tmp_path: Path) -> None:
     """Passes chosen on the test part train on all of the training part, and the record says how they were chosen."""
-    options = ("--select_on=test", "--data.test.split=dev", "--epochs=1")
+    options = ("--select-on=test", "--data.test.split=dev", "--epochs=1")
     record = load(fit(words_alone(miniature, tmp_path, *options))).sidecar.record
     assert record["select_on"] == "test"
     assert "on test" in record["selection"]
@@ -143,7 +143,7 @@ def test_dimension_that_never_moved_says_nothing(miniature: Miniature, tmp_path:
         ("--batch=0", "batch"),
         ("--model.heads=7", "heads"),
         ("--select=[text+smell]", "text+smell"),
-        ("--select_on=test", "data.test"),
+        ("--select-on=test", "data.test"),
         ("--data.validation.split=train", "train/dia0"),
         ("--seeds=[1,1]", "seeds"),
         ("--device=cuda", "cuda"),

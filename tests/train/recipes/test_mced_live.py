@@ -53,7 +53,7 @@ def test_a_dialogue_model_hears_with_a_student(
     is refused once the student is another."""
     given = [*miniature.options("meld", "ravdess"), f"--runs={tmp_path}", f"--export={tmp_path / 'dialogue'}"]
     voice = ["--features.voice=mini-student", "--features.face=null", "--features.adapter=null"]
-    small = ["--model.width=16", "--model.heads=2", "--model.feed_forward=16", "--epochs=1", "--steps=2"]
+    small = ["--model.width=16", "--model.heads=2", "--model.feed-forward=16", "--epochs=1", "--steps=2"]
     assert main(["fit", f"--config={LIVE}", *given, *voice, *small, "--threads=1", "--device=cpu"]) == 0
 
     models = load_models(str(tmp_path / "dialogue"), device="cpu", threads=1)

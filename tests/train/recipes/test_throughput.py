@@ -12,7 +12,7 @@ from core_models.errors import Exit, UsageError
 from train.__main__ import main
 from train.recipes.dialogue.throughput import ThroughputConfig, measure
 
-SMALL = ["--lengths", "[3,5]", "--batch", "2", "--repeats", "2", "--width", "32", "--feed_forward", "16", "--threads=1"]
+SMALL = ["--lengths", "[3,5]", "--batch", "2", "--repeats", "2", "--width", "32", "--feed-forward", "16", "--threads=1"]
 
 
 def test_figures_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     options = [f"--corpus.root={pieces.pairs}", "--corpus.corpus=folder", f"--out={root / 'out' / 'mini-voice'}"]
     options += [f"--run={root / 'run'}", f"--store={pieces.store}", f"--json={root / 'scores.json'}", "--folds=3"]
     options += ["--whisper=whisper-tiny.en", "--copies=1", "--members=1", "--schedule.epochs=8", "--schedule.average=2"]
-    options += ["--corpus.labels=meld7", "--schedule.batch=4", "--head.width=12", "--head.prosody_width=4"]
+    options += ["--corpus.labels=meld7", "--schedule.batch=4", "--head.width=12", "--head.prosody-width=4"]
     assert main(["voice", *options]) == 0
     return Run(pieces, root / "out" / "mini-voice", options)
 

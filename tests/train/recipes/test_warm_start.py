@@ -133,7 +133,7 @@ def test_modality_that_the_data_lack_stays_usable(start: Path, calls: Path, tmp_
 def test_pass_is_kept_if_it_is_better_than_the_start(sdt: Path, calls: Path, tmp_path: Path) -> None:
     """What is exported is the best pass, or the start itself where its own score was not passed."""
     for name, lr, better in (("learns", "0.01", True), ("loses", "0", False)):
-        given = ("--epochs=8", "--patience=8", f"--lr={lr}", "--data.validation_share=0.5")
+        given = ("--epochs=8", "--patience=8", f"--lr={lr}", "--data.validation-share=0.5")
         assert main(options(sdt, tmp_path / name, calls, *given)) == 0
         out = load(tmp_path / name / "out")
         assert (out.sidecar.record["best_pass"] > 0) == better
@@ -144,7 +144,7 @@ def test_new_temperatures_are_fitted_where_lines_can_tell(sdt: Path, miniature: 
     """Patterns that enough held-out lines show are calibrated anew, on few lines or without the modality they stay."""
     words = [f"--data.train.root={miniature.meld}", "--data.train.corpus=meld", "--data.train.split=train"]
     for share, anew in (("0.6", True), ("0.1", False)):
-        given = (*words, "--epochs=1", f"--data.validation_share={share}")
+        given = (*words, "--epochs=1", f"--data.validation-share={share}")
         assert main(options(sdt, tmp_path, miniature.meld, *given)) == 0
         after = load(tmp_path / "out").sidecar
         kept = {pattern for pattern, value in after.temperature.items() if value == TEMPERATURE[pattern]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.bench.suite import step
+from realtime.bench.dialogue_step import step
 
 
 @pytest.mark.parametrize("alone", [False, True])
