@@ -15,7 +15,7 @@ from core_models.errors import TrackerError, UsageError
 from realtime.bench.workloads.chromium import FLAGS, browser
 
 _LISTEN = (sys.executable, "-m", "realtime.listen", "--config", "configs/listen_demo.yaml")
-_OPTIONS = ("--pace", "fast", "--port", "0", "--hold", "true", "--keep_journal", "false")
+_OPTIONS = ("--pace", "fast", "--port", "0", "--hold", "true", "--keep-journal", "false")
 # A laptop's window: the transcript has room, and the picture stays under 200 kB.
 _VIEWPORT = {"width": 1280, "height": 800}
 
