@@ -29,7 +29,7 @@ ENGLISH = frozenset({"en"})
 
 @dataclass(frozen=True)
 class LoadedModels:
-    """Loaded, and checked against each other (contract 1).
+    """Loaded, and checked against each other.
 
     An extractor is None where the checkpoint has no such modality.
     """
