@@ -93,6 +93,11 @@ def model_folder(name: str) -> Path:
     return folder
 
 
+def model_folder_of(name_or_path: str | Path) -> Path:
+    """The folder of a model given as a folder, or as a fetched model's name. Raises WeightsError."""
+    return Path(name_or_path) if Path(name_or_path).is_dir() else model_folder(str(name_or_path))
+
+
 def verify(folder: Path, name: str, model: Model) -> None:
     """Compare every file of `model` in `folder` with the manifest; WeightsError names the first that differs."""
     for file, expected in model.files.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -42,3 +42,10 @@ def tensors_digest(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> str:
         sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         sha.update(array.data if array.size else b"")
     return sha.hexdigest()
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """One digest over those of several networks, each by the part that it plays in the feature."""
+    return tensors_digest(
+        (part, np.frombuffer(bytes.fromhex(digest), np.uint8)) for part, digest in digests.items()
+    )

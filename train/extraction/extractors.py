@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder, model_folder_of
 from core_models.checkpoint import load
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES, FeatureSpec
@@ -184,7 +184,7 @@ def open_extractor(modality: str, model: str, adapter: str | None = None, thread
         return TDFNetExtractor(tdfnet, threads)
     if modality == "face":
         return FaceExtractor(model)
-    folder = Path(model) if Path(model).is_dir() else model_folder(model)
+    folder = model_folder_of(model)
     if modality == "text":
         return TextExtractor(folder, adapter_folder(adapter), threads)
     if modality == "voice":

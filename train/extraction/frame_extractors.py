@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder_of
 from core_models.feature_spec import FeatureSpec
 from core_models.features.audio.filter_banks import Spectrogram
 from core_models.features.audio.hubert import Hubert, is_hubert
@@ -59,4 +59,4 @@ def open_frames(name: str, threads: int) -> Frames:
         return Spectrogram()
     if is_hubert(Path(name)):
         return Hubert(Path(name), threads=threads)
-    return WhisperFrames(Path(name) if Path(name).is_dir() else model_folder(name), threads)
+    return WhisperFrames(model_folder_of(name), threads)

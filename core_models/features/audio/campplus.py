@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from core_models.errors import WeightsError
 from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.features.audio.filter_banks import BANKS, SAMPLE_RATE, fbank
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 DIMENSION = 192
@@ -57,12 +58,9 @@ class SpeakerVector:
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vector of mono samples in [-1, 1], float32 [n] at 16 kHz; below 0.1 s they are filled up with silence."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
         sound = F.pad(sound, (0, max(0, round(SHORTEST_SECONDS * SAMPLE_RATE) - len(sound))))
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             banks = fbank(sound)
             vector: NDArray[np.float32] = self._network(banks - banks.mean(dim=0))[0].numpy()
         return vector

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from core_models.errors import WeightsError
 from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 SAMPLE_RATE = 16_000
@@ -60,12 +61,9 @@ class Ecapa:
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vector of mono samples in [-1, 1], float32 [n] at 16 kHz."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
         sound = F.pad(sound, (0, max(0, _SHORTEST - len(sound))))
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             banks = decibels(sound)
             vector: NDArray[np.float32] = self._network((banks - banks.mean(dim=0)).T[None])[0].numpy()
         return vector

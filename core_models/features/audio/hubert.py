@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from core_models.errors import WeightsError
 from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 _SHORTEST = 400
@@ -66,13 +67,11 @@ class Hubert:
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [T, dimension] of mono samples at 16 kHz."""
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
         if self._normalise:  # as the large models were trained: zero mean and unit variance a clip
             sound = (sound - sound.mean()) / (sound.var(correction=0) + 1e-7).sqrt()
         sound = torch.nn.functional.pad(sound, (0, max(0, _SHORTEST - len(sound))))
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             frames: NDArray[np.float32] = self._network(sound[None]).last_hidden_state[0].numpy()
         return frames
 

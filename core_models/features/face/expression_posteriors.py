@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder, model_folder_of
 from core_models.feature_network import FeatureNetworkKind, LoadedNetwork
-from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.face.alignment import SIDE, crop
 from core_models.features.face.landmarker import MIRROR, MIRROR_SIGN, SCORES, SETTINGS, Face, FaceFeature
 from core_models.networks.expression_network import ExpressionConfig, ExpressionNet
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 TASK = "face_landmarker.task"
@@ -46,19 +47,16 @@ class ExpressionFeature(FaceFeature):
             name=expression.name,
             version=VERSION,
             dimension=expression.model.config.classes,
-            digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+            digest=combined_digest(both),
             settings={**at_hand.settings, "mirrored": True, "pooling": "mean"},
         )
 
     def vector(self, rgb: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
         """Log-probabilities, float32 [classes]: of the mean of the logits of the face and of its mirror image."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         picture = crop(rgb, face.landmarks)
         pictures = torch.from_numpy(np.stack([picture, picture[:, ::-1]])[:, None]).float()
         scores = torch.from_numpy(np.stack([face.scores, mirrored(face.scores)]))
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             logits = self._net(pictures, scores).mean(dim=0)
             vector: NDArray[np.float32] = logits.log_softmax(dim=0).numpy()
         return vector
@@ -92,4 +90,4 @@ def open_face(model: str, *, threads: int = 1) -> FaceFeature:
     """
     if EXPRESSIONS.folder(model) is not None:
         return ExpressionFeature(model_folder("face-landmarker") / TASK, EXPRESSIONS.find(model), threads=threads)
-    return FaceFeature((Path(model) if Path(model).is_dir() else model_folder(model)) / TASK)
+    return FaceFeature(model_folder_of(model) / TASK)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from core_models.errors import CheckpointError, WeightsError
 from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.text_adapter import MAX_TOKENS, AdapterSidecar, load_adapter
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 REACH = 24
@@ -164,14 +165,10 @@ class TextFeature:
         `pasts[i]`: the turns before text i, oldest first; they are read by adapters that were taught to
         (`context` is not 0), and may be longer than those read.
         """
-        # OpenMP spins when another process wants the core: one thread is the safe default (and the setting
-        # belongs to the calling thread, so it is made here rather than at construction).
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         rows = self.rows(texts, pasts)
         vectors = np.empty((len(rows), self._encoder.dimension), dtype=np.float32)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + BATCH]
                 vectors[batch] = self._encoder.pool([rows[index] for index in batch]).numpy()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from core_models.feature_spec import FeatureSpec
 from core_models.features.text.sentence_encoder import PastTurn, apply_adapter, load_encoder, pad
 from core_models.text_adapter import MAX_TOKENS
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
@@ -53,11 +54,8 @@ class TokenStates:
         self, texts: Sequence[str], pasts: Sequence[Sequence[PastTurn]] = ()
     ) -> list[NDArray[np.float32]]:
         """float32 [T, dimension] of each text, whatever was said before it and whatever its neighbours are."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         rows = [row.ids for row in self._encoder.tokenize(texts, self._max_tokens)]
         ids, mask = pad(rows)
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             states = self._encoder.network(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
         return [np.array(state[: len(row)]) for state, row in zip(states, rows, strict=True)]

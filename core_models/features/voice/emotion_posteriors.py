@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.feature_network import FeatureNetworkKind, LoadedNetwork
-from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.audio import prosody as prosodies
 from core_models.features.audio.prosody import prosody
 from core_models.features.audio.whisper import Encoded, Whisper
 from core_models.features.voice.mced_embedding import encoder_frames_spec
 from core_models.networks.voice_head import HeadConfig, VoiceHead
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
@@ -45,11 +46,8 @@ class VoiceEmotion:
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
         """The vector of one utterance, float32 [dimension]."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         frames = torch.from_numpy(heard(encoded))[None]
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             vector: NDArray[np.float32] = self._model(frames, torch.tensor([frames.shape[1]]))[0].numpy()
         return vector
 
@@ -85,6 +83,6 @@ def emotion_spec(head: LoadedNetwork[VoiceHead]) -> FeatureSpec:
         name=head.name,
         version=VERSION,
         dimension=head.model.config.classes,
-        digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+        digest=combined_digest(both),
         settings={**frames.settings, "head": head.name, "labels": head.sidecar.labels, "pooling": "log-probabilities"},
     )

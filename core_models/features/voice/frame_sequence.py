@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.audio.campplus import SpeakerVector
 from core_models.features.audio.whisper import Encoded, Whisper
 from core_models.features.voice.mced_embedding import encoder_frames_spec
@@ -49,7 +49,7 @@ def voice_sequence_spec(frames: FeatureSpec, speaker: FeatureSpec | None) -> Fea
         name=frames.name if speaker is None else f"{frames.name}+{speaker.name}",
         version=VERSION,
         dimension=frames.dimension + (0 if speaker is None else speaker.dimension),
-        digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+        digest=combined_digest(both),
         settings={
             **frames.settings,
             "frames": frames.name,

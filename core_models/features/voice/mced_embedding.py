@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.feature_network import FeatureNetworkKind, LoadedNetwork
-from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.audio.whisper import CONTEXT_MIN, MARGIN, Encoded, Whisper
 from core_models.networks.mced_student import Student, StudentConfig
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
@@ -44,7 +45,7 @@ class MCEDVoice:
             name=f"mced-{student.name}",
             version=VERSION,
             dimension=student.model.config.width,
-            digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+            digest=combined_digest(both),
             settings={**frames.settings, "frames": frames.name, "student": student.name, "pooling": "max"},
         )
 
@@ -54,10 +55,7 @@ class MCEDVoice:
 
     def of_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """The vector of an utterance whose frames are float32 [T, inputs]."""
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             clip = torch.from_numpy(np.array(frames, dtype=np.float32))[None]
             vector: NDArray[np.float32] = self._model(clip, torch.tensor([len(frames)])).utterance[0].numpy()
         return vector

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from core_models.checkpoint import WEIGHTS, Checkpoint
 from core_models.errors import CheckpointError
-from core_models.feature_spec import FeatureSpec, tensors_digest
+from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.audio.whisper import Encoded
 from core_models.features.voice.frame_sequence import VoiceSequence
 from core_models.networks.tdfnet import TDFNet
 from core_models.tensor_files import SIDECAR
+from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
@@ -42,18 +43,15 @@ class TDFNetVoice:
             name=f"tdfnet-{checkpoint.name}",
             version=VERSION,
             dimension=int(self._columns.sum()),
-            digest=tensors_digest((name, np.frombuffer(bytes.fromhex(d), np.uint8)) for name, d in both.items()),
+            digest=combined_digest(both),
             settings={**heard.spec.settings, "tdfnet": checkpoint.name, "pooling": "average+maximum"},
         )
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
         """The vector of one utterance, float32 [dimension], from the pass that its words come from."""
         sequence = torch.from_numpy(self._heard(encoded))[None]
-        # See TextFeature: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         lengths = {name: torch.tensor([0]) for name in self._model.config.modalities}
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             output = self._model({"voice": sequence}, lengths | {"voice": torch.tensor([sequence.shape[1]])})
         vector: NDArray[np.float32] = output.utterance[0, self._columns].numpy()
         return vector

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder_of
 from core_models.atomic_write import require_writable, write_atomically
 from core_models.errors import UsageError
 from core_models.features.text.sentence_encoder import Encoder, load_encoder, pad
@@ -68,7 +68,7 @@ def fit_language(config: LanguageConfig, console: Console) -> None:
     schedule = config.schedule
     fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
     require_writable([config.run, config.out])
-    base = Path(config.base) if Path(config.base).is_dir() else model_folder(config.base)
+    base = model_folder_of(config.base)
     encoder = load_encoder(base)
     training, validation = _split_sentences(config, encoder)
     torch.manual_seed(schedule.seed)

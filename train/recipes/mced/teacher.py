@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder_of
 from core_models.errors import UsageError
 from core_models.features.text.sentence_encoder import apply_adapter, load_encoder, pad
 from core_models.labels import LABEL_SETS, MCED5, LabelSet
@@ -84,7 +83,7 @@ class Teacher:
                 "them all."
             )
         name = chosen.encoder or sidecar.base
-        encoder = load_encoder(Path(name) if Path(name).is_dir() else model_folder(name))
+        encoder = load_encoder(model_folder_of(name))
         _, self.digest = apply_adapter(encoder, folder)
         rows = [known.index(label) for label in labels.labels]
         self.dimension = encoder.dimension

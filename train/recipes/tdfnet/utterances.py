@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder_of
 from core_models.errors import MediaError, UsageError
 from core_models.feature_spec import FeatureSpec
 from core_models.features.audio.campplus import SpeakerVector
@@ -73,7 +73,7 @@ class EmbeddingCache:
         self.speaker = 0
         """Numbers of the speaker's vector behind each frame."""
         if names.text is not None:
-            folder = Path(names.text) if Path(names.text).is_dir() else model_folder(names.text)
+            folder = model_folder_of(names.text)
             adapter = adapter_folder(names.adapter)
             self._tokens = TokenStates(folder, adapter=adapter, max_tokens=names.tokens, threads=threads)
             self.specs["text"] = self._tokens.spec
@@ -198,4 +198,4 @@ def hidden(lengths: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 def _open_speaker(name: str, threads: int) -> SpeakerVector | Ecapa:
     if is_ecapa(Path(name)):
         return Ecapa(Path(name), threads=threads)
-    return SpeakerVector(Path(name) if Path(name).is_dir() else model_folder(name), threads=threads)
+    return SpeakerVector(model_folder_of(name), threads=threads)

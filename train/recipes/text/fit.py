@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from core_models.assets import model_folder
+from core_models.assets import model_folder_of
 from core_models.atomic_write import require_writable
 from core_models.errors import UsageError
 from core_models.features.text.sentence_encoder import REACH, load_encoder
@@ -46,7 +45,7 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
     fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
     require_writable([config.run, config.out])
     data = read_text_data(config, console)
-    encoder = load_encoder(Path(config.base) if Path(config.base).is_dir() else model_folder(config.base))
+    encoder = load_encoder(model_folder_of(config.base))
     label_sets = list({lines.labels.name: lines.labels for lines in data.stages}.values())
     digest = encoder.digest  # of the base: the adapter changes the network in place
     training = FineTuning(config, encoder, label_sets, fabric, console)
