@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from core_models.assets import model_folder
-from core_models.checkpoint import WEIGHTS, Checkpoint, load
+from core_models.checkpoint import Checkpoint, load
 from core_models.errors import CheckpointError
 from core_models.feature_spec import FeatureSpec
 from core_models.features.audio.whisper import Whisper
 from core_models.features.face.expression_posteriors import open_face
 from core_models.features.face.landmarker import FaceFeature
-from core_models.features.text.sentence_encoder import Text, TextFeature
-from core_models.features.text.token_states import TokenStates
-from core_models.features.voice.emotion_posteriors import HEADS, VoiceEmotion
-from core_models.features.voice.frame_sequence import VoiceSequence
-from core_models.features.voice.mced_embedding import STUDENTS, MCEDVoice, encoder_frames_spec
-from core_models.features.voice.statistics_pooling import Voice, VoiceFeature
-from core_models.features.voice.tdfnet_embedding import TDFNetVoice
+from core_models.features.registry import open_text, open_voice
+from core_models.features.text.sentence_encoder import Text
+from core_models.features.voice.statistics_pooling import Voice
 from realtime.perception.transcriber import Transcriber
 
 ENGLISH = frozenset({"en"})
@@ -79,8 +74,8 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
     models = LoadedModels(
         checkpoint=dialogue,
         whisper=heard,
-        voice=_voice(voice_spec, heard, threads) if voice_spec else None,
-        text=_text(text_spec, threads) if text_spec else None,
+        voice=open_voice(voice_spec, heard, threads) if voice_spec else None,
+        text=open_text(text_spec, threads) if text_spec else None,
         face=open_face(face_spec.name) if face_spec else None,
     )
     dialogue.require(models.specs)
@@ -94,32 +89,3 @@ def torch_device(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _voice(spec: FeatureSpec, whisper: Whisper, threads: int) -> Voice:
-    if "speaker" in spec.settings:
-        heard = VoiceSequence.of(spec.settings, whisper, threads)
-        tdfnet = spec.settings.get("tdfnet")
-        return heard if tdfnet is None else TDFNetVoice(load(str(tdfnet)), heard, threads=threads)
-    head = spec.settings.get("head")
-    if head is not None:
-        return VoiceEmotion(HEADS.find(str(head)), whisper, threads=threads)
-    student = spec.settings.get("student")
-    if student is None:
-        return VoiceFeature(whisper)
-    return MCEDVoice(STUDENTS.find(str(student)), encoder_frames_spec(whisper), threads=threads)
-
-
-def _text(spec: FeatureSpec, threads: int) -> Text:
-    adapter = str(spec.settings["adapter"])
-    folder: Path | None = WEIGHTS / adapter if adapter != "none" else None
-    if folder is not None and not folder.is_dir():
-        raise CheckpointError(
-            f"The checkpoint was trained on the text adapter {adapter!r}, which is not under {WEIGHTS}: "
-            "put it there, or use another checkpoint."
-        )
-    base = model_folder(str(spec.settings["base"]))
-    if spec.settings["pooling"] == "none":
-        most = int(spec.settings["max_tokens"])
-        return TokenStates(base, adapter=folder, max_tokens=most, threads=threads)
-    return TextFeature(base, adapter=folder, threads=threads)

@@ -15,7 +15,7 @@ from train.data.compatibility import require_feature
 from train.data.config import CLIPS
 from train.data.corpus_parts import Parts
 from train.extraction.extract import extract
-from train.extraction.extractors import has, open_extractor
+from train.extraction.extractors import has_modality, open_extractor
 from train.extraction.feature_names import FeatureNames
 from train.extraction.imported_features import read_imported
 
@@ -69,7 +69,7 @@ def extract_features(
     found.native = tuple(
         modality
         for modality in found.specs
-        if modality in features.imported or any(has(utterance, modality) for utterance in training)
+        if modality in features.imported or any(has_modality(utterance, modality) for utterance in training)
     )
     return found
 
@@ -96,7 +96,7 @@ def _extract_vectors(
     store: Path,
     start: Checkpoint | None,
 ) -> None:
-    having = [c for c in corpora.values() if any(has(utterance, modality) for utterance in c.utterances())]
+    having = [c for c in corpora.values() if any(has_modality(utterance, modality) for utterance in c.utterances())]
     if not having:
         return
     extractor = open_extractor(modality, getattr(features, modality), features.adapter if modality == "text" else None)

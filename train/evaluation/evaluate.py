@@ -26,7 +26,7 @@ from train.evaluation.predictions import Predictions, Prior, predictions
 from train.evaluation.results import STAMP, Result, Summary, summarise
 from train.evaluation.unimodal_classifiers import NETWORKS, open_checkpoint
 from train.extraction.extract import Extracted, extract
-from train.extraction.extractors import extractor_of, has, open_extractor
+from train.extraction.extractors import extractor_of, has_modality, open_extractor
 from train.extraction.imported_features import read_imported
 from train.media.speech_trimming import cut_to_speech
 
@@ -294,7 +294,7 @@ def wanted_modalities(config: EvalConfig, checkpoint: Checkpoint) -> tuple[str, 
 def vectors_of(
     config: EvalConfig, corpus: Corpus, checkpoint: Checkpoint, modalities: tuple[str, ...], folder: Path
 ) -> dict[str, Extracted]:
-    """Modality -> what of it the corpus has, by the features that the checkpoint in `folder` was trained on.
+    """Modality -> what of it the corpus has_modality, by the features that the checkpoint in `folder` was trained on.
 
     Raises CheckpointError where the weights at hand make other features, UsageError where imported ones are not found.
     """
@@ -303,7 +303,7 @@ def vectors_of(
         if checkpoint.sidecar.features[modality].settings.get("imported"):
             extracted[modality] = imported_vectors(config, corpus, checkpoint, modality)
             continue
-        if not any(has(utterance, modality) for utterance in corpus.utterances()):
+        if not any(has_modality(utterance, modality) for utterance in corpus.utterances()):
             continue
         spec = checkpoint.sidecar.features[modality]
         if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies

@@ -16,7 +16,7 @@ from core_models.feature_spec import MODALITIES
 from train.corpora.dialogues import Corpus, Utterance, UtteranceInContext
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.extraction.extractor import Extractor
-from train.extraction.extractors import has, open_extractor
+from train.extraction.extractors import has_modality, open_extractor
 from train.extraction.feature_names import FeatureNames
 from train.extraction.feature_store import FeatureStore
 from train.extraction.worker_pool import computed
@@ -156,7 +156,7 @@ def extract_corpus(config: ExtractConfig) -> None:
     corpus = read_corpus(config)
     for modality in MODALITIES:
         weights = getattr(config.features, modality)
-        if not any(has(utterance, modality) for utterance in corpus.utterances()):
+        if not any(has_modality(utterance, modality) for utterance in corpus.utterances()):
             console.print(f"{modality}: {corpus.name} has none on disk, so it is missing", highlight=False)
         elif weights is not None:
             adapter = config.features.adapter if modality == "text" else None

@@ -24,10 +24,10 @@ _BYTES = 8
 """Of a clip's digest, which are enough to know it by."""
 
 
-def write_cross_fit(folder: Path, answers: Mapping[str, Tensor]) -> None:
+def write_out_of_fold(folder: Path, predictions: Mapping[str, Tensor]) -> None:
     """Keep digest of a clip -> log-probabilities [C] beside the voice in `folder`. Raises DiskError."""
-    keys = np.array([list(_short(key)) for key in answers], np.uint8)
-    rows: NDArray[np.float16] = np.stack([answer.numpy() for answer in answers.values()]).astype(np.float16)
+    keys = np.array([list(_short(key)) for key in predictions], np.uint8)
+    rows: NDArray[np.float16] = np.stack([row.numpy() for row in predictions.values()]).astype(np.float16)
     unfinished = (folder / FILE).with_suffix(".part")
     try:
         save_file({"keys": keys, "log_probabilities": rows}, unfinished)
@@ -36,7 +36,7 @@ def write_cross_fit(folder: Path, answers: Mapping[str, Tensor]) -> None:
         raise DiskError(f"{folder / FILE} cannot be written ({error}): free space or name another folder.") from None
 
 
-def read_cross_fit(folder: Path) -> dict[bytes, NDArray[np.float32]]:
+def read_out_of_fold(folder: Path) -> dict[bytes, NDArray[np.float32]]:
     """First bytes of a clip's digest -> log-probabilities [C]; empty where the voice comes without. CheckpointError."""
     path = folder / FILE
     if not path.exists():
@@ -51,9 +51,9 @@ def read_cross_fit(folder: Path) -> dict[bytes, NDArray[np.float32]]:
         ) from None
 
 
-def answer(answers: Mapping[bytes, NDArray[np.float32]], key: str) -> NDArray[np.float32] | None:
+def find_out_of_fold(predictions: Mapping[bytes, NDArray[np.float32]], key: str) -> NDArray[np.float32] | None:
     """The log-probabilities of the clip with that digest; None where the voice was not trained on it."""
-    return answers.get(_short(key))
+    return predictions.get(_short(key))
 
 
 def _short(key: str) -> bytes:

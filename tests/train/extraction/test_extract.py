@@ -22,7 +22,7 @@ from train.corpora.folder import read_folder
 from train.corpora.meld import read_meld
 from train.corpora.ravdess import read_ravdess
 from train.extraction.extract import extract
-from train.extraction.extractors import VoiceExtractor, open_extractor
+from train.extraction.extractors import SoundExtractor, open_extractor
 from train.media.decoding import frames_of
 from train.media.utterance_audio import sound
 
@@ -75,16 +75,16 @@ def test_killed_extraction_goes_on_where_it_was(
     """What an interrupted extraction had computed is not computed again, nor is anything on a third run."""
     corpus = read_ravdess(miniature.ravdess)
     extractor = open_extractor("voice", "whisper-base")
-    compute, seen = VoiceExtractor.vectors, 0
+    compute, seen = SoundExtractor.vectors, 0
 
-    def counted(self: VoiceExtractor, lines: Sequence[Utterance]) -> object:
+    def counted(self: SoundExtractor, lines: Sequence[Utterance]) -> object:
         nonlocal seen
         seen += 1
         if seen == 6:
             raise KeyboardInterrupt
         return compute(self, lines)
 
-    monkeypatch.setattr(VoiceExtractor, "vectors", counted)
+    monkeypatch.setattr(SoundExtractor, "vectors", counted)
     with pytest.raises(KeyboardInterrupt):
         extract(corpus, extractor, tmp_path)
     second = extract(corpus, extractor, tmp_path)

@@ -17,7 +17,7 @@ from train.__main__ import main
 from train.corpora.folder import read_folder
 from train.extraction.extract import extract
 from train.extraction.extractors import open_extractor
-from train.extraction.out_of_fold import answer, read_cross_fit
+from train.extraction.out_of_fold import find_out_of_fold, read_out_of_fold
 from train.media.speech_trimming import cut_to_speech
 from train.media.utterance_audio import sound_key
 from train.recipes.voice.augmentation import augmented, generator, noise_at_snr, reverberate, telephone_band
@@ -60,13 +60,13 @@ def test_folds_are_told_apart(run: Run) -> None:
 def test_clips_it_was_trained_on_are_answered_by_heads_that_were_not(run: Run) -> None:
     """Extraction gives the folds' answers for every clip and its speech, and the head's own for any other sound."""
     extractor = open_extractor("voice", str(run.out))
-    answers = read_cross_fit(run.out)
+    answers = read_out_of_fold(run.out)
     corpus = read_folder(run.pieces.pairs)
     head, frames = HEADS.find(run.out), VoiceHeadFrames("whisper-tiny.en", 1)
     for part in (corpus, cut_to_speech(corpus)):
         vectors = extract(part, extractor, run.pieces.store).vectors
         for line in part.utterances():
-            unseen = answer(answers, sound_key(line) or "")
+            unseen = find_out_of_fold(answers, sound_key(line) or "")
             assert unseen is not None
             assert np.array_equal(vectors[line.id], unseen)
     sounds = sorted(run.pieces.pairs.glob("*.wav"))

@@ -8,7 +8,7 @@ from typing import Any
 from core_models.checkpoint import Checkpoint, load, sidecar_config
 from core_models.errors import CheckpointError, UsageError
 from core_models.feature_spec import MODALITIES
-from train.extraction.extractors import weights_of
+from core_models.features.registry import weights_of
 from train.recipes.dialogue.systems import DECIDED_BY_DATA, system
 
 LEAST_LABELLED_FOR_CALIBRATION = 50

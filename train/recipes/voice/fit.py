@@ -32,7 +32,7 @@ from train.evaluation.calibration import fit_temperature
 from train.evaluation.metrics import score
 from train.evaluation.results import Result, summarise, write_result
 from train.extraction.frame_store import FrameStore
-from train.extraction.out_of_fold import write_cross_fit
+from train.extraction.out_of_fold import write_out_of_fold
 from train.loop.fingerprint import fingerprint
 from train.media.content_digest import digest
 from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, voiced
@@ -117,7 +117,7 @@ def train_voice(config: VoiceTraining) -> None:
     answers: dict[str, Tensor] = {}
     for clip, rows in zip(clips, unseen, strict=True):
         answers |= dict(zip(clip.keys, rows, strict=True))
-    write_cross_fit(config.out, answers)
+    write_out_of_fold(config.out, answers)
     _tell(config, corpus, HEADS.load(config.out), clips, folds, unseen, console)
 
 

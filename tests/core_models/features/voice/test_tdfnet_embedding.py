@@ -16,11 +16,11 @@ from core_models.errors import CheckpointError, UsageError
 from core_models.feature_spec import FeatureSpec
 from core_models.features.audio.campplus import SpeakerVector
 from core_models.features.audio.whisper import Whisper
+from core_models.features.registry import open_voice
 from core_models.features.voice.frame_sequence import VoiceSequence
 from core_models.features.voice.tdfnet_embedding import TDFNetVoice, tdfnet_folder
 from core_models.labels import MELD7
 from core_models.networks.tdfnet import TDFNet, TDFNetConfig
-from realtime.pipeline.models import _voice
 from train.corpora.dialogues import Utterance, UtteranceInContext
 from train.evaluation.unimodal_classifiers import open_checkpoint
 from train.extraction.extractors import open_extractor
@@ -70,7 +70,7 @@ def test_one_vector_in_extraction_and_live(
     turn = UtteranceInContext(Utterance("clip", "anna", audio=tmp_path / "clip.wav"))
     np.testing.assert_allclose(extractor.vectors([turn])[0], vector, atol=1e-3)
     monkeypatch.chdir(folder.parent)  # as if it lay under core_models/weights
-    live = _voice(extractor.spec, whisper_tiny, threads=1)
+    live = open_voice(extractor.spec, whisper_tiny, threads=1)
     assert live.spec == voice.spec
     np.testing.assert_allclose(live(whisper_tiny.encode(samples)), vector, atol=1e-4)
 
