@@ -1,30 +1,22 @@
-"""Frames of a clip, and the store that keeps them: what a model hears that is trained on sequences.
-
-A store is a folder of safetensors shards, as that of vectors (train/extraction/feature_store.py): a killed extraction
-loses its last unfinished shard, and several programs may fill one.
-"""
+"""The store of frame sequences, which models read that are trained on sequences: frames by the digest of their clip."""
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from core_models.errors import DiskError
 from core_models.feature_spec import FeatureSpec
-from train.extraction.feature_store import spec_digest
+from train.extraction.shards import open_shards, spec_digest, write_shard
 
-LEARNT = {"whisper", "hubert", "base"}
+NETWORK_SETTINGS = {"whisper", "hubert", "base"}
 """Settings by which a network's states are known."""
-SHARD = 64
-"""Clips a shard: what a kill may cost."""
+CLIPS_A_SHARD = 64
+"""What a killed extraction may lose: some ten seconds of a Whisper on two cores."""
 
 
 class FrameStore:
@@ -37,18 +29,12 @@ class FrameStore:
         """Open, or begin, the store of `spec` under `root`; shards that cannot be read are done without. DiskError."""
         self.spec = spec
         self.folder = root / f"frames-{spec.name}-{spec_digest(spec)[:12]}"
-        self._dtype = np.float16 if LEARNT & set(spec.settings) else np.float32
+        self._dtype = np.float16 if NETWORK_SETTINGS & set(spec.settings) else np.float32
         self._places: dict[str, tuple[Path, int, int]] = {}
         self._open: dict[Path, Any] = {}
         self._pending: dict[str, NDArray[Any]] = {}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DiskError(
-                f"Frames cannot be kept in {root} ({error.strerror}): set store to a folder that can be written."
-            ) from None
-        for path in sorted(self.folder.glob("*.safetensors")):
-            self._read(path)
+        for path in open_shards(self.folder):
+            self._read_shard(path)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places or key in self._pending
@@ -70,7 +56,7 @@ class FrameStore:
         if frames.ndim != 2 or frames.shape[1] != self.spec.dimension or not len(frames):
             raise ValueError(f"{frames.shape} are no frames of {self.spec.describe()}")
         self._pending[key] = frames.astype(self._dtype)
-        if len(self._pending) >= SHARD:
+        if len(self._pending) >= CLIPS_A_SHARD:
             self.flush()
 
     def flush(self) -> None:
@@ -78,20 +64,12 @@ class FrameStore:
         if not self._pending:
             return
         clips = {key: len(frames) for key, frames in self._pending.items()}
-        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
-        unfinished = path.with_suffix(".part")
-        try:
-            joined = np.concatenate(list(self._pending.values()))
-            save_file({"frames": joined}, unfinished, metadata={"clips": json.dumps(clips)})
-            os.replace(unfinished, path)
-        except (OSError, SafetensorError) as error:
-            raise DiskError(
-                f"Frames cannot be written to {self.folder} ({error}): free space or set store to another folder."
-            ) from None
+        joined = np.concatenate(list(self._pending.values()))
+        path = write_shard(self.folder, {"frames": joined}, {"clips": json.dumps(clips)})
         self._pending.clear()
-        self._read(path)
+        self._read_shard(path)
 
-    def _read(self, path: Path) -> None:
+    def _read_shard(self, path: Path) -> None:
         try:
             shard: Any = safe_open(path, "numpy")
             frames = shard.get_slice("frames")

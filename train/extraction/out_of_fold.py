@@ -1,13 +1,12 @@
-"""What a voice says of the clips that it was trained on, by heads that had not heard their speakers.
+"""Out-of-fold predictions: log-posteriors for training clips from heads whose folds left their speakers out.
 
-Of clips that it has learned a head is surer than it ever will be live, so nothing may be trained or measured on that.
-The command that trains a voice writes these predictions beside it, and every extraction reads them
+On clips that it has learned a head is surer than it ever is in a call, so nothing may be trained or measured on that.
+The command that trains a voice head writes these predictions beside it, and every extraction reads them
 (train/extraction/extractors.py).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from core_models.errors import CheckpointError, DiskError
+from core_models.atomic_write import write_atomically
+from core_models.errors import CheckpointError
 
 FILE = "cross_fit.safetensors"
 _BYTES = 8
@@ -28,12 +28,7 @@ def write_out_of_fold(folder: Path, predictions: Mapping[str, Tensor]) -> None:
     """Keep digest of a clip -> log-probabilities [C] beside the voice in `folder`. Raises DiskError."""
     keys = np.array([list(_short(key)) for key in predictions], np.uint8)
     rows: NDArray[np.float16] = np.stack([row.numpy() for row in predictions.values()]).astype(np.float16)
-    unfinished = (folder / FILE).with_suffix(".part")
-    try:
-        save_file({"keys": keys, "log_probabilities": rows}, unfinished)
-        os.replace(unfinished, folder / FILE)
-    except (OSError, SafetensorError) as error:
-        raise DiskError(f"{folder / FILE} cannot be written ({error}): free space or name another folder.") from None
+    write_atomically(folder / FILE, lambda path: save_file({"keys": keys, "log_probabilities": rows}, path))
 
 
 def read_out_of_fold(folder: Path) -> dict[bytes, NDArray[np.float32]]:

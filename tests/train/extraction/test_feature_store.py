@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from core_models.errors import DiskError
 from core_models.feature_spec import FeatureSpec
-from train.extraction.feature_store import SHARD, FeatureStore
+from train.extraction.feature_store import VECTORS_A_SHARD, FeatureStore
 from train.media.content_digest import digest
 
 SPEC = FeatureSpec(modality="voice", name="test", version=1, dimension=3, digest="d" * 64, settings={"margin": 200})
@@ -38,12 +38,12 @@ def test_what_was_put_is_there_again(tmp_path: Path) -> None:
 def test_kill_costs_the_last_shard_alone(tmp_path: Path) -> None:
     """A store that was never flushed holds every full shard; two stores may fill one folder at once."""
     first, second = FeatureStore(tmp_path, SPEC), FeatureStore(tmp_path, SPEC)
-    for number in range(SHARD + 5):
+    for number in range(VECTORS_A_SHARD + 5):
         first.put(f"first {number}", vector(number))
         second.put(f"second {number}", vector(number))
     again = FeatureStore(tmp_path, SPEC)
-    assert len(again) == 2 * SHARD
-    np.testing.assert_array_equal(again[f"second {SHARD - 1}"], vector(SHARD - 1))
+    assert len(again) == 2 * VECTORS_A_SHARD
+    np.testing.assert_array_equal(again[f"second {VECTORS_A_SHARD - 1}"], vector(VECTORS_A_SHARD - 1))
 
 
 def test_damaged_shard_is_done_without(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def spec(**settings: str) -> FeatureSpec:
 
 def test_store_keeps_clips_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips come back as they were put, pending or from any shard, before and after the store is opened anew."""
-    monkeypatch.setattr(train.extraction.frame_store, "SHARD", 2)
+    monkeypatch.setattr(train.extraction.frame_store, "CLIPS_A_SHARD", 2)
     clips = {str(n): np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32) for n in (1, 4, 2, 7, 3)}
     store = FrameStore(tmp_path, spec())
     for key, frames in clips.items():
