@@ -34,22 +34,22 @@ _SCENES = (10, 21)
 Predict = Callable[[list[TensorDialogue]], Predictions]
 
 
-def apart(predictions: Predictions, corpus: Corpus) -> dict[str, Breakdown]:
+def break_down_predictions(predictions: Predictions, corpus: Corpus) -> dict[str, Breakdown]:
     """Every breakdown that needs no new prediction and tells at least two parts of this corpus apart."""
     dialogues = {dialogue.id: dialogue for dialogue in corpus.dialogues}
-    shifts = {dialogue.id: shifted(dialogue) for dialogue in corpus.dialogues}
+    shifts = {dialogue.id: emotional_shifts(dialogue) for dialogue in corpus.dialogues}
     names = {True: "with shift", False: "without shift", None: ""}
-    return _named(
+    return _break_down_by(
         {
             "shift": (SHIFT, [names[shifts[place.dialogue][place.row]] for place in predictions.places]),
-            "length": (LENGTH, [length_bin(corpus.name, dialogues[p.dialogue]) for p in predictions.places]),
+            "length": (LENGTH, [length_class(corpus.name, dialogues[p.dialogue]) for p in predictions.places]),
             "style": (STYLE, [dialogues[place.dialogue].style or "" for place in predictions.places]),
         },
         predictions,
     )
 
 
-def _named(groups: Mapping[str, tuple[str, Sequence[str]]], predictions: Predictions) -> dict[str, Breakdown]:
+def _break_down_by(groups: Mapping[str, tuple[str, Sequence[str]]], predictions: Predictions) -> dict[str, Breakdown]:
     found = {}
     for breakdown, (protocol, names) in groups.items():
         parts = sorted(set(names) - {""})
@@ -61,7 +61,7 @@ def _named(groups: Mapping[str, tuple[str, Sequence[str]]], predictions: Predict
     return found
 
 
-def shifted(dialogue: Dialogue) -> list[bool | None]:
+def emotional_shifts(dialogue: Dialogue) -> list[bool | None]:
     """For each utterance, whether its speaker's emotion changed since their labelled one before; None where unknown."""
     last: dict[str, str] = {}
     found: list[bool | None] = []
@@ -73,7 +73,7 @@ def shifted(dialogue: Dialogue) -> list[bool | None]:
     return found
 
 
-def length_bin(corpus: str, dialogue: Dialogue) -> str:
+def length_class(corpus: str, dialogue: Dialogue) -> str:
     """C1, C2 or C3 of CMATH Fig. 5 with its bounds; empty for a corpus of single utterances."""
     if len(dialogue.utterances) == 1 and corpus not in ("meld", "iemocap", "emorynlp"):
         return ""
@@ -84,7 +84,7 @@ def length_bin(corpus: str, dialogue: Dialogue) -> str:
     return f"C2 ({middle}-{long - 1})" if length < long else f"C3 ({long} or more)"
 
 
-def by_subset(dialogues: list[TensorDialogue], modalities: Sequence[str], predict: Predict) -> Breakdown:
+def score_subsets(dialogues: list[TensorDialogue], modalities: Sequence[str], predict: Predict) -> Breakdown:
     """The scores with each non-empty subset of `modalities`."""
     parts = {}
     for pattern in patterns(modalities):
@@ -94,12 +94,12 @@ def by_subset(dialogues: list[TensorDialogue], modalities: Sequence[str], predic
     return Breakdown(protocol=SUBSETS, parts=parts)
 
 
-def by_missing_rate(dialogues: list[TensorDialogue], seed: int, predict: Predict) -> Breakdown:
+def score_missing_rates(dialogues: list[TensorDialogue], seed: int, predict: Predict) -> Breakdown:
     """The scores with each of RATES of the entries gone, as far as they can; more includes what less drops."""
     parts: dict[str, Part] = {}
     before = 0.0
     for rate in RATES:
-        left, dropped = drop(dialogues, rate, seed)
+        left, dropped = drop_entries(dialogues, rate, seed)
         if parts and dropped == before:  # nothing is left that may go
             break
         before = dropped
@@ -107,7 +107,7 @@ def by_missing_rate(dialogues: list[TensorDialogue], seed: int, predict: Predict
     return Breakdown(protocol=f"{MISSING}; seed {seed}", parts=parts)
 
 
-def drop(dialogues: Sequence[TensorDialogue], rate: float, seed: int) -> tuple[list[TensorDialogue], float]:
+def drop_entries(dialogues: Sequence[TensorDialogue], rate: float, seed: int) -> tuple[list[TensorDialogue], float]:
     """(the dialogues without `rate` of their present entries, the share that went).
 
     No utterance loses its last modality, so a high rate may not be reached.

@@ -21,9 +21,14 @@ from train.corpora.splits import Plan, folds
 from train.data.dialogue_layout import DialogueLayout
 from train.data.dialogue_tensors import TensorDialogue, to_tensors
 from train.evaluation.bootstrap import compare
-from train.evaluation.breakdowns import apart, by_missing_rate, by_subset, modalities_of
+from train.evaluation.breakdowns import (
+    break_down_predictions,
+    modalities_of,
+    score_missing_rates,
+    score_subsets,
+)
 from train.evaluation.predictions import Predictions, Prior, predictions
-from train.evaluation.results import STAMP, Result, Summary, summarise
+from train.evaluation.results import STAMP, Breakdown, Comparison, Result, Summary, result_of, summarise
 from train.evaluation.unimodal_classifiers import NETWORKS, open_checkpoint
 from train.extraction.extract import Extracted, extract
 from train.extraction.extractors import extractor_of, has_modality, open_extractor
@@ -129,57 +134,74 @@ def evaluate(config: EvalConfig, draw: Draw | None = None) -> Result | Summary:
 
 def evaluate_one(config: EvalConfig, name: str, against: str | None = None, draw: Draw | None = None) -> Result:
     """Score one checkpoint on whole dialogues, with `forward`. Raises UsageError, CheckpointError."""
-    measured = measure(config, name)
-    checkpoint, dialogues = measured.checkpoint, measured.dialogues
+    measured = measure_checkpoint(config, name)
+    breakdown = break_down(config, measured)
+    comparison = None if against is None else compare_with(config, measured, against)
+    result = _make_result(config, measured, breakdown, comparison)
+    if config.figures is None or draw is None:
+        return result
+    stem = f"{result.corpus}_{result.split}" if config.json in (None, "-") else Path(str(config.json)).stem
+    names = draw(
+        result,
+        measured.checkpoint,
+        measured.corpus,
+        measured.dialogues,
+        config.figures,
+        stem,
+        measured.predictions,
+        config.seed,
+        config.utterance,
+    )
+    return msgspec.structs.replace(result, figures=names)
+
+
+def break_down(config: EvalConfig, measured: CheckpointOnCorpus) -> dict[str, Breakdown]:
+    """The scores of parts of the utterances, and those under other conditions that `config` asks for."""
 
     def predict(others: list[TensorDialogue]) -> Predictions:
-        return predictions(checkpoint, others, measured.prior)
+        return predictions(measured.checkpoint, others, measured.prior)
 
-    breakdown = apart(measured.predictions, measured.corpus)
-    used = modalities_of(dialogues)
+    breakdown = break_down_predictions(measured.predictions, measured.corpus)
     if config.subsets:
-        breakdown["modalities"] = by_subset(dialogues, used, predict)
+        breakdown["modalities"] = score_subsets(measured.dialogues, modalities_of(measured.dialogues), predict)
     if config.missing:
-        breakdown["missing"] = by_missing_rate(dialogues, config.seed, predict)
-    comparison = None
-    if against is not None:
-        other = measure(config, against)
-        comparison = compare(measured.predictions, other.predictions, other.checkpoint, other.context, config.seed)
-    scores = measured.predictions.scores()
-    missed = measured.left_out.get("broken", 0) + measured.left_out.get("nothing found", 0)
+        breakdown["missing"] = score_missing_rates(measured.dialogues, config.seed, predict)
+    return breakdown
+
+
+def compare_with(config: EvalConfig, measured: CheckpointOnCorpus, name: str) -> Comparison:
+    """The checkpoint that was measured against the one of that name. Raises UsageError, CheckpointError."""
+    other = measure_checkpoint(config, name)
+    return compare(measured.predictions, other.predictions, other.checkpoint, other.context, config.seed)
+
+
+def _make_result(
+    config: EvalConfig, measured: CheckpointOnCorpus, breakdown: dict[str, Breakdown], comparison: Comparison | None
+) -> Result:
+    checkpoint = measured.checkpoint
     run = checkpoint.sidecar.record.get("run", {})
-    result = Result(
+    return result_of(
+        measured.predictions.scores(),
+        measured.corpus,
+        left_out=measured.left_out,
+        missed=measured.left_out.get("broken", 0) + measured.left_out.get("nothing found", 0),
         checkpoint=checkpoint.name,
         digest=checkpoint.digest,
         model=checkpoint.sidecar.model,
         run=str(run.get("name", checkpoint.name)).partition("/")[0],  # seeds lie in folders of their run
         seed=run.get("seed"),
         selection=selection_of(checkpoint),
-        corpus=measured.corpus.name,
         split=config.split or "all",
         subset=config.subset,
         fold=config.fold or "",
         stamp=measured.stamp,
-        **scores.rounded(),
-        labels=measured.corpus.labels.labels,
-        label_map=measured.corpus.label_map,
-        left_out=measured.left_out,
-        accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + missed), 4),
-        modalities_used=used,
+        modalities_used=modalities_of(measured.dialogues),
         cut=config.cut,
         prior=config.prior,
         context=measured.context,
         breakdown=breakdown,
         against=comparison,
     )
-    if config.figures is None or draw is None:
-        return result
-    stem = f"{result.corpus}_{result.split}" if config.json in (None, "-") else Path(str(config.json)).stem
-    said = measured.predictions
-    names = draw(
-        result, checkpoint, measured.corpus, dialogues, config.figures, stem, said, config.seed, config.utterance
-    )
-    return msgspec.structs.replace(result, figures=names)
 
 
 def selection_of(checkpoint: Checkpoint) -> str:
@@ -188,35 +210,35 @@ def selection_of(checkpoint: Checkpoint) -> str:
     return f"{STAMP}: " * (record.get("select_on") == "test") + str(record.get("selection", ""))
 
 
-def measure(config: EvalConfig, name: str) -> CheckpointOnCorpus:
-    """What the checkpoint says of the corpus. Raises UsageError, CheckpointError."""
+def measure_checkpoint(config: EvalConfig, name: str) -> CheckpointOnCorpus:
+    """The checkpoint's predictions for the corpus. Raises UsageError, CheckpointError."""
     checkpoint = open_checkpoint(name)
     labels = LABEL_SETS[checkpoint.sidecar.labels]
-    corpus, stamp = _part(config, read_corpus(_in_labels(config, labels.name)))
+    layout = DialogueLayout.of(checkpoint.sidecar.record)
+    corpus, stamp = _choose_part(config, read_corpus(_in_labels(config, labels.name)))
     if config.cut == "speech":
         corpus = cut_to_speech(corpus)
     reasons = dict(corpus.left_out)
     if unknown := sum(u.label is None and not u.candidates for u in corpus.utterances()):
         reasons["no label of the set"] = unknown
-    corpus, no_twin, _ = relabel(corpus, labels)
+    corpus, unmapped, _ = relabel(corpus, labels)
     if several := sum(bool(u.candidates) for u in corpus.utterances()):
         reasons["several labels"] = several
-    reading = DialogueLayout.of(checkpoint.sidecar.record)
-    corpus = reading.arrange_corpus(corpus)
+    corpus = layout.arrange_corpus(corpus)
     wanted = wanted_modalities(config, checkpoint)
     extracted = vectors_of(config, corpus, checkpoint, wanted, locate(name))
-    vectors = {m: e.vectors for m, e in extracted.items()}
+    vectors = {modality: found.vectors for modality, found in extracted.items()}
     shape = checkpoint.model.config
-    dialogues = to_tensors(corpus, vectors, shape.dimensions, shape.speakers, reading)
+    dialogues = to_tensors(corpus, vectors, shape.dimensions, shape.speakers, layout)
     if not dialogues:
         raise UsageError(
             f"Nothing of {corpus.name} at {config.root} gives {', '.join(wanted)}: choose other --modalities."
         )
     prior = expected_counts(config, labels, {utterance.id for utterance in corpus.utterances()})
-    said = predictions(checkpoint, dialogues, prior)
-    reasons |= {f"no twin of {label}": count for label, count in no_twin.items()}
-    reasons |= without_modality(corpus, extracted)
-    return CheckpointOnCorpus(checkpoint, corpus, dialogues, prior, said, reasons, stamp)
+    reasons |= {f"no twin of {label}": count for label, count in unmapped.items()}
+    reasons |= count_without_modality(corpus, extracted)
+    predicted = predictions(checkpoint, dialogues, prior)
+    return CheckpointOnCorpus(checkpoint, corpus, dialogues, prior, predicted, reasons, stamp)
 
 
 def expected_counts(config: EvalConfig, labels: LabelSet, scored: Container[str]) -> Tensor | None:
@@ -241,7 +263,7 @@ def expected_counts(config: EvalConfig, labels: LabelSet, scored: Container[str]
     return torch.bincount(torch.tensor(indices), minlength=len(labels))
 
 
-def _part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:
+def _choose_part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:
     """The test part of the fold that `config` names, or all, and what every result on it must say. UsageError."""
     if config.plan is None:
         return corpus, ""
@@ -260,7 +282,7 @@ def _in_labels(config: EvalConfig, labels: str) -> EvalConfig:
     return config
 
 
-def without_modality(corpus: Corpus, extracted: Mapping[str, Extracted]) -> dict[str, int]:
+def count_without_modality(corpus: Corpus, extracted: Mapping[str, Extracted]) -> dict[str, int]:
     """Reason -> how many labelled utterances are not scored because none of their modalities is there."""
     found = {identity for e in extracted.values() for identity in e.vectors}
     looked = {identity for e in extracted.values() for identity in e.nothing}

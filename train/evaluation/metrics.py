@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -14,39 +11,9 @@ from torchmetrics.functional.classification import (
 )
 
 from core_models.labels import LabelSet
+from train.evaluation.results import Scores
 
-BINS = 15
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Shares in [0, 1]."""
-
-    n: int
-    """Utterances counted."""
-    weighted_f1: float
-    """F1 of each class, weighted by its count."""
-    macro_f1: float
-    """F1 of each class, weighted alike; a class that neither occurs nor is predicted counts as 0."""
-    accuracy: float
-    """Share that is right (WA)."""
-    uar: float
-    """Unweighted average recall over the classes that occur (UA)."""
-    ece: float
-    """Expected calibration error, 15 bins of equal width (Guo et al., 2017, eq. 3)."""
-    per_class_f1: dict[str, float]
-    """Label -> F1."""
-    confusion: list[list[int]]
-    """[C][C], rows the truth, columns the prediction."""
-
-    def rounded(self) -> dict[str, Any]:
-        """As a dict of plain values, shares to four digits."""
-        return {
-            "n": self.n,
-            **{name: round(getattr(self, name), 4) for name in ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")},
-            "per_class_f1": {label: round(value, 4) for label, value in self.per_class_f1.items()},
-            "confusion": self.confusion,
-        }
+BINS = 15  # as Guo et al. (2017) and the papers that quote an ECE after them
 
 
 def score(logits: Tensor, truth: Tensor, labels: LabelSet) -> Scores:

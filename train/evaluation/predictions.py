@@ -16,8 +16,8 @@ from core_models.labels import IGNORED, LABEL_SETS
 from train.data.class_balance import prior_offset
 from train.data.dialogue_tensors import TensorDialogue
 from train.evaluation.inference import predict
-from train.evaluation.metrics import Scores, score
-from train.evaluation.results import SCORES, Part
+from train.evaluation.metrics import score
+from train.evaluation.results import Part, Scores, part_of
 
 Prior = Literal["checkpoint", "uniform", "train"]
 
@@ -59,8 +59,7 @@ class Predictions:
 
     def part(self, dropped: float | None = None) -> Part:
         """Their scores as they stand in a result."""
-        rounded = self.scores().rounded()
-        return Part(n=rounded["n"], **{name: rounded[name] for name in SCORES}, dropped=dropped)
+        return part_of(self.scores(), dropped)
 
 
 def predictions(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Tensor | None) -> Predictions:

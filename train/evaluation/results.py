@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from core_models.errors import DiskError, UsageError
+from train.corpora.dialogues import Corpus
 
 SCORES = ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")
 """The scores of every result, part and difference, all shares in [0, 1]."""
@@ -19,15 +20,44 @@ STAMP = "SELECTED ON TEST"
 """What every result, table and card says where the pass was chosen by its test score."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Scores of some of the utterances, or of all of them under other conditions."""
+class ScoreFields(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of some utterances, shares in [0, 1]."""
 
     n: int
+    """Utterances counted."""
     weighted_f1: float
+    """F1 of each class, weighted by its count."""
     macro_f1: float
+    """F1 of each class, weighted alike; a class that neither occurs nor is predicted counts as 0."""
     accuracy: float
+    """Share that is right (WA)."""
     uar: float
+    """Unweighted average recall over the classes that occur (UA)."""
     ece: float
+    """Expected calibration error, 15 bins of equal width (Guo et al., 2017, eq. 3)."""
+
+
+class Scores(ScoreFields, frozen=True, kw_only=True):
+    """The scores of a classification, class by class too."""
+
+    per_class_f1: dict[str, float]
+    """Label -> F1."""
+    confusion: list[list[int]]
+    """[C][C], rows the truth, columns the prediction, in the order of the labels."""
+
+    def rounded(self) -> dict[str, Any]:
+        """As a dict of plain values, shares to four digits: n = 1109 utterances tell no fifth one apart."""
+        return {
+            "n": self.n,
+            **{name: round(getattr(self, name), 4) for name in SCORES},
+            "per_class_f1": {label: round(value, 4) for label, value in self.per_class_f1.items()},
+            "confusion": self.confusion,
+        }
+
+
+class Part(ScoreFields, frozen=True, kw_only=True, omit_defaults=True):
+    """Scores of some of the utterances, or of all of them under other conditions."""
+
     dropped: float | None = None
     """Share of the present entries that was taken away; None where nothing was meant to be."""
 
@@ -57,7 +87,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(Scores, frozen=True, kw_only=True):
     """One evaluation. Scores are shares in [0, 1]."""
 
     checkpoint: str
@@ -77,17 +107,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Which fold of a plan this is; empty without a plan."""
     stamp: str = ""
     """What training and test of this fold share; empty where that is nothing."""
-    n: int
-    """Utterances scored."""
-    weighted_f1: float
-    macro_f1: float
-    accuracy: float
-    uar: float
-    ece: float
-    per_class_f1: dict[str, float]
     labels: tuple[str, ...]
-    confusion: list[list[int]]
-    """Rows the truth, columns the prediction, in the order of `labels`."""
     label_map: str
     left_out: dict[str, int]
     """Why utterances of the split were not scored, and how many for each reason."""
@@ -112,17 +132,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.selection.startswith(STAMP)
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(ScoreFields, frozen=True, kw_only=True):
     """Several checkpoints on the same utterances: means of the scores, and their deviation over the runs."""
 
     corpus: str
     split: str
-    n: int
-    weighted_f1: float
-    macro_f1: float
-    accuracy: float
-    uar: float
-    ece: float
     label_map: str
     left_out: dict[str, int]
     modalities_used: tuple[str, ...]
@@ -132,6 +146,28 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     difference: dict[str, tuple[float, float]] = {}
     """Score -> (mean, deviation) of the differences to the checkpoints of `--against`, pair by pair."""
     runs: list[Result]
+
+
+def part_of(scores: Scores, dropped: float | None = None) -> Part:
+    """The scores as a part of a breakdown; `dropped` is that of Part."""
+    rounded = scores.rounded()
+    return Part(n=scores.n, **{name: rounded[name] for name in SCORES}, dropped=dropped)
+
+
+def result_of(scores: Scores, corpus: Corpus, *, left_out: Mapping[str, int], missed: int = 0, **fields: Any) -> Result:
+    """The result of `scores` on `corpus`; of the utterances `left_out`, `missed` had no feature that could be found.
+
+    `fields` are the other fields of Result.
+    """
+    return Result(
+        corpus=corpus.name,
+        labels=corpus.labels.labels,
+        label_map=corpus.label_map,
+        left_out=dict(left_out),
+        accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + missed), 4),
+        **scores.rounded(),
+        **fields,
+    )
 
 
 def summarise(results: Sequence[Result]) -> Summary:
@@ -151,11 +187,7 @@ def summarise(results: Sequence[Result]) -> Summary:
         corpus=first.corpus,
         split=first.split,
         n=first.n,
-        weighted_f1=scores["weighted_f1"][0],
-        macro_f1=scores["macro_f1"][0],
-        accuracy=scores["accuracy"][0],
-        uar=scores["uar"][0],
-        ece=scores["ece"][0],
+        **{name: mean for name, (mean, _) in scores.items()},
         label_map=first.label_map,
         left_out=first.left_out,
         modalities_used=first.modalities_used,

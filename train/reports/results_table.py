@@ -69,7 +69,7 @@ def write_table(config: TableConfig) -> None:
     if not files:
         raise UsageError("There is no result to tabulate: name files that `python -m train eval --json` wrote.")
     results = [result for file in files for result in read_results(file)]
-    cells = gather(results)
+    cells = group_results(results)
     text = markdown(cells, config.score)
     if config.out is None:
         sys.stdout.write(text)
@@ -81,7 +81,7 @@ def write_table(config: TableConfig) -> None:
         raise DiskError(f"The table cannot be written to {config.out} ({error.strerror}): name another file.") from None
 
 
-def gather(results: Sequence[Result]) -> dict[tuple[Row, Column], Cell]:
+def group_results(results: Sequence[Result]) -> dict[tuple[Row, Column], Cell]:
     """The mean and deviation of every system on every test set, in the order of `results`.
 
     Where there are folds, a seed's score is the mean over its folds, and the deviation is over seeds; with one

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from core_models.labels import MELD7
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.data.dialogue_tensors import TensorDialogue
-from train.evaluation.breakdowns import apart, by_missing_rate, by_subset, drop, length_bin, shifted
+from train.evaluation.breakdowns import (
+    break_down_predictions,
+    drop_entries,
+    emotional_shifts,
+    length_class,
+    score_missing_rates,
+    score_subsets,
+)
 from train.evaluation.predictions import Place, Predictions, counted
 
 
@@ -38,7 +45,7 @@ def test_shift_is_a_change_within_one_speaker() -> None:
     talk = dialogue(
         "d", ("A", "joy"), ("B", "joy"), ("A", "joy"), ("B", "anger"), ("A", None), ("A", "fear"), ("C", "fear")
     )
-    assert shifted(talk) == [None, None, False, True, None, True, None]
+    assert emotional_shifts(talk) == [None, None, False, True, None, True, None]
 
 
 def test_parts_hold_their_own_utterances() -> None:
@@ -47,7 +54,7 @@ def test_parts_hold_their_own_utterances() -> None:
     long = dialogue("long", *[("A", "neutral")] * 10, style="improvised")
     corpus = Corpus("meld", MELD7, (talk, long))
     places = [Place("short", i) for i in range(3)] + [Place("long", i) for i in range(10)]
-    parts = apart(told(places, [True, True, False, *[True] * 10]), corpus)
+    parts = break_down_predictions(told(places, [True, True, False, *[True] * 10]), corpus)
     assert {name: (p.n, p.accuracy) for name, p in parts["shift"].parts.items()} == {
         "with shift": (1, 0.0),
         "without shift": (10, 1.0),
@@ -75,7 +82,7 @@ def test_parts_hold_their_own_utterances() -> None:
 def test_lengths_are_those_of_the_paper(corpus: str, length: int, named: str) -> None:
     """The bounds of CMATH Fig. 5, counted in labelled utterances; single clips have no length."""
     context = [("A", None)] * 3 if length > 1 else []
-    assert length_bin(corpus, dialogue("d", *[("A", "joy")] * length, *context)) == named
+    assert length_class(corpus, dialogue("d", *[("A", "joy")] * length, *context)) == named
 
 
 @given(
@@ -91,7 +98,7 @@ def test_missing_rates_are_exact_and_seeded(present: list[tuple[bool, bool, bool
     parts = [tensors("a", mask[:half]), tensors("b", mask[half:])] if half else [tensors("a", mask)]
     if not mask.any():
         return
-    left, dropped = drop(parts, rate, seed)
+    left, dropped = drop_entries(parts, rate, seed)
     kept = torch.cat([d.present for d in left])
     spare = int(mask.sum() - mask.any(dim=1).sum())
     gone = int(mask.sum() - kept.sum())
@@ -99,16 +106,16 @@ def test_missing_rates_are_exact_and_seeded(present: list[tuple[bool, bool, bool
     assert dropped == gone / int(mask.sum())
     assert not (kept & ~mask).any()
     assert torch.equal(kept.any(dim=1), mask.any(dim=1))
-    assert all(torch.equal(a.present, b.present) for a, b in zip(left, drop(parts, rate, seed)[0], strict=True))
+    assert all(torch.equal(a.present, b.present) for a, b in zip(left, drop_entries(parts, rate, seed)[0], strict=True))
     assert torch.equal(torch.cat([d.present for d in parts]), mask)
 
 
 def test_higher_rates_drop_what_lower_ones_do() -> None:
     """The curve over rates is one random order, cut at several places."""
     dialogues = [tensors("a", torch.ones(30, 3, dtype=torch.bool))]
-    fewer, more = (drop(dialogues, rate, 3)[0][0].present for rate in (0.2, 0.5))
+    fewer, more = (drop_entries(dialogues, rate, 3)[0][0].present for rate in (0.2, 0.5))
     assert not (more & ~fewer).any()
-    assert not torch.equal(drop(dialogues, 0.2, 4)[0][0].present, fewer)
+    assert not torch.equal(drop_entries(dialogues, 0.2, 4)[0][0].present, fewer)
 
 
 def test_rates_end_where_nothing_is_left_to_drop() -> None:
@@ -119,11 +126,11 @@ def test_rates_end_where_nothing_is_left_to_drop() -> None:
         places = [place for place, _ in counted(given)]
         return told(places, [True] * len(places))
 
-    found = by_missing_rate(dialogues, 0, predict)
+    found = score_missing_rates(dialogues, 0, predict)
     assert found.parts["0.3"].dropped == pytest.approx(0.3)
     assert found.parts["0.7"].dropped == pytest.approx(2 / 3, abs=1e-4)
     words = [d.masked(("text",)) for d in dialogues]
-    assert list(by_missing_rate(words, 0, predict).parts) == ["0.0"]
+    assert list(score_missing_rates(words, 0, predict).parts) == ["0.0"]
     assert "seed 0" in found.protocol
 
 
@@ -137,7 +144,7 @@ def test_subsets_are_all_that_are_not_empty() -> None:
         places = [place for place, _ in counted(given)]
         return told(places, [True] * len(places))
 
-    parts = by_subset([tensors("a", mask)], ("text", "voice", "face"), predict).parts
+    parts = score_subsets([tensors("a", mask)], ("text", "voice", "face"), predict).parts
     assert {name: part.n for name, part in parts.items()} == {
         "text": 2,
         "voice": 1,

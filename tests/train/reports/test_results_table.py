@@ -12,7 +12,7 @@ import pytest
 from core_models.errors import UsageError
 from train.__main__ import main
 from train.evaluation.results import STAMP, Result, read_results, summarise, write_result
-from train.reports.results_table import gather, markdown
+from train.reports.results_table import group_results, markdown
 
 KEYS = {
     *("corpus", "split", "n", "weighted_f1", "macro_f1", "accuracy", "uar", "ece"),
@@ -50,33 +50,33 @@ def result(score: float, seed: int = 0, **changed: object) -> Result:
 def test_seeds_have_a_mean_and_a_deviation() -> None:
     """Mean and sample standard deviation over seeds, with their number."""
     scores = [0.60, 0.62, 0.67]
-    table = markdown(gather([result(s, seed) for seed, s in enumerate(scores)]), "weighted_f1")
+    table = markdown(group_results([result(s, seed) for seed, s in enumerate(scores)]), "weighted_f1")
     mean, deviation = statistics.mean(scores), statistics.stdev(scores)
     assert f"| {100 * mean:.1f} ± {100 * deviation:.1f} (3) |" in table
 
 
 def test_one_seed_has_no_deviation() -> None:
     """A single run shows its number of seeds and no deviation."""
-    assert "| 61.2 (1) |" in markdown(gather([result(0.612)]), "weighted_f1")
+    assert "| 61.2 (1) |" in markdown(group_results([result(0.612)]), "weighted_f1")
 
 
 def test_folds_are_averaged_before_seeds() -> None:
     """A seed's score is the mean over its folds; the deviation is over seeds."""
     given = {(0, "a"): 0.5, (0, "b"): 0.7, (1, "a"): 0.6, (1, "b"): 0.8}
     results = [result(s, seed, fold=fold) for (seed, fold), s in given.items()]
-    (cell,) = gather(results).values()
+    (cell,) = group_results(results).values()
     assert cell.scores["accuracy"] == (0.65, round(statistics.stdev([0.6, 0.7]), 4))
     assert (cell.seeds, cell.folds, cell.n) == (2, 2, (100, 100))
     with pytest.raises(UsageError, match="Fold 'b' of seed 1"):
-        gather(results[:3])
-    (alone,) = gather(results[:2]).values()
+        group_results(results[:3])
+    (alone,) = group_results(results[:2]).values()
     assert alone.scores["accuracy"] == (0.6, round(statistics.stdev([0.5, 0.7]), 4))
 
 
 def test_systems_stand_in_rows_and_corpora_in_columns() -> None:
     """A row for each run, context and set of modalities; a cell stays empty where nothing was measured."""
     table = markdown(
-        gather(
+        group_results(
             [
                 result(0.6),
                 result(0.7, corpus="iemocap", split="test", labels=("happy", "sad")),
@@ -99,7 +99,7 @@ def test_systems_stand_in_rows_and_corpora_in_columns() -> None:
 def test_selection_on_test_is_stamped() -> None:
     """A pass that was chosen by its test score says so in bold, and shares no row with one that was not."""
     honest, other = result(0.6), result(0.7, selection=f"{STAMP}: mean weighted F1 on test")
-    rows = markdown(gather([honest, other]), "weighted_f1").splitlines()
+    rows = markdown(group_results([honest, other]), "weighted_f1").splitlines()
     assert sum(f"**{STAMP}**" in row for row in rows) == 1
     assert next(row for row in rows if STAMP in row).count("70.0") == 1
     assert other.selected_on_test
@@ -109,8 +109,8 @@ def test_selection_on_test_is_stamped() -> None:
 def test_two_answers_to_one_question_are_refused() -> None:
     """The same seed measured twice with other scores has no place in a table; the same result twice counts once."""
     with pytest.raises(UsageError, match="seed 0"):
-        gather([result(0.6), result(0.61)])
-    (cell,) = gather([result(0.6), result(0.6)]).values()
+        group_results([result(0.6), result(0.61)])
+    (cell,) = group_results([result(0.6), result(0.6)]).values()
     assert cell.seeds == 1
 
 

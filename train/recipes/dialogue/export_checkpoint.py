@@ -14,7 +14,8 @@ import torch
 from core_models import checkpoint
 from core_models.errors import DiskError
 from train.evaluation.calibration import abstain_below, fit_temperature
-from train.evaluation.metrics import Scores, score
+from train.evaluation.metrics import score
+from train.evaluation.results import Scores
 from train.figures.loss_curves import draw_losses
 from train.recipes.dialogue.training import DialogueTraining
 from train.recipes.dialogue.warm_start import calibrates, recorded

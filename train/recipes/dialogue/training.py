@@ -18,7 +18,8 @@ from core_models.feature_spec import MODALITIES
 from train.data.data_module import DataModule
 from train.data.dialogue_tensors import TensorDialogue, collate
 from train.evaluation.inference import predict
-from train.evaluation.metrics import Scores, score
+from train.evaluation.metrics import score
+from train.evaluation.results import Scores
 from train.loop.accelerator import gathered
 from train.loop.failures import check_finite
 from train.loop.schedule import adamw

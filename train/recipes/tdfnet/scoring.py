@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from train.evaluation.metrics import Scores, score
-from train.evaluation.results import Breakdown, Part, Result
+from train.evaluation.metrics import score
+from train.evaluation.results import Breakdown, Result, part_of, result_of
 from train.recipes.tdfnet.config import TDFNetTraining
 from train.recipes.tdfnet.training import FoldData, has_modality, predict_utterances, selection_of, stored_network
 
@@ -22,34 +22,27 @@ def score_fold(config: TDFNetTraining, place: Path, data: FoldData, device: Any)
         alone = {m: score(*predict_utterances(network, data, test, (m,), batch), labels) for m in heard}
         breakdown["modalities"] = Breakdown(
             protocol="the same utterances with the other modality masked; those that lack the one are not counted",
-            parts={m: _part_of(found) for m, found in alone.items()},
+            parts={m: part_of(found) for m, found in alone.items()},
         )
     broken = data.left_out.get("broken", 0)
-    return Result(
+    return result_of(
+        scores,
+        data.corpus,
+        left_out=data.left_out,
+        missed=broken,
         checkpoint=place.name,
         digest=digest,
         model="tdfnet",
         run=config.name,
         seed=config.schedule.seed,
         selection=selection_of(config),
-        corpus=data.corpus.name,
         split=config.corpus.split or "all",
         subset=config.corpus.subset,
         fold=data.fold.name,
         stamp=data.fold.stamp,
-        **scores.rounded(),
-        labels=labels.labels,
-        label_map=data.corpus.label_map,
-        left_out=data.left_out,
-        accuracy_left_out_as_errors=round(scores.accuracy * scores.n / (scores.n + broken), 4),
         modalities_used=heard,
         cut="clip",
         prior="checkpoint",
         context="its own words and sound",
         breakdown=breakdown,
     )
-
-
-def _part_of(scores: Scores) -> Part:
-    rounded = scores.rounded()
-    return Part(**{name: rounded[name] for name in ("n", "weighted_f1", "macro_f1", "accuracy", "uar", "ece")})

@@ -30,7 +30,7 @@ from train.corpora.dialogues import Corpus
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.metrics import score
-from train.evaluation.results import Result, summarise, write_result
+from train.evaluation.results import Result, result_of, summarise, write_result
 from train.extraction.frame_store import FrameStore
 from train.extraction.out_of_fold import write_out_of_fold
 from train.loop.fingerprint import fingerprint
@@ -179,22 +179,19 @@ def _tell(
         truth = torch.tensor([clips[row].label for row in rows])
         for place, cut in enumerate(CUTS):
             found = score(unseen[rows, place], truth, corpus.labels)
-            result = Result(
+            result = result_of(
+                found,
+                corpus,
+                left_out={},
                 checkpoint=config.out.name,
                 digest=head.digest,
                 model="voice",
                 run=config.name,
                 seed=config.schedule.seed,
                 selection="nothing is chosen on held-out people; one temperature over all folds",
-                corpus=corpus.name,
                 split="all",
                 subset=config.corpus.subset,
                 fold=f"{number + 1} of {len(folds)}",
-                **found.rounded(),
-                labels=corpus.labels.labels,
-                label_map=corpus.label_map,
-                left_out={},
-                accuracy_left_out_as_errors=round(found.accuracy, 4),
                 modalities_used=("voice",),
                 cut=cut,
                 prior="checkpoint",
