@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from support.miniature_corpora import Miniature
+from support.run_endings import end_in_pass
 
 from core_models.errors import UsageError
 from core_models.features.face.alignment import SIDE
@@ -18,8 +19,9 @@ from core_models.features.face.expression_posteriors import EXPRESSIONS
 from core_models.features.face.landmarker import SCORES
 from core_models.networks.expression_network import ExpressionConfig, ExpressionNet
 from train.__main__ import configuration, main
+from train.loop.accelerator import open_fabric
 from train.recipes.face.augmentation import Augmentation, augmented
-from train.recipes.face.training import FaceRun, Faces, FaceSchedule
+from train.recipes.face.training import Faces, FaceSchedule, FaceTraining
 
 CONFIG = Path(__file__).parents[3] / "configs" / "train" / "face_expression.yaml"
 SHAPE = ExpressionConfig(widths=(4, 6, 8), beside=5)
@@ -36,16 +38,19 @@ def faces(count: int, seed: int) -> Faces:
     return Faces(pictures.to(torch.uint8), torch.rand(count, SCORES, generator=rng), labels)
 
 
-def run(folder: Path, schedule: FaceSchedule = SHORT) -> FaceRun:
+def run(folder: Path, schedule: FaceSchedule = SHORT, settings: dict[str, int] | None = None) -> FaceTraining:
     torch.manual_seed(schedule.seed)
-    return FaceRun(folder, schedule, {"epochs": 3}, ExpressionNet(SHAPE), Console(quiet=True))
+    settings = {"classes": 7} if settings is None else settings
+    return FaceTraining(
+        folder, schedule, settings, ExpressionNet(SHAPE), open_fabric("cpu", "32", 1), Console(quiet=True)
+    )
 
 
 def test_it_learns_what_can_be_seen(tmp_path: Path) -> None:
     """After a few passes faces that it never saw are told apart."""
     taught = run(tmp_path)
     taught.fit(faces(128, 0), faces(32, 1), Augmentation())
-    assert taught.place.epochs[-1]["held_out"] > 0.9
+    assert taught.trainer.progress.history[-1]["held_out"] > 0.9
 
 
 def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,23 +58,17 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path: Path, monkeypatc
     whole = run(tmp_path / "whole")
     whole.fit(faces(64, 0), faces(16, 1), Augmentation())
     killed = run(tmp_path / "killed")
-    epoch = killed._epoch
-
-    def once(*given):  # type: ignore[no-untyped-def]
-        if killed.place.epoch == 1:
-            raise KeyboardInterrupt
-        return epoch(*given)
-
-    monkeypatch.setattr(killed, "_epoch", once)
+    end_in_pass(2, KeyboardInterrupt(), monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         killed.fit(faces(64, 0), faces(16, 1), Augmentation())
+    monkeypatch.undo()
     again = run(tmp_path / "killed")
-    assert again.place.epoch == 1
+    assert again.trainer.progress.epoch == 1
     again.fit(faces(64, 0), faces(16, 1), Augmentation())
-    for name, value in whole.bare.state_dict().items():
-        assert torch.equal(value, again.bare.state_dict()[name]), name
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[name]), name
     with pytest.raises(UsageError, match="other settings"):
-        FaceRun(tmp_path / "killed", SHORT, {}, ExpressionNet(SHAPE), Console(quiet=True))
+        run(tmp_path / "killed", settings={})
 
 
 def test_augmentation_mirrors_picture_and_scores_together() -> None:
@@ -93,7 +92,7 @@ def test_the_shipped_config_has_every_option() -> None:
     name, config = configuration(["face", f"--config={CONFIG}", "--fer2013=FOLDER"])
     assert name == "face"
     assert config.schedule.epochs > 1
-    with pytest.raises(UsageError, match="batch 2 or more"):
+    with pytest.raises(UsageError, match="expected 2 or more"):
         replace(config.schedule, batch=1)
 
 

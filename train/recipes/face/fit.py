@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from core_models.atomic_write import require_writable
 from core_models.errors import UsageError
 from core_models.features.face.alignment import SIDE
 from core_models.features.face.expression_posteriors import EXPRESSIONS
@@ -24,9 +25,10 @@ from train.evaluation.evaluate import EvalConfig, evaluate
 from train.evaluation.results import Result
 from train.extraction.extract import Extracted, extract
 from train.extraction.face_extractor import PictureExtractor
+from train.loop.accelerator import open_fabric
 from train.loop.fingerprint import fingerprint
 from train.recipes.face.augmentation import Augmentation
-from train.recipes.face.training import FaceRun, Faces, FaceSchedule
+from train.recipes.face.training import Faces, FaceSchedule, FaceTraining
 from train.reports.console import tell
 
 _PLACES = ("fer2013", "json", "workers")
@@ -68,26 +70,28 @@ def fit_face(config: FaceConfig) -> Result:
     """
     console = Console(stderr=True)
     schedule = config.schedule
-    torch.set_num_threads(schedule.threads)
+    fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
+    require_writable([config.run, config.out])
     shape = network_config(config.network)
-    training, held_out, counts, extractor = _material(config)
+    training, held_out, counts, extractor = _read_faces(config)
     torch.manual_seed(schedule.seed)
     net = ExpressionNet(shape)
     decided = {name: value for name, value in fingerprint(config).items() if name not in _PLACES}
-    settings = decided | {"network": _plain(shape), "counts": counts, "faces": extractor.spec.digest}
-    run = FaceRun(config.run, schedule, settings, net, console)
+    settings = decided | {"network": _plain_shape(shape), "counts": counts, "faces": extractor.spec.digest}
+    run = FaceTraining(config.run, schedule, settings, net, fabric, console)
     run.fit(training, held_out, config.augmentation)
-    logits = (run.logits(held_out) + run.logits(mirrored(held_out))) / 2
+    logits = (run.predict(held_out) + run.predict(mirrored(held_out))) / 2
     net.calibrate(fit_temperature(logits, held_out.labels))
     shares = torch.bincount(training.labels, minlength=shape.classes) / len(training)
+    progress = run.trainer.progress
     record: dict[str, Any] = {
         "run": {"name": config.name, "seed": schedule.seed},
-        "selection": SELECTION,
+        "selection": SELECTION if schedule.keep == "last" else "accuracy on held-out stills",
         "stills": counts,
         "prior": [round(share, 6) for share in shares.tolist()],
         "config": decided,
-        "epochs": run.place.epochs,
-        "seconds": round(run.place.seconds),
+        "epochs": progress.history,
+        "seconds": round(progress.seconds),
     }
     EXPRESSIONS.save(config.out, net, EXPRESSIONS.sidecar(net, "meld7", extractor.spec, record))
     result = evaluate(
@@ -120,7 +124,7 @@ def mirrored(faces: Faces) -> Faces:
     return Faces(faces.pictures.flip(2), scores, faces.labels)
 
 
-def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], PictureExtractor]:
+def _read_faces(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], PictureExtractor]:
     extractor = PictureExtractor()
     judged = {content(line.image) for line in read_fer2013(config.fer2013, "validation").utterances() if line.image}
     parts: list[Faces] = []
@@ -129,7 +133,7 @@ def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], Picture
         corpus = read_fer2013(config.fer2013, "train", stills=stills)  # type: ignore[arg-type]
         own = corpus.where(lambda d: all(line.image and content(line.image) not in judged for line in d.utterances))
         found = extract(own, extractor, config.store, config.workers)
-        parts.append(_faces(own, found))
+        parts.append(_stack_faces(own, found))
         counts |= {
             name: len(parts[-1]),
             f"{name}, not found": len(found.nothing) + len(found.broken),
@@ -140,7 +144,7 @@ def _material(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], Picture
     return parts[0], parts[1], counts, extractor
 
 
-def _faces(corpus: Corpus, found: Extracted) -> Faces:
+def _stack_faces(corpus: Corpus, found: Extracted) -> Faces:
     lines = [line for line in corpus.utterances() if line.id in found.vectors]
     stacked = torch.zeros(len(lines), SIDE * SIDE + SCORES)
     for row, line in enumerate(lines):
@@ -150,5 +154,5 @@ def _faces(corpus: Corpus, found: Extracted) -> Faces:
     return Faces(pictures, stacked[:, SIDE * SIDE :], labels)
 
 
-def _plain(shape: ExpressionConfig) -> dict[str, Any]:
+def _plain_shape(shape: ExpressionConfig) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(shape).items()}

@@ -1,62 +1,53 @@
-"""The loop that teaches an expression network, and what a killed run goes on from."""
+"""Training of an expression network: its faces, its step and its validation; the loop is train/loop/trainer.py's."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional as F
 
-from core_models.atomic_write import write_atomically
 from core_models.errors import UsageError
 from core_models.networks.expression_network import ExpressionNet
-from train.loop.accelerator import open_fabric
-from train.loop.failures import Diverged
+from train.data.class_balance import class_weights
+from train.loop.failures import check_finite
+from train.loop.schedule import Schedule
+from train.loop.trainer import Trainer
 from train.recipes.face.augmentation import Augmentation, augmented
 
-EVALUATED = 256  # faces at a time
+EVALUATED = 256  # faces at once: no gradients are kept, so twice a step's usual batch fits
 
 
 @dataclass(frozen=True)
-class FaceSchedule:
-    """How long and how fast the network learns, and what it runs on. The last epoch is kept: none is chosen."""
+class FaceSchedule(Schedule):
+    """How long and how fast the network trains (SGD with Nesterov momentum). The last pass is kept: none is chosen."""
 
     epochs: int = 25
-    """Passes over the faces."""
     lr: float = 0.1
-    """Highest rate of SGD with Nesterov momentum, from which it falls to zero along a cosine."""
     warm_up: float = 0.15
-    """Share of all steps in which it rises first."""
-    momentum: float = 0.9
-    """Of SGD."""
+    shape: Literal["cosine", "linear", "constant"] = "cosine"
+    batch: int = 128
     decay: float = 5e-4
     """Weight decay of the matrices; biases and normalisation have none."""
-    batch: int = 128
-    """Faces a step."""
+    clip: float | None = None
+    keep: Literal["best", "last"] = "last"
+    threads: int = 1
+    momentum: float = 0.9
+    """Of SGD."""
     smoothing: float = 0.1
     """Of the labels, of which about a third are disputed (Goodfellow et al., 2013)."""
     class_weight: float = 0.25
     """Faces of a class weigh as its frequency to minus this power: 0 all alike, 1 all classes alike."""
-    seed: int = 0
-    """Of the weights, the order and the augmentation."""
-    device: str = "auto"
-    """Fabric's accelerator: auto, cpu or cuda."""
-    precision: Literal["32", "bf16"] = "32"
-    """Of the convolutions; bf16 takes half the time on processors that have it."""
-    threads: int = 1
-    """CPU threads."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2 or not 0 <= self.warm_up < 1:
-            raise UsageError("epochs must be 1 or more, batch 2 or more, and warm_up a share below 1: change them.")
+        super().__post_init__()
+        if self.batch < 2:
+            raise UsageError(f"batch is {self.batch}: expected 2 or more, which batch normalisation needs.")
 
 
 @dataclass(frozen=True)
@@ -74,126 +65,69 @@ class Faces:
         return len(self.labels)
 
 
-@dataclass
-class Place:
-    """How far a run has come, besides its tensors."""
-
-    epoch: int = 0
-    seconds: float = 0.0
-    epochs: list[dict[str, float]] = field(default_factory=list)
-
-
-class FaceRun:
-    """One network, its optimiser and place, and their checkpoint after each epoch in `folder`.
-
-    A run that was killed goes on from its last epoch and, on a CPU with the same number of threads, ends with the same
-    weights; one with other `settings` is refused (UsageError).
-    """
+class FaceTraining:
+    """One network and its trainer."""
 
     def __init__(
-        self, folder: Path, schedule: FaceSchedule, settings: dict[str, Any], net: ExpressionNet, console: Console
+        self,
+        folder: Path,
+        schedule: FaceSchedule,
+        settings: dict[str, Any],
+        net: ExpressionNet,
+        fabric: Fabric,
+        console: Console,
     ) -> None:
-        self.folder, self.schedule, self.settings, self.console = folder, schedule, settings, console
-        self.fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
-        parts: dict[bool, list[Tensor]] = {True: [], False: []}
-        for parameter in net.parameters():
-            parts[parameter.ndim > 1].append(parameter)
-        groups: list[dict[str, Any]] = [
-            {"params": parts[True], "weight_decay": schedule.decay},
-            {"params": parts[False]},
-        ]
-        optimizer = torch.optim.SGD(groups, lr=0.0, momentum=schedule.momentum, nesterov=True)
-        self.bare = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net: Any
-        self.net, self.optimizer = self.fabric.setup(self.bare, optimizer)
-        self.place = Place()
-        self._resume()
+        """Raises UsageError where `folder` holds a run of other settings, DiskError where it cannot be written."""
+        self.schedule, self.fabric = schedule, fabric
+        # oneDNN and cuDNN convolve fastest over pictures whose channels lie together.
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _make_optimizer(net, schedule)
+        self.trainer = Trainer(
+            folder, schedule, settings, net, optimizer, fabric, console, title="face", select="held_out"
+        )
 
     def fit(self, training: Faces, held_out: Faces, how: Augmentation) -> None:
-        """Learn from `training` to the last epoch; of each, accuracy on `held_out` is told. Diverged, DiskError."""
-        place, schedule = self.place, self.schedule
-        classes = self.bare.config.classes
-        counts = torch.bincount(training.labels, minlength=classes).float()
-        weights = counts.clamp(min=1) ** -schedule.class_weight
-        weights = self.fabric.to_device(weights * counts.sum() / (weights * counts).sum())
-        while place.epoch < schedule.epochs:
-            began = time.monotonic()
-            loss = self._epoch(training, weights, how)
-            place.epoch, place.seconds = place.epoch + 1, place.seconds + time.monotonic() - began
-            right = (self.logits(held_out).argmax(dim=1) == held_out.labels).float().mean()
-            place.epochs.append({"epoch": place.epoch, "loss": round(loss, 4), "held_out": round(float(right), 4)})
-            self.console.print(f"face epoch {place.epoch}: loss {loss:.3f}, held out {right:.1%}", highlight=False)
-            self._checkpoint()
-        self.bare.eval()
+        """Learn from `training`; of each pass, accuracy on `held_out` is told. Raises as `Trainer.fit` does."""
+        schedule = self.schedule
+        weights = class_weights(training.labels.tolist(), self.net.config.classes, schedule.class_weight)
+        weights = weights.to(self.fabric.device)
 
-    def logits(self, faces: Faces) -> Tensor:
-        """float32 [n, classes], as the network stands; leaves it in evaluation mode."""
-        self.bare.eval()
+        def batches(epoch: int) -> list[Tensor]:
+            order = torch.Generator().manual_seed((schedule.seed << 16) + epoch)
+            rows = torch.randperm(len(training), generator=order)
+            listed = list(rows.split(schedule.batch))  # type: ignore[no-untyped-call]
+            # A small rest would have a normalisation of its own.
+            return listed[:-1] if len(listed) > 1 and len(listed[-1]) < schedule.batch else listed
+
+        def step(rows: Tensor) -> dict[str, Tensor]:
+            changed = augmented(training.pictures[rows, None].float(), training.scores[rows], how)
+            *seen, truth = self.fabric.to_device((*changed, training.labels[rows]))
+            logits = self.trainer.model(*seen).float()
+            return {"loss": F.cross_entropy(logits, truth, weights, label_smoothing=schedule.smoothing)}
+
+        def validate() -> dict[str, float]:
+            right = (self.predict(held_out).argmax(dim=1) == held_out.labels).float().mean()
+            return {"held_out": round(float(right), 4)}
+
+        self.trainer.fit(batches, step, validate)
+
+    def predict(self, faces: Faces) -> Tensor:
+        """Logits, float32 [n, classes], as the network stands; leaves it in evaluation mode. Raises Diverged."""
+        self.net.eval()
         found = []
         with torch.inference_mode():
             for start in range(0, len(faces), EVALUATED):
                 rows = slice(start, start + EVALUATED)
                 pictures = faces.pictures[rows, None].float()
-                found.append(self.bare(*self.fabric.to_device((pictures, faces.scores[rows]))).float().cpu())
-        return torch.cat(found)
+                found.append(self.net(*self.fabric.to_device((pictures, faces.scores[rows]))).float().cpu())
+        logits = torch.cat(found)
+        check_finite({"logits": logits}, "validation")
+        return logits
 
-    def _epoch(self, training: Faces, weights: Tensor, how: Augmentation) -> float:
-        place, schedule = self.place, self.schedule
-        batches = torch.randperm(len(training)).split(schedule.batch)  # type: ignore[no-untyped-call]
-        batches = batches[:-1] if len(batches) > 1 and len(batches[-1]) < schedule.batch else batches
-        total = 0.0
-        self.bare.train()
-        with Progress(
-            TextColumn(f"face {place.epoch + 1}/{schedule.epochs}"),
-            *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()),
-            TextColumn("loss {task.fields[loss]:.3f}"),
-            console=self.console,
-        ) as progress:
-            bar = progress.add_task("", total=len(batches), loss=float("nan"))
-            for number, rows in enumerate(batches):
-                self._set_lr((place.epoch + number / len(batches)) / schedule.epochs)
-                changed = augmented(training.pictures[rows, None].float(), training.scores[rows], how)
-                *seen, truth = self.fabric.to_device((*changed, training.labels[rows]))
-                loss = F.cross_entropy(self.net(*seen).float(), truth, weights, label_smoothing=schedule.smoothing)
-                value = float(loss.detach())
-                if value != value:
-                    raise Diverged(
-                        f"The loss is not a number in epoch {place.epoch + 1}, batch {number + 1}: set a lower "
-                        f"schedule.lr, remove {self.folder} and begin again."
-                    )
-                self.optimizer.zero_grad()
-                self.fabric.backward(loss)
-                self.optimizer.step()
-                total += value
-                progress.update(bar, advance=1, loss=value)
-        return total / len(batches)
 
-    def _set_lr(self, done: float) -> None:
-        warm_up = self.schedule.warm_up
-        rising = (done + 1e-3) / warm_up if warm_up else 1.0
-        falling = (1 + math.cos(math.pi * max(0.0, done - warm_up) / (1 - warm_up))) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr * min(1.0, rising) * falling
-
-    def _checkpoint(self) -> None:
-        state = {
-            "settings": self.settings,
-            "place": dataclasses.asdict(self.place),
-            "net": self.bare.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "last.pt", lambda path: torch.save(state, path))
-
-    def _resume(self) -> None:
-        path = self.folder / "last.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location=self.fabric.device)
-        if state["settings"] != self.settings:
-            raise UsageError(f"{path} is from a run with other settings: remove it, or set another run folder.")
-        self.place = Place(**state["place"])
-        self.bare.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"].cpu())
+def _make_optimizer(net: ExpressionNet, schedule: FaceSchedule) -> torch.optim.SGD:
+    parts: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in net.parameters():
+        parts[parameter.ndim > 1].append(parameter)
+    groups: list[dict[str, Any]] = [{"params": parts[True], "weight_decay": schedule.decay}, {"params": parts[False]}]
+    return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum, nesterov=True)

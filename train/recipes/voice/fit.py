@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core_models.atomic_write import write_atomically
-from core_models.errors import DiskError, UsageError
+from core_models.atomic_write import require_writable, write_atomically
+from core_models.errors import UsageError
 from core_models.feature_network import LoadedNetwork
 from core_models.features.audio.prosody import DIMENSION
 from core_models.features.voice.emotion_posteriors import HEADS
@@ -33,6 +34,8 @@ from train.evaluation.metrics import score
 from train.evaluation.results import Result, result_of, summarise, write_result
 from train.extraction.frame_store import FrameStore
 from train.extraction.out_of_fold import write_out_of_fold
+from train.loop.accelerator import open_fabric
+from train.loop.failures import guarded
 from train.loop.fingerprint import fingerprint
 from train.media.content_digest import digest
 from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, voiced
@@ -75,9 +78,11 @@ class VoiceTraining:
 
 
 def train_voice(config: VoiceTraining) -> None:
-    """Folds, scores, and the head that ships. Raises UsageError, WeightsError, CheckpointError, Diverged, DiskError."""
+    """Folds, scores, and the head that ships. Raises UsageError, WeightsError, Diverged, OutOfMemory, DiskError."""
     console = Console(stderr=True)
-    torch.set_num_threads(config.schedule.threads)
+    schedule = config.schedule
+    fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
+    require_writable([config.run, config.out])
     frames = VoiceHeadFrames(config.whisper, config.schedule.threads)
     store = FrameStore(config.store, frames.spec)
     corpus = read_corpus(config.corpus)
@@ -89,7 +94,7 @@ def train_voice(config: VoiceTraining) -> None:
             raise UsageError(f"neutral: {other.name} is labelled with {other.labels.name}, not {corpus.labels.name}.")
         others += voiced(other, config.copies, frames, store, console)
     shape = _shape(config, frames, corpus.labels)
-    shelf = _FittedMembers(config, shape, frames.spec.digest, [*clips, *others], console)
+    shelf = _FittedMembers(config, shape, frames.spec.digest, fabric, console)
 
     folds = by_people(clips, config.folds)
     said: dict[str, Tensor] = {}
@@ -118,7 +123,7 @@ def train_voice(config: VoiceTraining) -> None:
     for clip, rows in zip(clips, unseen, strict=True):
         answers |= dict(zip(clip.keys, rows, strict=True))
     write_out_of_fold(config.out, answers)
-    _tell(config, corpus, HEADS.load(config.out), clips, folds, unseen, console)
+    _report_folds(config, corpus, HEADS.load(config.out), clips, folds, unseen, console)
 
 
 def _shape(config: VoiceTraining, frames: VoiceHeadFrames, labels: LabelSet) -> HeadConfig:
@@ -132,16 +137,12 @@ def _shape(config: VoiceTraining, frames: VoiceHeadFrames, labels: LabelSet) -> 
 class _FittedMembers:
     """Networks that are finished, each in a file whose name says what it has learned."""
 
-    def __init__(
-        self, config: VoiceTraining, shape: HeadConfig, frames: str, clips: Sequence[AugmentedClip], console: Console
-    ) -> None:
-        self._config, self._shape, self._console = config, shape, console
+    def __init__(self, config: VoiceTraining, shape: HeadConfig, frames: str, fabric: Fabric, console: Console) -> None:
+        self._config, self._shape, self._fabric, self._console = config, shape, fabric, console
         settings = fingerprint({"head": shape, "schedule": config.schedule, "copies": config.copies})
         self._settings = json.dumps([settings, frames], sort_keys=True)
-        try:
+        with guarded(f"the beginning of run {config.run}"):
             config.run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DiskError(f"{config.run} cannot be written ({error.strerror}): set run to another folder.") from None
 
     def members(self, clips: Sequence[AugmentedClip], title: str) -> list[Member]:
         """The networks that have learned `clips`, trained where they are not there yet."""
@@ -150,19 +151,19 @@ class _FittedMembers:
             seed = self._config.schedule.seed + number
             learned = digest(self._settings, str(seed), *(f"{clip.keys[0]} {clip.label}" for clip in clips))
             path = self._config.run / f"{learned[:16]}.safetensors"
-            if path.exists():
+            if path.exists() and self._config.schedule.resume is not False:
                 member = Member(self._shape)
                 member.load_state_dict(load_file(path))
                 member.eval().requires_grad_(False)
             else:
                 self._console.print(f"{title}, network {number + 1} of {self._config.members}: {len(clips)} clips")
-                member = fit_member(clips, self._shape, self._config.schedule, seed)
+                member = fit_member(clips, self._shape, self._config.schedule, seed, self._fabric)
                 write_atomically(path, partial(save_file, member.state_dict()))
             found.append(member)
         return found
 
 
-def _tell(
+def _report_folds(
     config: VoiceTraining,
     corpus: Corpus,
     head: LoadedNetwork[VoiceHead],

@@ -1,37 +1,41 @@
-"""One network of a voice learns clips: a fixed number of epochs, the mean of the weights after the last few kept."""
+"""One network of a voice head: a fixed number of passes, the mean of the weights after the last few of them."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.networks.voice_head import HeadConfig, Member, VoiceHead
-from train.loop.failures import Diverged
+from train.data.class_balance import class_weights
+from train.loop.failures import check_finite, guarded
+from train.loop.schedule import Schedule, adamw, learning_rate
 from train.recipes.voice.clips import AugmentedClip, Frames, batch, statistics
 
 
 @dataclass(frozen=True)
-class VoiceSchedule:
-    """How a network learns. Nothing is chosen on held-out clips, so the number of epochs is fixed beforehand."""
+class VoiceSchedule(Schedule):
+    """How a network trains (AdamW). Nothing is chosen on held-out clips, so the number of passes is fixed beforehand:
+    `patience`, `keep` and `checkpoint_every` mean nothing here, and a network that is finished is not trained again."""
 
     epochs: int = 40
     """In each of which every clip is heard once, in a copy that is drawn."""
-    average: int = 6
-    """Epochs at the end whose weights are averaged."""
     lr: float = 2e-3
-    """Highest learning rate of AdamW; it rises over the first tenth and falls along a cosine."""
+    warm_up: float = 0.1
+    shape: Literal["cosine", "linear", "constant"] = "cosine"
     decay: float = 0.05
-    """AdamW's weight decay."""
-    batch: int = 32
-    """Clips a step."""
+    keep: Literal["best", "last"] = "last"
+    threads: int = 1
+    average: int = 6
+    """Passes at the end whose weights are averaged."""
     mixup: float = 0.4
     """Both parameters of the beta distribution that shares of two mixed clips are drawn from (Zhang et al., mixup:
     Beyond Empirical Risk Minimization, 2018), between the pooled vectors; 0 mixes none."""
@@ -45,49 +49,59 @@ class VoiceSchedule:
     """Share of the clips of which a random part, half of them or more, is heard."""
     masked: float = 0.2
     """At most this share of a clip's frames is set to their mean, in one stretch."""
-    seed: int = 0
-    """Of weights, order, copies and dropout; each member adds its number."""
-    threads: int = 1
-    """CPU threads."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.average <= self.epochs or self.batch < 2:
             raise UsageError("schedule.average must be from 1 to schedule.epochs, and schedule.batch 2 or more.")
 
 
-def fit_member(clips: Sequence[AugmentedClip], config: HeadConfig, schedule: VoiceSchedule, seed: int) -> Member:
-    """A network that has learned `clips`, in evaluation mode. Raises Diverged."""
+def fit_member(
+    clips: Sequence[AugmentedClip], config: HeadConfig, schedule: VoiceSchedule, seed: int, fabric: Fabric
+) -> Member:
+    """A network that has learned `clips`, on the CPU in evaluation mode: the mean over the last passes.
+
+    Its loop is its own since nothing is validated and the weights are averaged; a network takes minutes, so that it
+    is finished or not there. Raises Diverged, OutOfMemory.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 7])
     member = Member(config)
     member.scale_by(*statistics(clips))
     truth = torch.tensor([clip.label for clip in clips])
-    weights = _class_weights(truth, config.classes, schedule.class_weight)
-    optimizer = torch.optim.AdamW(member.parameters(), lr=0.0, weight_decay=schedule.decay)
+    weights = class_weights(truth.tolist(), config.classes, schedule.class_weight).to(fabric.device)
+    optimizer = adamw(member.parameters(), schedule)
+    fabric.setup(member, optimizer)
+    done = 0.0
+    scheduler = learning_rate(optimizer, schedule, lambda: done)
     kept = {name: torch.zeros_like(value) for name, value in member.named_parameters()}
     for epoch in range(schedule.epochs):
         member.train()
         copies = rng.integers(len(clips[0].frames), size=len(clips))
-        heard = [_part(clip.frames[copy], schedule.crop, rng) for clip, copy in zip(clips, copies, strict=True)]
-        batches = _batches([len(frames) for frames in heard], schedule.batch, rng)
+        heard = [_crop(clip.frames[copy], schedule.crop, rng) for clip, copy in zip(clips, copies, strict=True)]
+        batches = _list_batches([len(frames) for frames in heard], schedule.batch, rng)
         for number, rows in enumerate(batches):
-            done = (epoch + number / len(batches)) / schedule.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.lr * min(1.0, 10 * done + 0.01) * 0.5 * (1 + math.cos(math.pi * done))
+            where = f"pass {epoch + 1}, step {number + 1}"
             frames, lengths = batch([heard[row] for row in rows])
-            _mask(frames, lengths, schedule.masked, member.mean, rng)
-            loss = _loss(member, frames, lengths, truth[rows], weights, schedule, rng)
-            if not math.isfinite(loss.item()):
-                raise Diverged(f"The loss is not a number in epoch {epoch + 1}: set a lower schedule.lr.")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
-            optimizer.step()
+            _mask(frames, lengths, schedule.masked, member.mean.cpu(), rng)
+            with guarded(where):
+                frames, lengths, labels = fabric.to_device((frames, lengths, truth[rows]))
+                with fabric.autocast():
+                    loss = _loss(member, frames, lengths, labels, weights, schedule, rng)
+                check_finite({"loss": loss}, where)
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                if schedule.clip is not None:
+                    torch.nn.utils.clip_grad_norm_(member.parameters(), schedule.clip)
+                optimizer.step()
+            done = (epoch + (number + 1) / len(batches)) / schedule.epochs
+            scheduler.step()
         if epoch >= schedule.epochs - schedule.average:
             for name, value in member.named_parameters():
                 kept[name] += value.detach() / schedule.average
+    check_finite(kept, "the averaged weights")
     member.load_state_dict(kept, strict=False)
-    return member.eval().requires_grad_(False)
+    return member.cpu().eval().requires_grad_(False)
 
 
 def joined(members: Sequence[Member]) -> VoiceHead:
@@ -122,17 +136,12 @@ def _loss(
     if not schedule.mixup or rng.random() >= schedule.mixed:
         return cost(member.classify(pooled), truth)
     share = float(rng.beta(schedule.mixup, schedule.mixup))
-    others = torch.randperm(len(truth))
+    others = torch.randperm(len(truth)).to(truth.device)
     logits = member.classify(share * pooled + (1 - share) * pooled[others])
     return share * cost(logits, truth) + (1 - share) * cost(logits, truth[others])
 
 
-def _class_weights(truth: Tensor, classes: int, power: float) -> Tensor:
-    counts = torch.bincount(truth, minlength=classes).float().clamp(min=1)
-    return (counts.mean() / counts) ** power
-
-
-def _part(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
+def _crop(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
     if rng.random() >= share:
         return frames
     length = max(min(10, len(frames)), round(len(frames) * rng.uniform(0.5, 1.0)))
@@ -140,7 +149,7 @@ def _part(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
     return frames[start : start + length]
 
 
-def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:
+def _list_batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[list[int]]:
     """Rows of like length, eight batches' worth sorted at a time, so that little is padding."""
     order = rng.permutation(len(lengths))
     batches = []
