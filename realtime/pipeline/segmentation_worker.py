@@ -234,7 +234,17 @@ class SegmentationWorker:
         first = self._open.pop(utterance.source)
         for number, turn in enumerate(self._splitter.split(utterance)):
             utterance_id = self._announce_start(turn.source, turn.start_ms) if number else first.utterance_id
-            self._inference.enqueue(self._work_item(utterance_id, turn))
+            item = self._work_item(utterance_id, turn)
+            self._emit(
+                events.SpeechEnded(
+                    utterance_id=utterance_id,
+                    source=turn.source,
+                    speaker=item.speaker,
+                    start_ms=turn.start_ms,
+                    end_ms=turn.end_ms,
+                )
+            )
+            self._inference.enqueue(item)
 
     def _announce_start(self, source: str, start_ms: int) -> str:
         self._count += 1

@@ -59,7 +59,10 @@ class SpeakerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An utterance in a `snapshot` that has begun and is not judged; `emotion` is the provisional one."""
+    """An utterance in a `snapshot` that has begun and is not judged; `emotion` is the provisional one.
+
+    `end_ms` is there once it has ended (`speech.ended`) and waits to be judged.
+    """
 
     utterance_id: str
     source: str
@@ -67,6 +70,7 @@ class OpenUtterance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     start_ms: int
     emotion: str | None = None
     confidence: float | None = None
+    end_ms: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="snapshot"):

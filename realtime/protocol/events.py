@@ -52,6 +52,7 @@ from realtime.protocol.logged_events import (
     SpeakerMerged,
     SpeakerOptedOut,
     SpeakerRenamed,
+    SpeechEnded,
     SpeechStarted,
     StreamDegraded,
     UtteranceDiscarded,
@@ -87,6 +88,7 @@ __all__ = [
     "SpeakerOptedOut",
     "SpeakerRenamed",
     "SpeakerState",
+    "SpeechEnded",
     "SpeechStarted",
     "StreamDegraded",
     "StreamGap",
@@ -109,6 +111,7 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 Logged = (
     SessionCreated
     | SpeechStarted
+    | SpeechEnded
     | EmotionProvisional
     | EmotionFinal
     | EmotionShift

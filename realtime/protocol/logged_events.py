@@ -70,6 +70,20 @@ class SpeechStarted(Event, frozen=True, kw_only=True, tag="speech.started"):
     start_ms: int
 
 
+class SpeechEnded(Event, frozen=True, kw_only=True, tag="speech.ended"):
+    """Somebody has finished speaking at `end_ms`, and the utterance waits to be judged.
+
+    It comes once between `speech.started` and `emotion.final` or `utterance.discarded` of an utterance; one that is
+    discarded while it is spoken has none. `speaker` is the best guess, as in `speech.started`.
+    """
+
+    utterance_id: str
+    source: str
+    speaker: str
+    start_ms: int
+    end_ms: int
+
+
 class Modality(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One modality's part in a result.
 
@@ -101,7 +115,9 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True):
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Where the milliseconds from end of speech to this event went.
 
-    `endpoint` is the silence waited for; `total` counts from the end of speech and is their sum.
+    `endpoint` is the silence waited for, `queue` the waiting for earlier utterances and for the machine; `total`
+    counts from the end of speech and is their sum. Of a recording that is read faster than it was spoken everything
+    waits behind the file, which says nothing, so `queue` is 0 there.
     """
 
     endpoint: int

@@ -12,7 +12,7 @@ def media_time_of(event: events.Logged) -> int | None:
             return event.start_ms
         case events.EmotionFinal():
             return event.end_ms + event.latency_ms.total
-        case events.EmotionProvisional() | events.UtteranceDiscarded():
+        case events.SpeechEnded() | events.EmotionProvisional() | events.UtteranceDiscarded():
             return event.end_ms
         case events.EmotionShift() | events.MomentMarked():
             return event.at_ms

@@ -89,6 +89,9 @@ class SessionState:
                     speaker=self.resolve_speaker(event.speaker),
                     start_ms=event.start_ms,
                 )
+            case events.SpeechEnded():
+                if (begun := self._open.get(event.utterance_id)) is not None:
+                    self._open[event.utterance_id] = msgspec.structs.replace(begun, end_ms=event.end_ms)
             case events.EmotionProvisional():
                 if (begun := self._open.get(event.utterance_id)) is not None:
                     speaker = self.resolve_speaker(event.speaker)

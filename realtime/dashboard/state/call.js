@@ -66,6 +66,13 @@ export class Call {
       this.#tick(event.start_ms);
       this.#touch(row);
     },
+    "speech.ended": (event) => {
+      const row = this.#row(event);
+      row.ended = true;
+      row.end = event.end_ms;
+      this.#tick(event.end_ms);
+      this.#touch(row);
+    },
     "emotion.provisional": (event) => this.#judge(event, "provisional"),
     "emotion.final": (event) => this.#judge(event, "final"),
     "emotion.corrected": (event) => {
@@ -152,7 +159,7 @@ export class Call {
       }
       speaker.count = Math.max(speaker.count, state.utterances ?? 0);
     }
-    for (const open of snapshot.open ?? []) this.#row(open);
+    for (const open of snapshot.open ?? []) this.#row(open).ended = open.end_ms !== undefined;
     for (const source of snapshot.sources ?? []) this.sources.set(source.source, { ...this.sources.get(source.source), ...source });
     for (const one of snapshot.modalities ?? []) this.modalities.set(`${one.modality} ${one.speaker ?? ""}`, one);
     for (const one of snapshot.degraded ?? []) this.degraded.set(one.what, one);
@@ -200,7 +207,7 @@ export class Call {
     let row = this.utterances.get(event.utterance_id);
     if (!row) {
       row = {
-        kind: "utterance", id: event.utterance_id, index: this.rows.length, state: "open", speaker: this.#speaker(event.speaker).id,
+        kind: "utterance", id: event.utterance_id, index: this.rows.length, state: "open", ended: false, speaker: this.#speaker(event.speaker).id,
         start: event.start_ms, end: event.start_ms, text: null, probabilities: null, disagreements: [],
         shift: null, correction: null, pending: null, event: null,
       };
@@ -279,6 +286,17 @@ export class Call {
   /** A speaker by id, also by one that proved to be this speaker's; undefined where nobody has it. */
   speaker(id) {
     return this.speakers.get(this.merged.get(id) ?? id);
+  }
+
+  /** What goes on in an utterance that has no final: "speaking" until it has ended, then "being judged". */
+  static progress(row) {
+    return row.ended ? "being judged" : "speaking";
+  }
+
+  /** The same of a speaker; "" where nothing goes on. */
+  static activity(speaker) {
+    const open = [...speaker.open];
+    return open.length ? Call.progress(open.find((row) => !row.ended) ?? open[0]) : "";
   }
 
   /** What an utterance is shown to express: the correction where a person made one. */

@@ -38,7 +38,8 @@ export class Moods {
 
   #card(speaker) {
     const row = speaker.latest;
-    const state = [row?.id, speaker.trend.length, row?.event?.revision, row?.state, row?.correction, speaker.open.size, speaker.name, speaker.optedOut].join();
+    const activity = Call.activity(speaker);
+    const state = [row?.id, speaker.trend.length, row?.event?.revision, row?.state, row?.correction, activity, speaker.name, speaker.optedOut].join();
     let card = this.#cards.get(speaker.id);
     if (card?.state === state) return;
     if (!card) {
@@ -48,9 +49,9 @@ export class Moods {
       this.#list.append(card.element);
     }
     card.state = state;
-    card.element.dataset.speaking = speaker.open.size > 0;
+    card.element.dataset.speaking = activity === "speaking";
     card.name.replaceChildren(initials(speaker), speaker.name);
-    card.speaking.textContent = speaker.open.size ? "speaking" : "";
+    card.speaking.textContent = activity;
     card.menu.button.setAttribute("aria-label", `Name and consent of ${speaker.name}`);
     card.menu.optOut.textContent = speaker.optedOut ? "Analyse again" : "Stop analysing";
     card.body.replaceChildren(...(row?.emotion && !speaker.optedOut ? this.#judged(speaker, row) : silent(speaker)));

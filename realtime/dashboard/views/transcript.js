@@ -129,14 +129,14 @@ export function initials(speaker) {
 
 function spoken(row) {
   if (row.text) return row.text;
-  if (row.state === "open" || row.state === "provisional") return "speaking …";
+  if (row.state === "open" || row.state === "provisional") return `${Call.progress(row)} …`;
   return row.event?.known === false ? "(said before you came)" : "(no words)";
 }
 
 /** An utterance in one sentence, for a screen reader. */
 export function describe(row, speaker) {
   const when = `${speaker.name}, ${clock(row.start)}`;
-  if (!row.emotion) return `${when}: speaking`;
+  if (!row.emotion) return `${when}: ${Call.progress(row)}`;
   const parts = [`${row.state === "provisional" ? "provisionally " : ""}${row.event?.uncertain ? "perhaps " : ""}${row.emotion} ${percent(row.confidence)}`];
   if (row.correction) parts.push(`corrected to ${row.correction}`);
   if (row.shift) parts.push(`shift from ${row.shift.from}`);

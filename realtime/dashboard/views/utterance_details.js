@@ -46,7 +46,7 @@ export class Details {
     const speaker = this.#call.speakers.get(row.speaker);
     const parts = [
       make("p", { class: "details-who" }, initials(speaker), make("b", {}, speaker.name), make("span", { class: "quiet" }, ` ${clock(row.start)} to ${clock(row.end)}`)),
-      make("blockquote", {}, row.text ?? (row.state === "final" ? "(no words)" : "speaking …")),
+      make("blockquote", {}, row.text ?? (row.state === "final" ? "(no words)" : `${Call.progress(row)} …`)),
     ];
     if (!row.emotion) return parts;
     parts.push(section(row.state === "provisional" ? "All together, provisionally" : row.event.uncertain ? "All together, but not sure" : "All together", distribution(row.probabilities, row.emotion)));

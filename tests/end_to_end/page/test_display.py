@@ -49,6 +49,22 @@ def test_the_page_talks_to_nobody_but_the_feed(serve: Any, open_page: Any) -> No
     assert tab.complaints == []
 
 
+def test_who_has_finished_is_being_judged_and_does_not_speak(serve: Any, open_page: Any) -> None:
+    """From `speech.ended` on, an utterance and its speaker are shown as being judged."""
+    served, script = serve(), told(4)
+    served.say(script)
+    tab = open_page(served.url)
+    speaker = next(event.speaker for event in script if isinstance(event, events.SpeechStarted))
+    about = {"utterance_id": "u900", "source": "made", "speaker": speaker, "start_ms": 900_000}
+    served.say([events.SpeechStarted(**about)])
+    tab.expect("article[data-state=open]", "speaking …")
+    tab.expect(".mood[data-speaking=true] .speaking-now", "speaking")
+    served.say([events.SpeechEnded(**about, end_ms=901_000)])
+    tab.expect("article[data-state=open]", "being judged …")
+    tab.expect(".mood[data-speaking=false] .speaking-now:not(:empty)", "being judged")
+    assert tab.complaints == []
+
+
 def test_discarded_sound_leaves_the_page(serve: Any, open_page: Any) -> None:
     """An utterance that comes to nothing is gone from the transcript, and counted."""
     served, script = serve(), told(30)

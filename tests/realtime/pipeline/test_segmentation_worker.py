@@ -48,6 +48,31 @@ def test_an_utterance_of_several_people_is_split_before_its_finals() -> None:
     assert {e.utterance_id: e.start_ms for e in finals(told)} == started
 
 
+def test_speech_that_has_ended_is_said_before_it_is_judged() -> None:
+    """Each final comes behind one `speech.ended` of the same utterance, however long it waits for its turn."""
+    running, told = session(Tape(THREE), perceiver=Scripted([0.2] * 3))
+    running.run()
+    ended = {e.utterance_id: (told.index(e), e.start_ms, e.end_ms) for e in told if isinstance(e, events.SpeechEnded)}
+    assert len(ended) == 3
+    for final in finals(told):
+        at, *times = ended[final.utterance_id]
+        assert at < told.index(final)
+        assert times == [final.start_ms, final.end_ms]
+    assert max(at for at, *_ in ended.values()) < told.index(finals(told)[-1])
+
+
+@pytest.mark.parametrize("real_time", [True, False])
+def test_latency_counts_no_waiting_behind_a_file(real_time: bool) -> None:
+    """Of a file that is read at once the last utterance waits for all others; where time is real, that is a delay."""
+    running, told = session(Tape(THREE), perceiver=Scripted([0.3] * 3), real_time=real_time, speculate=False)
+    summary = running.run()
+    last = finals(told)[-1].latency_ms
+    assert (last.queue >= 300) is real_time
+    assert last.queue == 0 or real_time
+    assert last.total == last.endpoint + last.queue + last.asr + last.features + last.fusion
+    assert summary.latencies_ms[-1] == last.total - last.endpoint
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_no_traceback_shows_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
     """The log of a failure tells where it happened, without the values of local variables."""

@@ -48,6 +48,7 @@ ONE_OF_EACH: list[events.Message] = [
         notice="This call is analysed.",
     ),
     events.SpeechStarted(**STAMP, utterance_id="u1", source="microphone", speaker="local", start_ms=10),
+    events.SpeechEnded(**STAMP, utterance_id="u1", source="microphone", speaker="local", start_ms=10, end_ms=900),
     FINAL,
     msgspec.structs.replace(FINAL, text=None, language=None, shift=None),
     events.UtteranceDiscarded(

@@ -27,6 +27,13 @@ def test_a_snapshot_says_who_speaks_and_how_they_feel() -> None:
     assert (snapshot.created, snapshot.seq) == (CREATED, 6)
 
 
+def test_a_snapshot_tells_who_has_finished_and_is_being_judged() -> None:
+    """An open utterance has its end from `speech.ended` on."""
+    ended = events.SpeechEnded(utterance_id="u1", source="mic", speaker="ann", start_ms=1_000, end_ms=1_900)
+    snapshot = fold_snapshot(CREATED, began(1), began(2, "ben"), ended)
+    assert [(one.utterance_id, one.end_ms) for one in snapshot.open] == [("u1", 1_900), ("u2", None)]
+
+
 def test_a_trend_is_the_latest_utterances() -> None:
     """A speaker's trend holds the last few utterances, oldest first, however many there were."""
     snapshot = fold_snapshot(*(final(number) for number in range(1, 31)))
