@@ -6,10 +6,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see realtime/listen.py; read before torch loads
 
-import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,19 +16,20 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from core_models.assets import model_folder
 from core_models.checkpoint import TENSORS, WEIGHTS, load
-from core_models.errors import TrackerError
+from core_models.command_line import TerminalConsole, run_cli
+from core_models.errors import Exit, TrackerError
 from core_models.features.audio.whisper import Whisper
 from core_models.features.face.expression_posteriors import open_face
+from core_models.option_parser import build_parser, read_options
 from realtime.demo.assemble import FACE
 from realtime.dialogue.tracker import Tracker
 from realtime.pipeline.models import load_models
-from realtime.sources.devices import device_table
+from realtime.sources.devices import device_table, list_devices
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
 
@@ -39,6 +39,8 @@ _CLIP_S = 5
 _ROUNDS = 3
 _BUDGET_MS = 600.0
 """An utterance of five seconds should be judged within this, so that its result follows the pause that ends it."""
+_FACE_BUDGET_MS = 60.0
+"""Six pictures a second, the default, then keep a third of a core busy."""
 _DEMO = Path(__file__).with_name("demo") / "conversation.ogg"
 
 
@@ -51,63 +53,82 @@ class Timing:
     trouble: str = ""
 
 
-def main() -> int:
-    """Print the screen; 0 whatever is missing, since that is what it is asked for."""
-    argparse.ArgumentParser(prog="python -m realtime.doctor", description=__doc__).parse_args()
-    console = Console(highlight=False)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the screen; the exit code is that with which `realtime.listen` would refuse to begin here, else 0."""
+    return run_cli(lambda: _run_doctor(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run_doctor(arguments: Sequence[str]) -> Exit:
+    read_options(build_parser("python -m realtime.doctor", __doc__, config=False), arguments)
+    console = TerminalConsole(highlight=False)
     console.print(device_table())
     with console.status("Measuring"):
         recognisers = {
-            name: _timing(f"{name}, {_CLIP_S} s of speech", partial(_recogniser, name)) for name in RECOGNISERS
+            name: _measure(f"{name}, {_CLIP_S} s of speech", partial(_prepare_recogniser, name)) for name in RECOGNISERS
         }
-        names = _checkpoints()
-        steps = {name: _timing(f"{name}: words and a step", partial(_step, name)) for name in names}
-        face = _timing("a picture: landmarks and expression", partial(_face, next(iter(names), "default")))
+        names = _live_checkpoints()
+        steps = {name: _measure(f"{name}: words and a step", partial(_prepare_step, name)) for name in names}
+        face = _measure("a picture: landmarks and expression", partial(_prepare_face, next(iter(names), "default")))
     table = Table("model", "this machine needs")
     for timing in (*recognisers.values(), *steps.values(), face):
-        table.add_row(Text(timing.what), _told(timing))
+        table.add_row(Text(timing.what), _format_timing(timing))
     console.print(table)
-    whole = {name: [step, recognisers[_hears(name)]] for name, step in steps.items()}
-    console.print(recommendation(whole, face), soft_wrap=True, markup=False)
-    return 0
+    whole = {name: [step, recognisers[_recogniser_of(name)]] for name, step in steps.items()}
+    microphone = any(device.kind == "microphone" for device in list_devices()[0])
+    console.print(recommend_command(whole, face, microphone=microphone), soft_wrap=True, markup=False)
+    if not _measured_runs(whole):
+        return Exit.WEIGHTS
+    return Exit.OK if microphone else Exit.NO_MICROPHONE
 
 
-def recommendation(timings: dict[str, list[Timing]], face: Timing) -> str:
-    """What to run, in a sentence or two, after what was measured."""
-    runs = {n: sum(t.ms or 0.0 for t in all_) for n, all_ in timings.items() if all(t.ms is not None for t in all_)}
+def recommend_command(timings: dict[str, list[Timing]], face: Timing, *, microphone: bool) -> str:
+    """What to run, in a sentence or two, after what was measured; never what cannot begin here."""
+    runs = _measured_runs(timings)
     if not runs:
         return "No model can be loaded: run `python -m core_models.assets fetch`, then this again."
     fast = [name for name, ms in runs.items() if ms <= _BUDGET_MS]
     chosen = fast[0] if fast else min(runs, key=runs.__getitem__)
-    said = f"Run `python -m realtime.listen --checkpoint {chosen}`: five seconds of speech take {runs[chosen]:.0f} ms."
+    command = f"python -m realtime.listen --checkpoint {chosen}"
+    if microphone:
+        said = f"Run `{command}`: five seconds of speech take {runs[chosen]:.0f} ms."
+    else:
+        said = (
+            f"There is no microphone: run `{command} --file RECORDING`, or `{command} --source browser` with the one "
+            f"of a browser. Five seconds of speech take {runs[chosen]:.0f} ms."
+        )
     if not fast:
         said += " That is slow: results come late while others use this machine."
-    if face.ms is not None and face.ms > 60:
+    if face.ms is not None and face.ms > _FACE_BUDGET_MS:
         said += f" Faces are costly here ({face.ms:.0f} ms each): add `--video-fps 3`, or `--camera null`."
     return said
 
 
-def _checkpoints() -> list[str]:
+def _measured_runs(timings: dict[str, list[Timing]]) -> dict[str, float]:
+    """Checkpoint -> ms of all its parts, of those all of whose parts could be timed."""
+    return {n: sum(t.ms or 0.0 for t in all_) for n, all_ in timings.items() if all(t.ms is not None for t in all_)}
+
+
+def _live_checkpoints() -> list[str]:
     """The dialogue models that ship and can run live, the default first."""
     shipped = (load(file.parent) for file in WEIGHTS.glob(f"*/{TENSORS}"))
     there = [c.name for c in shipped if not any(s.settings.get("imported") for s in c.sidecar.features.values())]
     return sorted(there, key=lambda name: (name != "default", name))
 
 
-def _hears(checkpoint: str) -> str:
+def _recogniser_of(checkpoint: str) -> str:
     """The recogniser of a checkpoint."""
     voice = load(checkpoint).sidecar.features.get("voice")
     named = str(voice.settings.get("whisper")) if voice else ""
     return named if named in RECOGNISERS else RECOGNISERS[0]
 
 
-def _recogniser(name: str) -> Callable[[], object]:
+def _prepare_recogniser(name: str) -> Callable[[], object]:
     clip = read_audio(_DEMO)[SAMPLE_RATE : (1 + _CLIP_S) * SAMPLE_RATE]
     whisper = Whisper(model_folder(name))
     return lambda: whisper.decode(whisper.encode(clip), "en")
 
 
-def _step(name: str) -> Callable[[], object]:
+def _prepare_step(name: str) -> Callable[[], object]:
     torch.set_num_threads(1)
     models = load_models(name)
     tracker = Tracker(models.checkpoint)
@@ -122,14 +143,14 @@ def _step(name: str) -> Callable[[], object]:
     return judge
 
 
-def _face(name: str) -> Callable[[], object]:
+def _prepare_face(name: str) -> Callable[[], object]:
     face = open_face(load(WEIGHTS / name).sidecar.features["face"].name)
     with av.open(str(model_folder("demo-face") / FACE)) as clip:
         picture = next(clip.decode(video=0)).to_ndarray(format="rgb24")
     return lambda: face.look(picture)
 
 
-def _timing(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
+def _measure(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
     """The median of a few rounds, after one to warm up."""
     try:
         run = prepare()
@@ -144,7 +165,7 @@ def _timing(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
     return Timing(what, float(np.median(taken)))
 
 
-def _told(timing: Timing) -> Text:
+def _format_timing(timing: Timing) -> Text:
     return Text(timing.trouble, "red") if timing.ms is None else Text(f"{timing.ms:.0f} ms")
 
 

@@ -1,4 +1,4 @@
-"""What README and the configs say can be typed, and works."""
+"""What the READMEs and the configs say can be typed, and works."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+ROOMS = ("core_models", "configs", "realtime", "train", "tests", ".github")
+PAGES = [ROOT / "README.md", *sorted(page for room in ROOMS for page in (ROOT / room).rglob("*.md"))]
+"""README, those of the folders, the cards of checkpoints, and .github/CONTRIBUTING.md."""
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+BLOCKS = [block for text in TEXTS.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
 HEADERS = [
     line.removeprefix("# ").strip()
     for config in sorted((ROOT / "configs").rglob("*.yaml"))
@@ -27,72 +30,99 @@ COMMANDS = sorted({
     for line in [*(line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()), *HEADERS]
     if line.startswith("python -m") and "pip install" not in line
 })
-# These parse their whole command line before anything else and can be asked to stop there.
+# Program -> where its `main` is, and the option that makes it stop once all others are parsed.
 PARSED = {
-    "realtime.listen": "realtime.listen",
-    "realtime.bench": "realtime.bench.suite",
-    "realtime.replay": "realtime.replay",
-    "train": "train.__main__",
+    "realtime.listen": ("realtime.listen", "--print-config"),
+    "realtime.bench": ("realtime.bench.suite", "--print-config"),
+    "realtime.replay": ("realtime.replay", "--print-config"),
+    "realtime.export": ("realtime.export", "--print-config"),
+    "train": ("train.__main__", "--print-config"),
+    "realtime.journal": ("realtime.journal.session_list", "--help"),
+    "realtime.demo": ("realtime.demo.assemble", "--help"),
+    "realtime.doctor": ("realtime.doctor", "--help"),
+    "core_models.assets": ("core_models.assets", "--help"),
 }
+# These make something else; CONTRIBUTING and READMEs name them and their own tests run them.
+OTHERS = ("venv", "pytest", "pip", "ruff", "mypy", "tests.support.style", "realtime.protocol.schema")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def module_of(command: str) -> str:
+    return command.split()[2]
+
+
 @pytest.fixture
-def parse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[object]:
+def parse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., None]]:
     """Lets a program parse its arguments, in this process, and stop there."""
     monkeypatch.chdir(ROOT)
 
-    def parse_alone(module: str, arguments: list[str]) -> None:
-        with pytest.raises(SystemExit) as ended:
-            importlib.import_module(PARSED[module]).main([*arguments, "--print-config"])
-        assert ended.value.code in (0, None), capsys.readouterr().err
-        assert capsys.readouterr().out.strip()
+    def parse_alone(program: str, arguments: list[str]) -> None:
+        module, stop = PARSED[program]
+        code: object = "it did not stop"
+        try:
+            code = importlib.import_module(module).main([*arguments, stop])
+        except SystemExit as ended:
+            code = ended.code
+        told = capsys.readouterr()
+        assert code in (0, None), told.err
+        assert told.out.strip()
+        assert told.err == ""  # an option in its old spelling is answered by a note
 
     yield parse_alone
     structlog.reset_defaults()  # a program points its log at a stream that ends with the test
 
 
 def test_there_are_commands_to_check() -> None:
-    """README shows how to listen, to measure, to look back and to train."""
-    for module in PARSED:
-        assert any(f"-m {module} " in command for command in COMMANDS), module
+    """The READMEs show every program, and no program that these tests do not know."""
+    shown = {module_of(command) for command in COMMANDS}
+    assert set(PARSED) <= shown
+    assert not {one for one in shown - set(PARSED) if not one.startswith(OTHERS)}
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[2] in PARSED and "--list-devices" not in c])
-def test_options_of_every_command_parse(command: str, parse) -> None:
-    """Every option in README and in a config's header exists and takes the value that it is given."""
-    _, _, module, *arguments = shlex.split(command)
-    parse(module, [a for a in arguments if a != "--json"])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if module_of(c) in PARSED and "--list-devices" not in c])
+def test_options_of_every_command_parse(command: str, parse: Callable[..., None]) -> None:
+    """Every option in a README and in a config's header exists, in today's spelling, and takes its value."""
+    _, _, program, *arguments = shlex.split(command)
+    parse(program, arguments)
 
 
-@pytest.mark.parametrize("module", PARSED)
-def test_the_programs_start_as_readme_starts_them(module: str) -> None:
-    """`python -m MODULE` runs the very `main` that the other tests ask."""
-    command = next(c for c in COMMANDS if c.split()[2] == module and "--list-devices" not in c and "--json" not in c)
-    done = run(*shlex.split(command)[1:], "--print-config")
+@pytest.mark.parametrize("program", PARSED)
+def test_the_programs_start_as_readme_starts_them(program: str) -> None:
+    """`python -m PROGRAM` runs the very `main` that the other tests ask, and knows its version."""
+    command = next(c for c in COMMANDS if module_of(c) == program and "--list-devices" not in c)
+    done = run(*shlex.split(command)[1:], PARSED[program][1])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    version = run("-m", program, "--version")
+    assert version.returncode == 0, version.stderr
+    assert version.stdout.startswith(f"python -m {program} ")
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.endswith("--list-devices")])
-def test_commands_that_only_show_something_run(command: str) -> None:
-    """They end by themselves with exit code 0, whatever devices there are."""
-    done = run(*shlex.split(command)[1:])
+def test_list_devices_runs() -> None:
+    """`--list-devices` ends by itself with exit code 0, whatever devices there are."""
+    done = run("-m", "realtime.listen", "--list-devices")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("listen*.yaml")), ids=lambda path: path.stem)
-def test_every_listen_config_parses(config: Path, parse) -> None:
+def test_every_listen_config_parses(config: Path, parse: Callable[..., None]) -> None:
     """configs/listen*.yaml hold options that exist."""
     parse("realtime.listen", ["--config", str(config)])
 
 
+def test_every_training_config_says_how_it_is_run() -> None:
+    """The first line of configs/train/*.yaml is the command that reads it, which a test above parses with it."""
+    for config in sorted((ROOT / "configs" / "train").glob("*.yaml")):
+        first = config.read_text(encoding="utf-8").splitlines()[0]
+        assert re.match(rf"# python -m train \w+ .*--config configs/train/{config.name}\b", first), config.name
+
+
 def test_make_knows_what_readme_tells() -> None:
-    """The make targets of README exist."""
+    """The make targets of the READMEs exist."""
     targets = set(re.findall(r"^make (\w+)", "\n".join(BLOCKS), re.MULTILINE))
     assert {"demo", "test"} <= targets
     for target in targets:
@@ -100,6 +130,7 @@ def test_make_knows_what_readme_tells() -> None:
 
 
 def test_every_link_into_the_project_leads_somewhere() -> None:
-    """Files that README names by path exist."""
-    for path in re.findall(r"\b((?:core_models|realtime|train|configs|tests)/[\w./*-]+\w)", README):
-        assert list(ROOT.glob(path)), path
+    """Files that a README names by path, from the root or from its own folder, exist."""
+    for page, text in TEXTS.items():
+        for path in re.findall(r"\b((?:core_models|realtime|train|configs|tests)/[\w./*-]+\w)", text):
+            assert list(ROOT.glob(path)) or list((ROOT / page).parent.glob(path)), f"{page} names {path}"

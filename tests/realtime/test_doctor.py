@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from realtime.doctor import Timing, recommendation
+from core_models.errors import Exit
+from realtime.doctor import Timing, recommend_command
 
 FAST, SLOW = [Timing("whisper", 300.0), Timing("step", 40.0)], [Timing("whisper", 900.0), Timing("step", 40.0)]
 FACE = Timing("face", 20.0)
+
+
+def recommendation(timings: dict[str, list[Timing]], face: Timing) -> str:
+    return recommend_command(timings, face, microphone=True)
 
 
 def test_the_largest_model_that_keeps_up_is_recommended() -> None:
@@ -28,11 +35,28 @@ def test_what_is_missing_is_named() -> None:
     assert "--video-fps" in recommendation({"default": FAST}, Timing("face", 90.0))
 
 
+def test_what_cannot_begin_is_not_recommended() -> None:
+    """Without a microphone the sentence names the sources that are left."""
+    said = recommend_command({"default": FAST}, FACE, microphone=False)
+    assert "There is no microphone" in said
+    assert all(f"--checkpoint default {rest}" in said for rest in ("--file RECORDING", "--source browser"))
+    assert "--checkpoint default`" not in said
+
+
 @pytest.mark.weights
 def test_the_screen_is_printed_whatever_this_machine_has() -> None:
-    """It ends with 0 and names models, their speed and what to run, on a screen of 50 lines at most."""
+    """It names models, their speed and what to run, on 50 lines at most; its code says whether a live run can begin."""
     ran = subprocess.run([sys.executable, "-m", "realtime.doctor"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == (Exit.NO_MICROPHONE if "There is no microphone" in ran.stdout else Exit.OK), ran.stderr
     assert "whisper-base, 5 s of speech" in ran.stdout
     assert "python -m realtime.listen --checkpoint" in ran.stdout
     assert len(ran.stdout.splitlines()) <= 50
+
+
+def test_without_weights_it_ends_with_their_code(tmp_path: Path) -> None:
+    """An empty home is told with the command that fills it, and exit code 5."""
+    environment = os.environ | {"EMOTION_TRACKER_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "realtime.doctor"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == Exit.WEIGHTS, ran.stderr
+    assert "core_models.assets fetch" in ran.stdout
