@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from realtime.exports.xml_text import strip_illegal_characters
 from realtime.review.conversation import Conversation, Utterance
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv2.6.xsd"
@@ -40,7 +41,7 @@ def render_eaf(conversation: Conversation) -> bytes:
     for time in times:
         SubElement(slots, "TIME_SLOT", TIME_SLOT_ID=f"ts{time}", TIME_VALUE=str(time))
     for number, (name, utterances) in enumerate(placed.items()):
-        _add_tiers(document, number, name, utterances)
+        _add_tiers(document, number, strip_illegal_characters(name), utterances)
     _add_types(document)
     vocabulary = SubElement(document, "CONTROLLED_VOCABULARY", CV_ID=_VOCABULARY, DESCRIPTION=created.labels.name)
     for label in conversation.labels:
@@ -69,7 +70,7 @@ def _add_tiers(document: Element, number: int, name: str, utterances: list[tuple
             TIME_SLOT_REF1=f"ts{start}",
             TIME_SLOT_REF2=f"ts{end}",
         )
-        SubElement(annotation, "ANNOTATION_VALUE").text = _strip_control_characters(one.text or "")
+        SubElement(annotation, "ANNOTATION_VALUE").text = strip_illegal_characters(one.text or "")
     values: dict[str, Callable[[Utterance], str]] = {
         "emotion": lambda one: one.emotion,
         "confidence": lambda one: f"{one.confidence:.4f}",
@@ -112,8 +113,3 @@ def _add_types(document: Element) -> None:
         STEREOTYPE="Symbolic_Association",
         DESCRIPTION="1-1 association with a parent annotation",
     )
-
-
-def _strip_control_characters(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
-    return "".join(c if c.isprintable() or c in "\t\n" else " " for c in text)

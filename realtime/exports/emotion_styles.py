@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 import msgspec
@@ -32,3 +33,8 @@ def style_of(label: str) -> EmotionStyle:
     table = _read_styles()
     found = table.get(label, table["unknown"])
     return found if isinstance(found, EmotionStyle) else style_of(found)
+
+
+def class_of(label: str) -> str:
+    """The label as the name of a class in HTML and WebVTT, which hold no spaces: `curious-to-dive-deeper`."""
+    return re.sub(r"[^\w-]", "-", label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from realtime.exports.xml_text import strip_illegal_characters
 from realtime.review.conversation import Conversation
 
 _NAMESPACE = "http://www.w3.org/2009/10/emotionml"
@@ -29,7 +30,7 @@ def render_emotionml(conversation: Conversation) -> bytes:
             here["expressed-through"] = " ".join(through)
         emotion = SubElement(document, "emotion", here)
         info = SubElement(emotion, "info")
-        SubElement(info, "speaker", xmlns="").text = one.name
+        SubElement(info, "speaker", xmlns="").text = strip_illegal_characters(one.name)
         shares = {one.emotion: 1.0} if one.corrected else one.probabilities
         for label, probability in shares.items():
             SubElement(emotion, "category", name=label, value=f"{min(probability, 1):.4f}")

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from realtime.exports import charts
-from realtime.exports.emotion_styles import style_of
+from realtime.exports.emotion_styles import class_of, style_of
 from realtime.protocol.media_time import format_media_time
 from realtime.review.conversation import Conversation, Utterance
 
@@ -16,7 +16,7 @@ def render_html(conversation: Conversation) -> bytes:
     """The document: no script, nothing fetched, light and dark, fit to be printed."""
     created = conversation.created
     style = (Path(__file__).parent / "html_report.css").read_text(encoding="utf-8")
-    colours = "".join(f".e-{label}{{--c:{style_of(label).colour}}}" for label in conversation.labels)
+    colours = "".join(f".e-{class_of(label)}{{--c:{style_of(label).colour}}}" for label in conversation.labels)
     title = f"Conversation of {created.created_at:%d %B %Y, %H:%M} UTC"
     return (
         "<!doctype html>\n"
@@ -110,6 +110,7 @@ def _render_line(one: Utterance) -> str:
     words = escape(one.text) if one.text else "<em>(no words)</em>"
     emotion = escape(one.emotion)
     return (
-        f'<li class="e-{emotion}"><time>{format_media_time(one.start_ms)}</time> <b>{escape(one.name)}</b> '
+        f'<li class="e-{class_of(one.emotion)}"><time>{format_media_time(one.start_ms)}</time> '
+        f"<b>{escape(one.name)}</b> "
         f"<span>{charts.draw_face(one.emotion)} {emotion} <small>{sure}</small>{shift}</span><p>{words}</p></li>"
     )

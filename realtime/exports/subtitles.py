@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from realtime.exports.emotion_styles import style_of
+from realtime.exports.emotion_styles import class_of, style_of
 from realtime.review.conversation import Conversation, Utterance
 
 
@@ -13,7 +13,8 @@ def render_webvtt(conversation: Conversation) -> bytes:
 
     `::cue(.joy)` and so on colour the emotions in players that know styles; the word is always there too.
     """
-    style = "\n".join(f"::cue(.{label}) {{ color: {style_of(label).colour}; }}" for label in conversation.labels)
+    colours = {class_of(label): style_of(label).colour for label in conversation.labels}
+    style = "\n".join(f"::cue(.{name}) {{ color: {colour}; }}" for name, colour in colours.items())
     created = conversation.created
     parts = [
         f"WEBVTT - session {created.session}, {created.created_at:%Y-%m-%d %H:%M} UTC",
@@ -30,7 +31,7 @@ def _render_cue(one: Utterance) -> str:
     # A voice span ends at `>` and must not hold a line's end; neither must an identifier hold `-->`.
     voice = f"<v {_one_line(one.name)}>"
     times = f"{_format_timestamp(one.start_ms)} --> {_format_timestamp(one.end_ms)}"
-    return f"{one.id}\n{times}\n{voice}<c.{one.emotion}>[{note}]</c> {words}</v>"
+    return f"{one.id}\n{times}\n{voice}<c.{class_of(one.emotion)}>[{note}]</c> {words}</v>"
 
 
 def _one_line(text: str) -> str:

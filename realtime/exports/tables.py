@@ -22,13 +22,20 @@ def render_jsonl(conversation: Conversation) -> bytes:
 
 
 def render_csv(conversation: Conversation) -> bytes:
-    """RFC 4180 with a header line, UTF-8; empty cells where there is nothing to say."""
+    """RFC 4180 with a header line, UTF-8; empty cells where there is nothing to say.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it, which spreadsheets do not show.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, list(_flat_columns(conversation)))
     writer.writeheader()
     for one in conversation.utterances:
-        writer.writerow(_flatten_row(conversation, one))
+        writer.writerow({name: _disarm_formula(cell) for name, cell in _flatten_row(conversation, one).items()})
     return out.getvalue().encode()
+
+
+def _disarm_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
 def render_parquet(conversation: Conversation) -> bytes:
@@ -65,6 +72,9 @@ def _build_row(one: Utterance) -> dict[str, Any]:
         "rescored_confidence": one.rescored.confidence if one.rescored else None,
     }
 
+
+# OWASP, CSV injection: with these a cell is a formula in Excel, LibreOffice or Google Sheets.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 _TYPES = {"start_ms": int, "end_ms": int, "corrected": bool, "confidence": float, "rescored_confidence": float}
 _COLUMNS = (

@@ -19,6 +19,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Collection
@@ -30,6 +31,8 @@ from websockets.datastructures import Headers
 
 from core_models.errors import UsageError
 
+# A name or an IPv4 address, or an IPv6 address in brackets; then a port or nothing.
+_HOST = re.compile(r"([^\[\]:@/]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _BEARER = "bearer."
 # A page uses its ticket at once; a minute leaves room for a slow network, not for an address that somebody copied.
 _TICKET_S = 60.0
@@ -66,6 +69,8 @@ def _is_address(host: str) -> bool:
 def _split_authority(url: str) -> tuple[str, int | None]:
     """(host, port) of a URL, the port None where it stands for the scheme's own; ValueError where broken."""
     parts = urlsplit(url)
+    if not _HOST.fullmatch(parts.netloc):  # urlsplit reads `[::1].evil` as the address ::1
+        raise ValueError(f"{url!r} has no host of a known form")
     if not parts.hostname or parts.username is not None or parts.path or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not scheme://host:port")
     default = {"http": 80, "https": 443}[parts.scheme] if parts.scheme in ("http", "https") else None

@@ -89,6 +89,7 @@ def build_response(
         headers["Content-Type"] = kind
         headers["Cache-Control"] = "no-store"
         headers["X-Content-Type-Options"] = "nosniff"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return Response(status.value, status.phrase, headers, body)
 
 

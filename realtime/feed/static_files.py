@@ -21,6 +21,9 @@ _TYPES = {
     ".svg": "image/svg+xml; charset=utf-8",
 }
 
+# Other origins may not load an answer as a picture, script or style, which would tell them that the feed runs.
+_SAME_ORIGIN_RESOURCE = ("Cross-Origin-Resource-Policy", "same-origin")
+
 _HEADERS = (
     (
         "Content-Security-Policy",
@@ -31,6 +34,7 @@ _HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
+    _SAME_ORIGIN_RESOURCE,
 )
 
 # The client module alone, so that pages of other origins can use the feed (`--origins`).
@@ -58,7 +62,8 @@ def _load_pages() -> dict[str, Page]:
         body = file.read_bytes()
         headers = [("Content-Type", kind), ("ETag", f'"{hashlib.sha256(body).hexdigest()[:32]}"'), *_HEADERS]
         if file.name in _CROSS_ORIGIN:
-            headers.append(("Access-Control-Allow-Origin", "*"))
+            headers.remove(_SAME_ORIGIN_RESOURCE)
+            headers += [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
         pages[f"/{file.relative_to(folder).as_posix()}"] = Page(HTTPStatus.OK, tuple(headers), body)
     return pages | {"/": pages["/index.html"], "/capture": pages["/capture.html"]}
 

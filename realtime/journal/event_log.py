@@ -107,7 +107,7 @@ class Journal:
         try:
             stamp = msgspec.json.decode(line, type=_Stamp)
             self._add_line(stamp.epoch, stamp.seq, len(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
             raise DiskError(
                 f"line {number} of the journal {self.path} is damaged ({error}): "
                 "move the file away, or delete the session"

@@ -13,6 +13,9 @@ import msgspec
 from realtime.protocol import events
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+# 31 days of milliseconds: no call is longer, and a mark further off would stretch every picture of it to nothing.
+LONGEST_CALL_MS = 31 * 24 * 3_600_000
+
 _Id = Annotated[str, msgspec.Meta(max_length=64)]
 
 
@@ -44,7 +47,7 @@ class CorrectEmotion(_Command, frozen=True, kw_only=True, tag="emotion.correct")
 class MarkMoment(_Command, frozen=True, kw_only=True, tag="moment.mark"):
     """Mark a moment: `at_ms`, or the end of the latest utterance that was judged; becomes `moment.marked`."""
 
-    at_ms: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    at_ms: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_CALL_MS)] | None = None
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 

@@ -6,7 +6,10 @@ from realtime.protocol import events
 
 
 def media_time_of(event: events.Logged) -> int | None:
-    """When an event is sent, in milliseconds of media time; None for types without a time."""
+    """When an event is sent, in milliseconds of media time; None for types without a time.
+
+    A mark has none: `at_ms` is the moment that somebody points at, which may lie anywhere.
+    """
     match event:
         case events.SpeechStarted():
             return event.start_ms
@@ -14,7 +17,7 @@ def media_time_of(event: events.Logged) -> int | None:
             return event.end_ms + event.latency_ms.total
         case events.SpeechEnded() | events.EmotionProvisional() | events.UtteranceDiscarded():
             return event.end_ms
-        case events.EmotionShift() | events.MomentMarked():
+        case events.EmotionShift():
             return event.at_ms
     return None
 

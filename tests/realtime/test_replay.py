@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.sample_events import final
 from websockets.sync.client import connect
 
 from core_models.errors import DiskError, UsageError
@@ -56,6 +57,14 @@ def test_the_pace_is_that_of_media_time(recorded: Path) -> None:
     last = max(at for event in read_events(recorded) if (at := media_time_of(event)) is not None)
     assert sum(waits) == pytest.approx(last / 4000)
     assert min(waits) > 0
+
+
+def test_a_mark_far_off_is_not_waited_for() -> None:
+    """A mark says which moment it means, not when it was made: a replay goes on at once."""
+    waits: list[float] = []
+    far = [final(1), events.MomentMarked(at_ms=10**12), final(2)]
+    play_events(iter(far), lambda event: None, speed=1.0, wait=lambda seconds: bool(waits.append(seconds)))
+    assert sum(waits) < 10
 
 
 def test_a_torn_journal_plays_to_its_last_whole_line(recorded: Path) -> None:

@@ -53,6 +53,9 @@ def test_an_empty_token_is_refused() -> None:
         ("192.168.1.7:8765", 200),  # an address cannot be rebound
         ("evil.example:8765", 403),
         ("localhost.evil.example", 403),
+        ("[::1].evil.example", 400),
+        ("[::1]evil", 400),
+        ("[::1%evil]", 400),
         ("127.0.0.1.evil.example", 403),
         ("user@localhost", 400),
         ("localhost/evil", 400),

@@ -41,6 +41,14 @@ def test_health_and_readiness_are_two_things(call: Callable[..., FeedSession]) -
     assert seen == [(200, 503), (200, 200), (200, 503)]
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/schema", "/metrics", "/ticket", "/nowhere"])
+def test_other_origins_load_no_answer_as_a_picture_or_script(call: Callable[..., FeedSession], path: str) -> None:
+    """Each answer belongs to its own origin, refusals too, so that no page can find out whether the feed runs."""
+    plain = http.client.HTTPConnection(urlsplit(call().feed.url).netloc)
+    plain.request("GET", path)
+    assert plain.getresponse().headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 def test_the_documents_are_served_as_committed(call: Callable[..., FeedSession]) -> None:
     """/schema and /asyncapi.json give the generated documents."""
     it = call()

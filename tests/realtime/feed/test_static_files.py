@@ -75,6 +75,9 @@ def test_other_origins_may_import_the_client_and_nothing_else(call: Callable[...
     url = call().feed.url
     open_to_all = {name for name in _FILES if _get(url, f"/{name}").headers["Access-Control-Allow-Origin"] == "*"}
     assert open_to_all == {"feed.js"}
+    policies = {name: _get(url, f"/{name}").headers["Cross-Origin-Resource-Policy"] for name in _FILES}
+    assert policies.pop("feed.js") == "cross-origin"
+    assert set(policies.values()) == {"same-origin"}
 
 
 def test_the_dashboard_names_no_other_place() -> None:

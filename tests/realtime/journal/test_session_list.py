@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core_models.errors import Exit
+from core_models.errors import DiskError, Exit
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
@@ -69,3 +69,12 @@ def test_old_sessions_or_all_are_deleted_on_request_only(shelf: Path) -> None:
     assert list_session_ids(shelf) == [CUT, BROKEN]
     assert main(["--journal", str(shelf), "delete", "--all"]) == Exit.OK
     assert list_session_ids(shelf) == []
+
+
+def test_a_line_nested_beyond_measure_costs_its_own_session_alone(shelf: Path) -> None:
+    """One journal with a line of 100,000 brackets is damaged; the list shows the others as they are."""
+    nested = shelf / f"{BROKEN}.jsonl"
+    nested.write_bytes(nested.read_bytes().replace(b"nonsense\n", b'{"type":"error","x":' + b"[" * 100_000 + b"\n"))
+    assert [one.ended for one in list_sessions(shelf)] == ["ended", "cut off", "damaged"]
+    with pytest.raises(DiskError, match="is damaged"):
+        Journal.reopen(nested)

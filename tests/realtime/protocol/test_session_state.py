@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.feed_session import FeedSession, Subscriber
 from support.sample_events import CREATED, LABELS, began, final, fold_snapshot
@@ -104,6 +105,7 @@ told = st.lists(
 )
 
 
+@settings(deadline=None)  # it writes files
 @given(told=told, memory=st.integers(1, 4000), at=st.integers(0, 29), kept=st.booleans())
 def test_a_snapshot_of_any_place_is_what_the_events_before_it_amount_to(
     tmp_path_factory: pytest.TempPathFactory, told: list[events.Logged], memory: int, at: int, kept: bool
@@ -175,6 +177,8 @@ def test_one_that_does_not_read_is_told_where_it_stands(call: Callable[..., Feed
     it = call(queue_limit=10, patience_s=0.0)
     it.publisher.append(final(1))
     client = Subscriber(it.feed.url, "?from=0", reading=False)
+    while not it.feed._fanout.clients:  # the handshake is answered before the feed serves the client
+        time.sleep(0.001)
     while it.feed._fanout.clients:
         it.say(5, size=50_000)
     client.start()
