@@ -1,4 +1,4 @@
-"""The conversation in the terminal, line by line as it is judged, and the summary at its end."""
+"""The conversation in the terminal: a line for each result as it comes, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from realtime.protocol import events
 from realtime.protocol.media_time import format_media_time
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
-_BAR = 8
+_BAR = 8  # cells: eight steps of confidence, and words still fit beside it on a terminal of 80 columns
 
 
 class Terminal:
@@ -29,35 +29,36 @@ class Terminal:
         self._speakers = SpeakerRegistry()
 
     def show(self, event: events.Logged) -> None:
-        """One event as one or two lines; those of no interest to a reader are left out."""
+        """Print one event as one or two lines; events that tell a reader nothing print nothing."""
         shown_name = self._speakers.shown_name
         match event:
             case events.EmotionFinal():
-                self._console.print(_result(event, shown_name(event.speaker)), highlight=False, soft_wrap=True)
+                self._console.print(_format_result(event, shown_name(event.speaker)), highlight=False, soft_wrap=True)
             case events.SpeakerRenamed():
-                self._say(f"{shown_name(event.speaker)} is called {event.name} from now on.", "dim")
+                self._print_line(f"{shown_name(event.speaker)} is called {event.name} from now on.", "dim")
             case events.SpeakerMerged():
                 gone, into = shown_name(event.speaker), shown_name(event.into)
-                self._say(f"{gone} is {into}: what is shown above as {gone} was said by {into}.", "yellow")
+                self._print_line(f"{gone} is {into}: what is shown above as {gone} was said by {into}.", "yellow")
             case events.UtteranceDiscarded():
-                self._say(f"{format_media_time(event.start_ms):>5}  left out ({event.reason}): {event.detail}", "dim")
+                at = format_media_time(event.start_ms)
+                self._print_line(f"{at:>5}  left out ({event.reason}): {event.detail}", "dim")
             case events.SourceStatus():
-                self._say(f"{event.source}: {event.status}. {event.detail}", "dim")
+                self._print_line(f"{event.source}: {event.status}. {event.detail}", "dim")
             case events.StreamDegraded():
                 state = "recovered" if event.recovered else "degraded"
-                self._say(f"{state}: {event.what} ({event.count} lost). {event.detail}", "yellow")
+                self._print_line(f"{state}: {event.what} ({event.count} lost). {event.detail}", "yellow")
             case events.Error():
-                self._say(event.message, "red")
+                self._print_line(event.message, "red")
             case _:
                 pass
-        self._speakers.apply(event)  # last: the lines above tell of the names from before
+        self._speakers.apply(event)  # last: the lines above have the names from before it
 
-    def _say(self, words: str, style: str) -> None:
+    def _print_line(self, words: str, style: str) -> None:
         # As Text: file names and messages may hold what rich would take for markup.
         self._console.print(Text(words, style=style), soft_wrap=True)
 
 
-def _result(event: events.EmotionFinal, name: str) -> Text:
+def _format_result(event: events.EmotionFinal, name: str) -> Text:
     colour = style_of(event.emotion).colour
     bar = "█" * round(event.confidence * _BAR)
     line = Text(f"{format_media_time(event.start_ms):>5}  ")
@@ -70,19 +71,19 @@ def _result(event: events.EmotionFinal, name: str) -> Text:
         line.append(f"\n{'':17}{second.checkpoint}: ", style="dim")
         line.append(f"{second.emotion} {second.confidence:.0%}", style=style_of(second.emotion).colour)
         line.append("" if second.emotion == event.emotion else ", another opinion", style="yellow")
-    line.append(f"\n{'':17}{_opinions(event)}; {event.latency_ms.total} ms after the last word", style="dim")
+    line.append(f"\n{'':17}{_format_modalities(event)}; {event.latency_ms.total} ms after the last word", style="dim")
     return line
 
 
-def _opinions(event: events.EmotionFinal) -> str:
-    said = []
+def _format_modalities(event: events.EmotionFinal) -> str:
+    parts = []
     for modality, opinion in event.modalities.items():
         if opinion.probabilities is None:
-            said.append(f"{modality} {opinion.status}")
+            parts.append(f"{modality} {opinion.status}")
             continue
         best = max(opinion.probabilities, key=opinion.probabilities.__getitem__)
-        said.append(f"{modality} {best} {opinion.probabilities[best]:.0%}")
-    return ", ".join(said)
+        parts.append(f"{modality} {best} {opinion.probabilities[best]:.0%}")
+    return ", ".join(parts)
 
 
 def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> None:
