@@ -94,6 +94,7 @@ class Client:
                 code = closed.rcvd.code if closed.rcvd else None
             except InvalidStatus as refused:
                 status = refused.response.status_code
+                # A server error of a feed that was there before is a restart: it is tried again.
                 if not met or status < HTTPStatus.INTERNAL_SERVER_ERROR:
                     why = bytes(refused.response.body or b"").decode(errors="replace").strip()
                     raise FeedError(f"the feed at {self._url} refuses this client ({status}: {why})") from None
@@ -140,6 +141,7 @@ class Client:
             f"{self._url.rstrip('/')}/?{urlencode(request)}",
             additional_headers=headers,
             subprotocols=[Subprotocol(events.SUBPROTOCOL)],
+            # On messages of 1 KiB it costs more than it saves.
             compression=None,
             max_size=None,
             ssl=self._tls,
@@ -150,6 +152,7 @@ class Client:
             message = events.decode(line)
         except msgspec.ValidationError:
             with contextlib.suppress(msgspec.ValidationError):
+                # A type of a later version is skipped, its number is not: resuming must not ask for it again.
                 stamp = msgspec.json.decode(line, type=_Stamp)
                 self.place = stamp.epoch, stamp.seq
             return None

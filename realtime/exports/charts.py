@@ -35,6 +35,7 @@ def draw_probabilities(utterances: Sequence[Utterance], labels: Sequence[str], e
         for label in labels:
             height = distribution[label] * _BAR
             bottom -= height
+            # Thinner bars are not to be seen and would be most of the file.
             if height >= 0.2:
                 parts.append(
                     f'<rect x="{x:.1f}" y="{bottom:.1f}" width="{width:.1f}" height="{height:.1f}" '

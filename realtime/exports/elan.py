@@ -55,6 +55,7 @@ def _place_utterances(conversation: Conversation, name: str) -> Iterator[tuple[U
     free = 0
     for one in conversation.utterances:
         if one.name == name:
+            # A tier of ELAN holds one annotation at a time, and each lasts a millisecond at least.
             start = max(one.start_ms, free)
             free = max(one.end_ms, start + 1)
             yield one, start, free

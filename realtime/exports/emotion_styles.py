@@ -20,6 +20,7 @@ class EmotionStyle(msgspec.Struct, frozen=True):
 
 @functools.cache
 def _read_styles() -> dict[str, EmotionStyle | str]:
+    # One table for page, report and terminal: what stands behind `export default` is JSON.
     text = (Path(__file__).parents[1] / "dashboard" / "state" / "emotion_styles.js").read_text(encoding="utf-8")
     table = msgspec.json.decode(text.rpartition("export default ")[2], type=dict[str, dict[str, str | int]])
     return {

@@ -22,6 +22,7 @@ def render_emotionml(conversation: Conversation) -> bytes:
     items = SubElement(document, "vocabulary", type="category", id=vocabulary)
     for label in conversation.labels:
         SubElement(items, "item", name=label)
+    # EmotionML has no media time without a medium to refer to: its times are wall-clock milliseconds.
     origin = round(created.created_at.timestamp() * 1000)
     for one in conversation.utterances:
         here = {"start": str(origin + one.start_ms), "end": str(origin + one.end_ms), "id": one.id}

@@ -22,6 +22,7 @@ def render_html(conversation: Conversation) -> bytes:
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # Words are escaped; should one ever not be, the policy still lets no script run and nothing be fetched.
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}{colours}</style></head><body>"
         f"<header><h1>{escape(title)}</h1>{_render_facts(conversation)}</header><main>"

@@ -40,6 +40,7 @@ def _disarm_formula(cell: Any) -> Any:
 
 def render_parquet(conversation: Conversation) -> bytes:
     """The columns of the CSV with their types; UsageError where pyarrow is not installed."""
+    # Late, since pyarrow is optional.
     try:
         import pyarrow
         from pyarrow.parquet import write_table

@@ -85,6 +85,7 @@ class Tickets:
 
     def issue_ticket(self) -> str:
         """A new one-time token."""
+        # 192 random bits: not to be guessed within its minute.
         ticket = secrets.token_urlsafe(24)
         self._valid[ticket] = time.monotonic() + _TICKET_S
         while len(self._valid) > _MOST_TICKETS:
@@ -128,6 +129,7 @@ class Access:
             host, port = _split_authority(f"{'https' if self.secure else 'http'}://{value}")
         except ValueError:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, "expected one Host header with a host and a port") from None
+        # DNS rebinding: a page of evil.example whose name now leads to 127.0.0.1 still sends its own name as Host.
         known = {"localhost", self.host.lower(), *(name.lower() for name in self.hosts)}
         if host not in known and not _is_address(host):
             raise HttpRefusal(HTTPStatus.FORBIDDEN, "this feed is not known by that Host name")
@@ -153,6 +155,7 @@ class Access:
             return False
         if not origin.startswith("https://" if self.secure else "http://") or page_port != port:
             return False
+        # 127.0.0.1, ::1 and localhost are one machine: a page opened by one of them may connect by another.
         return page_host == host or (is_loopback(page_host) and is_loopback(host))
 
     def _has_token(self, headers: Headers, query: str) -> bool:

@@ -53,6 +53,7 @@ class Capture:
         if not set(names) <= set(self._browser.wanted):
             wanted = ", ".join(self._browser.wanted)
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, f"expected `sources` to be some of {wanted}, with commas between")
+        # The feed lets clients send 4 KiB; a picture needs more.
         connection.protocol.max_message_size = LARGEST_MESSAGE
         return sorted(set(names))
 

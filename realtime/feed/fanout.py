@@ -120,6 +120,8 @@ class Fanout:
             if deadline is None or self._buffer.end - client.position <= self._queue_limit:
                 continue
             expiry = deadline.when()
+            # The timeout began when the message was handed to the socket; a client that is also far behind has
+            # only `patience_s` from then on.
             if expiry is not None and expiry - now < self._send_timeout_s - self._patience_s:
                 client.deadline = None
                 deadline.reschedule(now)
@@ -208,6 +210,7 @@ class Fanout:
 
     async def _announce_gap(self, client: Client, position: int, epoch: str, seq: int) -> None:
         gap = self._build_gap(client, epoch, seq, client.pending_gap or "not_kept")
+        # On a thread: folding a long journal takes a while, and the other clients go on meanwhile.
         snapshot = await asyncio.to_thread(self._history.snapshot_before, position, epoch, seq)
         client.pending_gap = None
         client.position, client.last_seen = position, (epoch, seq - 1)
@@ -236,6 +239,7 @@ class Fanout:
         connection, transport = client.connection, client.connection.transport
         if transport.is_closing():
             await connection.wait_closed()  # then `send` says so
+        # An empty socket takes the frame at once, without the locks and the drain of `send`.
         elif connection.protocol.state is State.OPEN and not transport.get_write_buffer_size():
             transport.write(_build_frame(line))
             return

@@ -23,6 +23,7 @@ class EventHistory:
     def __init__(self, session: str, journal: Journal | None, memory_bytes: int) -> None:
         self._session, self._journal = session, journal
         self._lock = threading.Lock()
+        # Two states, so that a snapshot of any position is folded from the nearer end instead of from the first event.
         self._oldest, self._latest = SessionState(), SessionState()  # before what memory holds, and after
         if journal is not None:
             _fold_records(self._oldest, journal.read_all())
@@ -65,6 +66,7 @@ class EventHistory:
                 records = self.buffer.read(self.buffer.first, position - self.buffer.first)
             else:
                 state, records = SessionState(), None
+        # Outside the lock: publishing never waits for a journal to be read.
         if records is None:
             records = []
             with contextlib.suppress(OSError):  # the file is gone: the snapshot holds what could be had

@@ -39,6 +39,7 @@ class Metrics:
     """The figures of one session, in a registry of its own."""
 
     def __init__(self) -> None:
+        # A registry of its own: several feeds in one process, as in tests and benchmarks, do not mix.
         self._registry = registry = CollectorRegistry()
         self._queues = _Queues()
         registry.register(self._queues)

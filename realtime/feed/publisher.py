@@ -66,6 +66,7 @@ class EventPublisher:
         self._words = words
         self._features = features
         self._retry_s = retry_s
+        # Reentrant: a sink or a journal that fails makes an event of its own while another is being committed.
         self._lock = threading.RLock()
         self._epoch, self._seq = events.new_id(), 0
         if journal is not None and journal.clean:
@@ -109,6 +110,7 @@ class EventPublisher:
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
                 self._end_degraded()
             self._over = last
+            # Words go before the opt-out is journaled: a client that reads of it finds none of them left.
             self._speakers.apply(event)
             match event:
                 case events.SpeakerOptedOut() | events.SpeakerMerged() if self._speakers.has_opted_out(event.speaker):
@@ -144,6 +146,7 @@ class EventPublisher:
         stamped = msgspec.structs.replace(round_probabilities(event), seq=seq, epoch=epoch, session=self._session)
         line = events.encode(stamped)
         if self._journal is not None:
+            # Clients get the words in either case; `words` is about what lies on the disk.
             kept = line if self._words else events.encode(events.without_words(stamped))
             record = Record(epoch, seq, kept)
             if self._retry_at is not None:
@@ -196,6 +199,7 @@ class EventPublisher:
             self._commit_event(events.Error(code="events_output", message=sentence, fatal=False))
 
     def _begin_degraded(self, error: OSError) -> None:
+        # What follows may never reach the disk: in the old epoch a restart would use its numbers again.
         self._epoch, self._seq = events.new_id(), 0
         self._retry_at = time.monotonic() + self._retry_s
         sentence = (
@@ -214,6 +218,7 @@ class EventPublisher:
     def _end_degraded(self) -> None:
         assert self._journal is not None
         try:
+            # First what memory kept, in its own epoch, so that the journal stays in order; then a new epoch begins.
             self._journal.append(self._backlog)
         except OSError:
             self._retry_at = time.monotonic() + self._retry_s

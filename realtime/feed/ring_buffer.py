@@ -20,6 +20,7 @@ class RingBuffer:
     def __init__(self, earlier: Iterable[tuple[str, int, int]], limit: int) -> None:
         self._lock = threading.Lock()
         self._limit = limit
+        # By position, so that a reader anywhere in it finds its next event at once.
         self._kept: dict[int, Record] = {}
         self._bytes = 0
         self._starts: list[int] = []  # position of number 1 of each epoch
@@ -49,6 +50,7 @@ class RingBuffer:
             self._kept[self.end] = record
             self._bytes += len(record.line)
             self.end += 1
+            # The latest event stays however long it is: live clients are still to get it.
             while self._bytes > self._limit and self.first < self.end - 1:
                 gone.append(self._kept.pop(self.first))
                 self._bytes -= len(gone[-1].line)

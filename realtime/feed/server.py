@@ -88,6 +88,7 @@ class _Connection(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # At the first byte: handshakes that never end would otherwise use up the descriptors of the whole program.
         if len(self._connections) >= self._limit:
             self.transport.abort()
         self._connections.add(self)
@@ -187,6 +188,7 @@ class Feed:
         Numbers rise by one within an epoch, and an epoch, once left, does not come back (ValueError).
         """
         event = self._history.append(Record(epoch, seq, line))
+        # One wake-up for all events since the last: each writes to a pipe, which costs more than publishing does.
         if self._loop is not None and not self._wake_is_due:
             self._wake_is_due = True
             with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
@@ -273,6 +275,7 @@ class Feed:
                 return self._routes.answer_get(path, query, request.headers)
             wanted = subscription.parse_query(query)
             may_command = self._access.check_client(request.headers, query)
+            # Placed before the handshake is answered, so that nothing published after the answer is missed.
             connection.client = self._fanout.place_client(connection, wanted, may_command)
             return None
         except HttpRefusal as refusal:
@@ -348,6 +351,7 @@ class Feed:
             if self._execute is None:
                 raise commands.CommandRefused("unavailable", "this feed takes no commands")
             event = commands.event_of(command, self._history.latest)
+            # On a thread: the publisher may be waiting for the disk, and the other clients must not wait with it.
             epoch, seq = await asyncio.to_thread(self._execute, event)
         except commands.CommandRefused as refused:
             return msgspec.structs.replace(answer, code=refused.code, message=str(refused))

@@ -77,6 +77,7 @@ def find_page(path: str, if_none_match: Iterable[str] = ()) -> Page | None:
     if found is None:
         return None
     tag = dict(found.headers)["ETag"]
+    # Proxies may weaken a tag (W/) and browsers send several; the files of one version are the same either way.
     offered = {value.strip().removeprefix("W/") for line in if_none_match for value in line.split(",")}
     if offered & {tag, "*"}:
         return Page(HTTPStatus.NOT_MODIFIED, found.headers, b"")

@@ -37,6 +37,7 @@ def read_events(path: Path) -> Iterator[events.Logged]:
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                # Torn by a crash: whatever it was, no client has seen it.
                 if not line.endswith(b"\n"):
                     return
                 yield _decode_line(line, f"Line {number} of the journal {path}")

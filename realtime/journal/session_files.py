@@ -57,6 +57,7 @@ def delete_older_than(folder: Path, days: float) -> list[str]:
     for session in list_session_ids(folder):
         path = journal_path(folder, session)
         with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
+            # The last write, not the creation: a session that was replayed and corrected is in use.
             if path.stat().st_mtime < limit:
                 remove(path)
                 path.unlink()

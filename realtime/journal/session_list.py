@@ -57,6 +57,7 @@ def list_sessions(folder: Path) -> list[StoredSession]:
 
 def _read_session(session: str, path: Path) -> StoredSession:
     began, length, ended, state = None, 0, "cut off", SessionState()
+    # A damaged journal is still listed, since it can be deleted.
     with suppress(TrackerError):
         ended = "damaged"
         for event in read_events(path):

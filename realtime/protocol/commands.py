@@ -12,10 +12,12 @@ import msgspec
 
 from realtime.protocol import events
 
+# Names are shown on one line of page and terminal, and every event of a speaker may be shown with them.
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 # 31 days of milliseconds: no call is longer, and a mark further off would stretch every picture of it to nothing.
 LONGEST_CALL_MS = 31 * 24 * 3_600_000
 
+# A client's own ids come back in the answer: UUIDs have 36 characters.
 _Id = Annotated[str, msgspec.Meta(max_length=64)]
 
 

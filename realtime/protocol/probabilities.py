@@ -41,6 +41,7 @@ def _largest_remainder(probabilities: dict[str, float]) -> dict[str, float]:
     # Rounding each by itself would leave sums of 0.9998 or 1.0003, which clients that check would refuse.
     exact = [value / total * _DIGITS for value in probabilities.values()]
     whole = [round(value) for value in exact]
+    # At most one step for each label: rounding is off by half a ten thousandth each.
     while excess := sum(whole) - _DIGITS:
         errors = [share - value for share, value in zip(whole, exact, strict=True)]
         if excess > 0:

@@ -33,6 +33,7 @@ def _build_components(template: str) -> tuple[dict[str, Any], dict[str, Any], di
         for stamp in _STAMPS:  # defaults before the publisher stamps them, never on the wire
             del component["properties"][stamp]["default"]
         component["required"] = [*_STAMPS, *component["required"]]
+        # Only filtered streams carry it, and no struct has it: the fan-out appends it to the journaled bytes.
         component["properties"]["prev_seq"] = {
             "type": "integer",
             "description": "On a filtered stream: the number of the message before this one, 0 if none.",

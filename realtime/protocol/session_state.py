@@ -76,6 +76,7 @@ class SessionState:
 
     def apply(self, event: events.Logged) -> None:
         """Fold the next event."""
+        # A session that goes on after its end, since it was reopened, is not closed.
         self._closed = None
         merged = self.speakers.resolve_speaker(event.speaker) if isinstance(event, events.SpeakerMerged) else ""
         self.speakers.apply(event)
@@ -125,6 +126,7 @@ class SessionState:
 
     def _add_final(self, event: events.EmotionFinal) -> None:
         self._open.pop(event.utterance_id, None)
+        # A person's correction outranks every revision of the model.
         emotion = self._corrected.get(event.utterance_id, event.emotion)
         self._judged[event.utterance_id] = event.speaker, emotion
         point = events.TrendPoint(
@@ -144,6 +146,7 @@ class SessionState:
         self._course_of(into).absorb_course(self._courses.pop(gone, _Course()))
         for utterance_id, one in self._open.items():
             self._open[utterance_id] = msgspec.structs.replace(one, speaker=self.resolve_speaker(one.speaker))
+        # A status under the id that has gone would never be taken back.
         for modality, speaker in list(self._modalities):
             if speaker == gone:
                 del self._modalities[modality, speaker]

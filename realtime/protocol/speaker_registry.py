@@ -43,10 +43,12 @@ class SpeakerRegistry:
         return resolved
 
     def _merge_speakers(self, gone: str, into: str) -> None:
+        # Also two speakers merged into each other: the first merge stands.
         if gone == into:
             return
         ids = (gone, *self._merged_ids.pop(gone, ()))
         self._merged_ids[into] += ids
+        # Every id leads straight to the speaker that is left, so that nothing has to walk a chain, or a circle.
         self._into |= dict.fromkeys(ids, into)
         if (name := self._names.pop(gone, None)) is not None:
             self._names.setdefault(into, name)

@@ -92,5 +92,6 @@ def fold_conversation(created: events.SessionCreated, rest: Iterable[events.Logg
             finals[event.utterance_id] = event
         elif isinstance(event, events.MomentMarked):
             marks.append(event)
+    # Overlapping speech is judged in order of its end; a reader expects that of its beginning.
     utterances = sorted((_build_utterance(one, state) for one in finals.values()), key=lambda one: one.start_ms)
     return Conversation(created, tuple(utterances), tuple(marks))

@@ -35,6 +35,7 @@ def build_rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], 
             f"The session {journal.stem} kept features of {', '.join(recorded.specs) or 'nothing'}, "
             f"checkpoint {loaded.name} takes {', '.join(loaded.sidecar.features)}: choose another checkpoint."
         )
+    # A step is one utterance: more threads cost more to wake than they save.
     torch.set_num_threads(1)
     tracker = Tracker(loaded)
 
