@@ -21,12 +21,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
 from core_models.labels import IGNORED
 from core_models.networks.cmath import CMATHOutput
+from train.losses.terms import cross_entropy, kl_divergence
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class CMATHObjective:
             else:
                 reconstruction.append(logits.new_zeros(()))
             low.append(self._squares(fused, output.augmented[..., m, :], there))  # eq. 18
-            high.append(_divergence(student, logits[there]))  # eq. 23
+            high.append(kl_divergence(logits[there], student))  # eq. 23
         ce_terms, reconstruction_terms = torch.stack(ce), torch.stack(reconstruction)
         low_terms, high_terms = torch.stack(low), torch.stack(high)
         task = self._cross_entropy(output.logits[known], labels[known])  # eq. 21
@@ -88,22 +88,12 @@ class CMATHObjective:
         return CMATHLosses(total, task, ce_terms, reconstruction_terms, low_terms, high_terms)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if not len(labels):
-            return logits.sum()  # 0, and still part of the graph
-        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-        return F.cross_entropy(logits, labels, weights, label_smoothing=self.label_smoothing)
+        return cross_entropy(logits, labels, self.class_weights, self.label_smoothing)
 
     def _squares(self, a: Tensor, b: Tensor, there: Tensor) -> Tensor:
         """Of the differences at the entries that are there, [B, N, d] each."""
         squares = (a[there] - b[there]).square()
         return squares.mean() if self.reduction == "mean" and squares.numel() else squares.sum()
-
-
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student), the mean over rows of logits."""
-    if not len(student):
-        return student.sum()
-    return F.kl_div(student.log_softmax(dim=-1), teacher.log_softmax(dim=-1), reduction="batchmean", log_target=True)
 
 
 class CMATHLosses(NamedTuple):

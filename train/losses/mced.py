@@ -20,9 +20,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core_models.errors import UsageError
+from train.losses.terms import kl_divergence
 
 TEACHER_LAYERS: Mapping[int, tuple[int, ...]] = {12: (6, 8, 10, 12), 6: (3, 4, 5, 6)}
 """Layers of a teacher -> I^t."""
@@ -106,9 +106,7 @@ class MCEDObjective:
 
     def response_level(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Eq. 1 with a plus sign: the mean over pairs of KL(p^t || p^s)."""
-        p_s = (student / self.temperature).log_softmax(dim=-1)
-        p_t = (teacher / self.temperature).log_softmax(dim=-1)
-        return F.kl_div(p_s, p_t, reduction="batchmean", log_target=True)
+        return kl_divergence(teacher, student, self.temperature)
 
     def distance(self, words: Tensor, aligned: Tensor, said: Tensor) -> Tensor:
         """Eq. 3 for one layer pair, before its weight."""

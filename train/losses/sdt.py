@@ -19,12 +19,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
 from core_models.labels import IGNORED
 from core_models.networks.dialogue_state import DialogueOutput
+from train.losses.terms import cross_entropy, kl_divergence
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,14 @@ class SDTObjective:
         for m in range(output.students.shape[-2]):
             there = labelled & present[..., m]
             student = output.students[..., m, :][there]
-            ce.append(self._cross_entropy(student, labels[there]))  # eq. 17
-            kl.append(self._divergence(student, teacher[there]))  # eq. 18
-        task = self._cross_entropy(output.logits[known], labels[known])  # eq. 14
+            ce.append(cross_entropy(student, labels[there], self.class_weights))  # eq. 17
+            pair = (teacher[there], student) if self.kl == "teacher_to_student" else (student, teacher[there])
+            kl.append(kl_divergence(*pair, self.temperature))  # eq. 18
+        task = cross_entropy(output.logits[known], labels[known], self.class_weights)  # eq. 14
         none = task.new_zeros(present.shape[-1])
         ce_terms, kl_terms = (torch.stack(terms) if terms else none for terms in (ce, kl))
         total = self.task_weight * task + self.ce_weight * ce_terms.sum() + self.kl_weight * kl_terms.sum()  # eq. 19-21
         return SDTLosses(total, task, ce_terms, kl_terms)
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if not len(labels):
-            return logits.sum()  # 0, and still part of the graph
-        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
-        return F.cross_entropy(logits, labels, weights)
-
-    def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        if not len(student):
-            return student.sum()
-        s = (student / self.temperature).log_softmax(dim=-1)
-        t = (teacher / self.temperature).log_softmax(dim=-1)
-        p, q = (t, s) if self.kl == "teacher_to_student" else (s, t)
-        return F.kl_div(q, p, reduction="batchmean", log_target=True)  # KL(p || q)
 
 
 class SDTLosses(NamedTuple):
