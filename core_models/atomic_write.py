@@ -24,14 +24,14 @@ def write_atomically(path: Path, write: Callable[[Path], object], way_on: str = 
     unfinished = path.with_suffix(".unfinished")
     try:
         write(unfinished)
-        _flush(unfinished)
+        _flush_to_disk(unfinished)
         os.replace(unfinished, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have errors of their own
         with suppress(OSError):  # such as a folder that is none
             unfinished.unlink(missing_ok=True)
         raise DiskError(f"{path} cannot be written ({reason_of(error)}): {way_on}.") from None
     with suppress(OSError):  # the rename lasts as soon as the folder does; some file systems cannot flush folders
-        _flush(path.parent)
+        _flush_to_disk(path.parent)
 
 
 def require_writable(folders: Sequence[Path]) -> None:
@@ -61,7 +61,7 @@ def reason_of(error: BaseException) -> str:
     return " ".join(said.split()).rstrip(".")
 
 
-def _flush(path: Path) -> None:
+def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

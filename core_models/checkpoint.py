@@ -97,7 +97,7 @@ def save(folder: Path, model: Model, sidecar: Sidecar) -> None:
     the folder cannot be written.
     """
     name = folder.name
-    if _config(name, sidecar) != model.config:
+    if _build_config(name, sidecar) != model.config:
         raise CheckpointError(
             f"Checkpoint {name} is not the model that its sidecar describes; save it with that model's config."
         )
@@ -107,8 +107,7 @@ def save(folder: Path, model: Model, sidecar: Sidecar) -> None:
         write_pair(folder, TENSORS, tensors, sidecar)
     except OSError as error:
         raise DiskError(
-            f"Checkpoint {name} cannot be written to {folder} ({error.strerror}); "
-            "free space or name another folder."
+            f"Checkpoint {name} cannot be written to {folder} ({error.strerror}); free space or name another folder."
         ) from error
 
 
@@ -127,10 +126,10 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
             f"{name} holds {others[0].name} and no {TENSORS}, so it is not a dialogue model: "
             f"give the folder of one, or a name that ships: {', '.join(shipped_checkpoints())}."
         )
-    sidecar = _sidecar(name, _read(folder / SIDECAR))
-    config = _config(name, sidecar)
+    sidecar = _parse_sidecar(name, _read_files(folder / SIDECAR))
+    config = _build_config(name, sidecar)
     try:
-        tensors = parse_tensors(_read(folder / TENSORS))
+        tensors = parse_tensors(_read_files(folder / TENSORS))
     except SafetensorError as error:
         raise CheckpointError(
             f"Checkpoint {name}: {TENSORS} is damaged ({error}); fetch the checkpoint again."
@@ -144,9 +143,7 @@ def load(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkp
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"Device {device} cannot be used; choose cpu, or cuda where torch sees a GPU."
-        ) from error
+        raise UsageError(f"Device {device} cannot be used; choose cpu, or cuda where torch sees a GPU.") from error
     return Checkpoint(name, model.eval().requires_grad_(False), sidecar, digest)
 
 
@@ -169,7 +166,7 @@ def shipped_checkpoints() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{TENSORS}"))
 
 
-def _read(path: Path) -> bytes:
+def _read_files(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -179,7 +176,7 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _sidecar(name: str, text: bytes) -> Sidecar:
+def _parse_sidecar(name: str, text: bytes) -> Sidecar:
     # The number first, in a struct of its own: a later layout may not fit today's Sidecar.
     try:
         number = msgspec.json.decode(text, type=_Numbered).format
@@ -199,7 +196,7 @@ class _Numbered(msgspec.Struct):
     format: int
 
 
-def _config(name: str, sidecar: Sidecar) -> Config:
+def _build_config(name: str, sidecar: Sidecar) -> Config:
     """The model's configuration, once everything in the sidecar fits together."""
 
     def refuse(what: str) -> CheckpointError:

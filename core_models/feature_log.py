@@ -65,9 +65,7 @@ class FeatureRecorder:
 
     def keep(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Append one utterance. Where OSError is raised none of it is kept."""
-        arrays = {
-            modality: _Array(x.shape, x.astype("<f2").tobytes()) for modality, x in features.items()
-        }
+        arrays = {modality: _Array(x.shape, x.astype("<f2").tobytes()) for modality, x in features.items()}
         line = msgspec.json.encode(_Utterance(utterance_id, speaker, arrays)) + b"\n"
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
         if not self._begun:
@@ -88,7 +86,7 @@ def forget(path: Path, speakers: Collection[str]) -> None:
     """Take what `speakers` said out of a file of features, if there is one: it is whole at any moment. OSError."""
     with suppress(FileNotFoundError):
         header, *lines = path.read_bytes().splitlines(keepends=True) or [b""]
-        kept = [line for line in lines if (said := _whole(line)) is not None and said.speaker not in speakers]
+        kept = [line for line in lines if (said := _whole_lines(line)) is not None and said.speaker not in speakers]
         fresh = path.with_suffix(_UNFINISHED)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
         with open(descriptor, "wb") as file:
@@ -104,7 +102,7 @@ def remove(journal: Path) -> None:
         one.unlink(missing_ok=True)
 
 
-def _whole(line: bytes) -> _Utterance | None:
+def _whole_lines(line: bytes) -> _Utterance | None:
     with suppress(msgspec.MsgspecError):
         return msgspec.json.decode(line, type=_Utterance)
     return None
@@ -121,7 +119,7 @@ def read(path: Path) -> Recorded | None:
         for line in lines:
             if line.endswith(b"\n"):
                 one = msgspec.json.decode(line, type=_Utterance)
-                utterances[one.utterance_id] = {modality: _array(x) for modality, x in one.features.items()}
+                utterances[one.utterance_id] = {modality: _decode_array(x) for modality, x in one.features.items()}
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -131,5 +129,5 @@ def read(path: Path) -> Recorded | None:
     return Recorded(specs, utterances)
 
 
-def _array(stored: _Array) -> NDArray[np.float32]:
+def _decode_array(stored: _Array) -> NDArray[np.float32]:
     return np.frombuffer(stored.float16, "<f2").reshape(stored.shape).astype(np.float32)

@@ -91,7 +91,7 @@ class FeatureNetworkKind(Generic[M]):
 
         CheckpointError where the two do not fit each other or a weight is too large for float16; DiskError.
         """
-        if self._config(folder.name, sidecar) != _config_of(model):
+        if self._build_config(folder.name, sidecar) != _config_of(model):
             raise CheckpointError(f"{folder.name} is not the {self.noun} of its sidecar; save it with its own.")
         tensors = halved(model.state_dict(), self.whole)
         check_finite(f"The {self.noun} {folder.name}", tensors)
@@ -114,7 +114,7 @@ class FeatureNetworkKind(Generic[M]):
                 f"{folder} holds no {self.noun} that can be read ({error}): expected {self.tensors} and {SIDECAR} as "
                 f"`{self.made_by}` writes them; fetch or train it again."
             ) from None
-        model, what = self.network(self._config(folder.name, sidecar)), f"The {self.noun} {folder.name}"
+        model, what = self.network(self._build_config(folder.name, sidecar)), f"The {self.noun} {folder.name}"
         check_fit(what, tensors, model.state_dict())
         check_finite(what, tensors)
         model.load_state_dict(tensors)  # float16 is widened to the parameters' float32
@@ -137,7 +137,7 @@ class FeatureNetworkKind(Generic[M]):
             )
         return self.load(folder)
 
-    def _config(self, name: str, sidecar: NetworkSidecar) -> Any:
+    def _build_config(self, name: str, sidecar: NetworkSidecar) -> Any:
         def refuse(what: str) -> CheckpointError:
             return CheckpointError(f"The {self.noun} {name}: {what}; update the program or choose another.")
 

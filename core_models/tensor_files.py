@@ -28,8 +28,8 @@ def halved(tensors: Mapping[str, Tensor], whole: tuple[str, ...] = ()) -> dict[s
 def write_pair(folder: Path, name: str, tensors: Mapping[str, Tensor], sidecar: msgspec.Struct) -> None:
     """Write `tensors` to the file `name` in `folder`, and `sidecar` beside it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / name, format_tensors(dict(tensors)))
-    _write(folder / SIDECAR, msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n")
+    _write_file(folder / name, format_tensors(dict(tensors)))
+    _write_file(folder / SIDECAR, msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n")
 
 
 def check_fit(what: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -50,7 +50,7 @@ def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"{what}: tensor {key} is not finite; train it again or fetch another.")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_file(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     os.replace(part, path)

@@ -31,7 +31,7 @@ def sinusoids(start: int, count: int, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the leading 2 * pairs dimensions of x [..., N, head] by angles [N, pairs]; leave the rest."""
     pairs = cos.shape[-1]
     a, b, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
@@ -123,7 +123,7 @@ class UtteranceAttention(nn.Module):
         queries, memory: [P, B, N, width]; valid: bool [P, B, N], False where memory is missing;
         start: number of the first of the N utterances, counted from the start of the dialogue.
         """
-        q, keys, values, known, mask = self._prepare(queries, memory, valid, past, start)
+        q, keys, values, known, mask = self._prepare_inputs(queries, memory, valid, past, start)
         attended = F.scaled_dot_product_attention(
             q.flatten(0, 1),
             keys.flatten(0, 1),
@@ -141,22 +141,22 @@ class UtteranceAttention(nn.Module):
 
         The null key stands first, then the R utterances of the past, then these N; each row sums to 1.
         """
-        q, keys, _, _, mask = self._prepare(queries, memory, valid, past, start)
+        q, keys, _, _, mask = self._prepare_inputs(queries, memory, valid, past, start)
         scores = q @ keys.transpose(-2, -1) * self.head**-0.5
         softmax: Tensor = scores.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=-1)
         return softmax
 
-    def _prepare(
+    def _prepare_inputs(
         self, queries: Tensor, memory: Tensor, valid: Tensor, past: KeyValueCache, start: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(queries, keys, values [P, B, heads, ..., head], known [P, B, R + N], mask [P, B, N, 1 + R + N])."""
         batch, count, held = queries.shape[1], queries.shape[2], past.valid.shape[-1]
-        q = self._split(self.query(queries))  # [P, B, heads, N, head]
-        k, v = (self._split(x) for x in self.key_value(memory).chunk(2, dim=-1))
+        q = self._split_heads(self.query(queries))  # [P, B, heads, N, head]
+        k, v = (self._split_heads(x) for x in self.key_value(memory).chunk(2, dim=-1))
         if self.turned:
             angle = angles(start, count, self.turned // 2)
             cos, sin = angle.cos().to(q), angle.sin().to(q)
-            q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+            q, k = _rotate_pairs(q, cos, sin), _rotate_pairs(k, cos, sin)
 
         null_key = F.pad(self.null_key, (self.turned, 0)).expand(-1, batch, -1, -1, -1)
         null_value = self.null_value.expand(-1, batch, -1, -1, -1)
@@ -171,7 +171,7 @@ class UtteranceAttention(nn.Module):
         # The null key is never masked.
         return q, keys, values, known, F.pad(mask, (1, 0), value=True)
 
-    def _split(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, self.head).transpose(2, 3)
 
 

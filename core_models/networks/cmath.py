@@ -214,7 +214,7 @@ class CMATH(DialogueModel[CMATHOutput]):
         count = speakers.shape[1]
         valid = self._valid(features, present)
         around, tails = self._standardised(features, valid, state)
-        compressed, reconstructed = self._reconstruct(around, count)
+        compressed, reconstructed = self._reconstruct_inputs(around, count)
         shared = self._slots(speakers)  # eq. 5
         if self.config.positions == "sinusoidal":
             shared = shared + sinusoids(state.position + 1, count, self.config.width).to(shared)  # eq. 6-7
@@ -247,7 +247,7 @@ class CMATH(DialogueModel[CMATHOutput]):
         after = replace(state, position=state.position + count, layers=tuple(layers), inputs=tails)
         return output, after
 
-    def _reconstruct(self, around: Mapping[str, Tensor], count: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _reconstruct_inputs(self, around: Mapping[str, Tensor], count: int) -> tuple[Tensor, dict[str, Tensor]]:
         """U' of eq. 1, [M, B, N, d], and U'' of eq. 2 by modality, from features with those around them."""
         if not self.config.reconstruction:
             return torch.stack([self.down[name](x) for name, x in around.items()]), {}

@@ -43,7 +43,7 @@ class ExpressionNet(nn.Module):
         super().__init__()
         self.config = config
         stem, *stages = config.widths
-        layers: list[nn.Module] = [*_convolution(1, stem), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [*_build_convolution(1, stem), nn.ReLU(inplace=True)]
         width = stem
         for stage in stages:
             layers += [Residual(width, stage, stride=2)]
@@ -79,8 +79,8 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = nn.Sequential(*_convolution(inputs, outputs, stride))
-        self.second = nn.Sequential(*_convolution(outputs, outputs))
+        self.first = nn.Sequential(*_build_convolution(inputs, outputs, stride))
+        self.second = nn.Sequential(*_build_convolution(outputs, outputs))
         self.shortcut = nn.Sequential()
         if stride != 1:
             self.shortcut.append(nn.AvgPool2d(stride))
@@ -92,5 +92,5 @@ class Residual(nn.Module):
         return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+def _build_convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]

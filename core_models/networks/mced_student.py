@@ -98,12 +98,12 @@ class Student(nn.Module):
 
     def forward(self, frames: Tensor, lengths: Tensor) -> StudentOutput:
         """frames: float32 [B, T, inputs], padded at their ends; lengths: int64 [B], each from 1 to T."""
-        real = _until(lengths, frames.shape[1])
+        real = _mask_until(lengths, frames.shape[1])
         x = ((frames - self.mean) / self.deviation).masked_fill(~real[..., None], 0.0)
         for convolution, norm, stride in zip(self.convolutions, self.norms, self.config.strides, strict=True):
             x = convolution(x.transpose(1, 2)).transpose(1, 2)  # [B, T / stride, width]
             lengths = (lengths - 1) // stride + 1
-            real = _until(lengths, x.shape[1])
+            real = _mask_until(lengths, x.shape[1])
             # Zeros behind the clip are what the next convolution sees at the end of a clip that stands alone.
             x = F.gelu(norm(x)).masked_fill(~real[..., None], 0.0)
         x = x + sinusoids(0, x.shape[1], self.config.width).to(x)
@@ -172,5 +172,5 @@ def classifier(config: StudentConfig, classes: int) -> nn.Sequential:
     )
 
 
-def _until(lengths: Tensor, longest: int) -> Tensor:
+def _mask_until(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]

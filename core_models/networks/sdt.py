@@ -181,7 +181,7 @@ class SDT(DialogueModel[DialogueOutput]):
     ) -> tuple[DialogueOutput, DialogueState]:
         valid = self._valid(features, present)
         around, tails = self._standardised(features, valid, state)
-        low = self._embed(around, valid, speakers, state.position)
+        low = self._embed_inputs(around, valid, speakers, state.position)
         heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
         x, known = low[self.target], heard[self.source]
         layers = []
@@ -190,9 +190,9 @@ class SDT(DialogueModel[DialogueOutput]):
             x, past = layer(x, memory, known, past, state.position)
             layers.append(past)
         after = DialogueState(state.position + speakers.shape[1], state.window, tuple(layers), tails)
-        return self._fuse(x, valid), after
+        return self._fuse_modalities(x, valid), after
 
-    def _embed(self, around: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, start: int) -> Tensor:
+    def _embed_inputs(self, around: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, start: int) -> Tensor:
         """H of eq. 4 for all modalities, [M, B, N, d] (uni-cat: for all together, [1, B, N, d])."""
         low = torch.stack([convolve(x, self.convolutions, name) for name, x in around.items()])  # eq. 1
         if self.absent is not None:
@@ -204,27 +204,27 @@ class SDT(DialogueModel[DialogueOutput]):
         embedded: Tensor = self.dropout(low + shared)  # eq. 4
         return embedded
 
-    def _fuse(self, x: Tensor, valid: Tensor) -> DialogueOutput:
+    def _fuse_modalities(self, x: Tensor, valid: Tensor) -> DialogueOutput:
         """Eq. 7-12 and 15 on H(n -> m), [P, B, N, d]."""
         there = valid[..., None]  # [M, B, N, 1]
         if self.students is None:
             logits = self.classifier(x[0])
             none = logits.unsqueeze(2)[:, :, :0]
-            return DialogueOutput(logits, self._spread(_shares(valid)), none)
-        enhanced = self._enhance(x, valid)
+            return DialogueOutput(logits, self._spread(_gate_shares(valid)), none)
+        enhanced = self._enhance_modalities(x, valid)
         if self.join is not None:
             fused = self.join(torch.where(there, enhanced, 0.0).movedim(0, 2).flatten(2))
-            gates = _shares(valid)
+            gates = _gate_shares(valid)
         elif self.config.fusion == "add":
-            fused, gates = (enhanced * there).sum(dim=0), _shares(valid)
+            fused, gates = (enhanced * there).sum(dim=0), _gate_shares(valid)
         else:
-            weights = self._weigh(enhanced, there)
+            weights = self._weigh_modalities(enhanced, there)
             fused, gates = (enhanced * weights).sum(dim=0), weights.mean(dim=-1)  # eq. 11
         logits = self.classifier(fused)  # eq. 12
         students = self.students(self.dropout(enhanced.relu()))  # eq. 15
         return DialogueOutput(logits, self._spread(gates), self._spread(torch.where(there, students, 0.0)))
 
-    def _enhance(self, x: Tensor, valid: Tensor) -> Tensor:
+    def _enhance_modalities(self, x: Tensor, valid: Tensor) -> Tensor:
         """H'_m of eq. 9 from H(n -> m), [P, B, N, d] -> [M, B, N, d]."""
         if self.unimodal_gate is not None:
             x = x * self.unimodal_gate(x).sigmoid()  # eq. 7-8
@@ -234,16 +234,16 @@ class SDT(DialogueModel[DialogueOutput]):
         x = x.reshape(len(valid), -1, *x.shape[1:])  # [M, P / M, B, N, d]
         return x.sum(dim=1) if self.enhance is None else self.enhance(x.movedim(1, 3).flatten(3))
 
-    def _weigh(self, enhanced: Tensor, there: Tensor) -> Tensor:
+    def _weigh_modalities(self, enhanced: Tensor, there: Tensor) -> Tensor:
         """g of eq. 10, [M, B, N, d] or, where nothing is learned, [M, B, N, 1]: 0 where missing, else sum 1."""
         if self.multimodal_gate is None:
-            return _shares(there)
+            return _gate_shares(there)
         # Where nothing at all is present nothing is masked either, so that the softmax stays finite.
         scores: Tensor = self.multimodal_gate(enhanced)
         scores = scores.masked_fill(~there & there.any(dim=0), -torch.inf)
         return scores.softmax(dim=0) * there
 
 
-def _shares(valid: Tensor) -> Tensor:
+def _gate_shares(valid: Tensor) -> Tensor:
     """Equal weights over the first axis for what is present."""
     return valid / valid.sum(dim=0).clamp(min=1)

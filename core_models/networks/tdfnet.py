@@ -158,7 +158,7 @@ class TDFNet(nn.Module):
             self.joint = Encoder(config, d)
             both = config.modalities if len(own) == 2 else ()
             self.mutual = nn.ModuleDict({name: Encoder(config, d) for name in both})
-        self.sources = self._sources()
+        self.sources = self._list_sources()
         total = sum(source.width for source in self.sources)
         self.absent = nn.Parameter(torch.zeros(total))
         self.attention = nn.Linear(total, total if config.gate == "dimension" else len(self.sources))
@@ -191,7 +191,7 @@ class TDFNet(nn.Module):
                 speaker = scaled[:, 0, scaled.shape[-1] - self.config.speaker :][:, : self._speaker]
                 scaled = scaled[..., : scaled.shape[-1] - self.config.speaker]
             x[name] = self.projection[name](scaled)
-        pooled = self._pooled(x, real, speaker)
+        pooled = self._pool_sources(x, real, speaker)
         there = {name: mask[:, :1] for name, mask in real.items()} | {"": torch.ones_like(batch[:, None]).bool()}
         present = torch.cat([there[s.needs].expand(-1, s.width) for s in self.sources], dim=1)
         utterance = torch.where(present, torch.cat([pooled[s.name] for s in self.sources], dim=1), self.absent)
@@ -229,7 +229,7 @@ class TDFNet(nn.Module):
         after = DialogueState(state.position + 1, state.window, state.layers, state.inputs)
         return DialogueOutput(output.logits, gates, students), after
 
-    def _sources(self) -> list[Source]:
+    def _list_sources(self) -> list[Source]:
         """What O holds, in its order, by names of eq. 10 (D1 to DN, H1 to HN)."""
         d, config = self.config.width, self.config
         letters = {"voice": ("A", "A'", "D", "AT"), "text": ("T", "T'", "H", "TA")}
@@ -248,7 +248,7 @@ class TDFNet(nn.Module):
             found.append(Source("S", "voice", self._speaker))
         return found
 
-    def _pooled(self, x: Mapping[str, Tensor], real: Mapping[str, Tensor], speaker: Tensor) -> dict[str, Tensor]:
+    def _pool_sources(self, x: Mapping[str, Tensor], real: Mapping[str, Tensor], speaker: Tensor) -> dict[str, Tensor]:
         """Source -> [B, width]: everything that eq. 10 puts together. x: modality -> [B, T, d], real: bool [B, T]."""
         names = {"voice": ("A", "A'", "D"), "text": ("T", "T'", "H")}
         found = {names[m][0]: pool(sequence, real[m]) for m, sequence in x.items()} | {"S": speaker}
@@ -338,16 +338,16 @@ class TransformerLayer(nn.Module):
 
     def attend(self, x: Tensor, other: Tensor, there: Tensor) -> Tensor:
         """Eq. 4 and 6: [B, T, width]; the null key is always there."""
-        query = self._heads(self.query(x))  # [B, heads, T, head]
+        query = self._split_heads(self.query(x))  # [B, heads, T, head]
         null = self.null.flatten().expand(len(x), 1, -1)
         pairs = torch.cat([null, self.key_value(other)], dim=1)  # [B, 1 + S, 2 width]
-        key, value = (self._heads(part) for part in pairs.chunk(2, dim=-1))
+        key, value = (self._split_heads(part) for part in pairs.chunk(2, dim=-1))
         asked = F.pad(there, (1, 0), value=True)[:, None, None]  # [B, 1, 1, 1 + S]
         seen = F.scaled_dot_product_attention(query, key, value, asked)
         attended: Tensor = self.output(seen.transpose(1, 2).flatten(2))
         return attended
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 

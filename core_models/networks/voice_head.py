@@ -116,7 +116,7 @@ class Member(nn.Module):
         scaled = (frames - self.mean) / self.deviation * shown
         states, prosody = scaled[..., : self.config.states], scaled[..., self.config.states :]
         beside = self.prosody_norm(self.prosody(prosody.transpose(1, 2)).transpose(1, 2))
-        states = self.states(_without(states, self.config.input_dropout, self.training))
+        states = self.states(_without_bias(states, self.config.input_dropout, self.training))
         x = F.gelu(self.norm(torch.cat([states, beside], dim=-1))) * shown
         for layer in self.layers:
             x = layer(x, shown)
@@ -150,10 +150,10 @@ class Separable(nn.Module):
     def forward(self, x: Tensor, shown: Tensor) -> Tensor:
         """x: [B, T, channels]; shown: float [B, T, 1], 0 at padding."""
         seen = self.over_time(x.transpose(1, 2)).transpose(1, 2)
-        return (x + F.gelu(self.over_channels(_without(self.norm(seen), self.rate, self.training)))) * shown
+        return (x + F.gelu(self.over_channels(_without_bias(self.norm(seen), self.rate, self.training)))) * shown
 
 
-def _without(x: Tensor, rate: float, training: bool) -> Tensor:
+def _without_bias(x: Tensor, rate: float, training: bool) -> Tensor:
     """Dropout that takes a channel from all frames of a clip: neighbouring frames would tell what one of them lost."""
     if not training or not rate:
         return x

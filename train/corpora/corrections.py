@@ -17,11 +17,11 @@ from core_models.labels import LABEL_SETS, LabelSet
 from train.corpora.dialogues import Corpus, Dialogue, Recorded, Utterance, relabel
 
 
-class _Labels(msgspec.Struct):
+class _LabelSetName(msgspec.Struct):
     name: str
 
 
-class _Told(msgspec.Struct):
+class _JournalEvent(msgspec.Struct):
     """What of an event says who spoke, when, what, and what it was."""
 
     type: str
@@ -33,18 +33,18 @@ class _Told(msgspec.Struct):
     end_ms: int = 0
     text: str | None = None
     opted_out: bool = False
-    labels: _Labels | None = None
+    labels: _LabelSetName | None = None
 
 
 @dataclass
-class _Session:
+class _CorrectedSession:
     labels: str = ""
-    said: dict[str, _Told] = field(default_factory=dict)
+    said: dict[str, _JournalEvent] = field(default_factory=dict)
     corrected: dict[str, str] = field(default_factory=dict)
     merged: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
 
-    def take(self, event: _Told) -> None:
+    def take(self, event: _JournalEvent) -> None:
         match event.type:
             case "session.created" if event.labels is not None:
                 self.labels = event.labels.name
@@ -71,29 +71,29 @@ def read_corrections(root: Path, labels: LabelSet | None = None) -> Corpus:
     them there are the words alone. labels: what sessions of other label sets are mapped to, by default the latest
     session's own. Raises UsageError where nothing was corrected, DiskError for damaged features.
     """
-    found = [(path, _session(path)) for path in sorted(root.glob("*.jsonl")) if not path.name.endswith(SUFFIX)]
+    found = [(path, _read_session(path)) for path in sorted(root.glob("*.jsonl")) if not path.name.endswith(SUFFIX)]
     found = [(path, session) for path, session in found if session.corrected.keys() & session.said.keys()]
     if not found:
         raise UsageError(
             f"Nothing was corrected in the sessions of {root}: give the folder of journals that realtime.listen names, "
             "and click on an emotion of its page that is wrong."
         )
-    wanted = labels or _labels(*found[-1])
+    wanted = labels or _labels_of(*found[-1])
     dialogues: list[Dialogue] = []
     for path, session in found:
-        own = Corpus("corrections", _labels(path, session), (_dialogue(path, session),))
+        own = Corpus("corrections", _labels_of(path, session), (_build_dialogue(path, session),))
         dialogues += relabel(own, wanted)[0].dialogues
     return Corpus("corrections", wanted, tuple(dialogues))
 
 
-def _session(path: Path) -> _Session:
-    session = _Session()
-    for event in _events(path):
+def _read_session(path: Path) -> _CorrectedSession:
+    session = _CorrectedSession()
+    for event in _read_events(path):
         session.take(event)
     return session
 
 
-def _events(path: Path) -> Iterator[_Told]:
+def _read_events(path: Path) -> Iterator[_JournalEvent]:
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
@@ -102,12 +102,12 @@ def _events(path: Path) -> Iterator[_Told]:
         if not line.endswith(b"\n"):  # torn by a crash
             return
         try:
-            yield msgspec.json.decode(line, type=_Told)
+            yield msgspec.json.decode(line, type=_JournalEvent)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UsageError(f"Line {number} of {path} is no event ({error}): move the file away.") from None
 
 
-def _labels(path: Path, session: _Session) -> LabelSet:
+def _labels_of(path: Path, session: _CorrectedSession) -> LabelSet:
     if session.labels not in LABEL_SETS:
         raise UsageError(
             f"The session {path.stem} was judged with labels {session.labels!r}, known are {', '.join(LABEL_SETS)}: "
@@ -116,7 +116,7 @@ def _labels(path: Path, session: _Session) -> LabelSet:
     return LABEL_SETS[session.labels]
 
 
-def _dialogue(path: Path, session: _Session) -> Dialogue:
+def _build_dialogue(path: Path, session: _CorrectedSession) -> Dialogue:
     kept = read(features_path(path))
     utterances = []
     for name, said in session.said.items():

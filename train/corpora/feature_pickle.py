@@ -63,7 +63,7 @@ def read_pickled(path: Path, corpus: str, split: str | None = None) -> Corpus:
 def read_feature_file(path: Path) -> FeatureFile:
     """The whole file, read once. Raises UsageError for one that is laid out otherwise or is more than data."""
     try:
-        return _read(path, path.stat().st_mtime_ns)
+        return _read_items(path, path.stat().st_mtime_ns)
     except OSError:
         raise UsageError(f"There is no {path}: set the path of the feature pickle.") from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -74,7 +74,7 @@ def read_feature_file(path: Path) -> FeatureFile:
 
 
 @lru_cache(maxsize=1)
-def _read(path: Path, changed: int) -> FeatureFile:
+def _read_items(path: Path, changed: int) -> FeatureFile:
     items = unpickle(path)
     if not isinstance(items, tuple | list) or len(items) not in _OWNERS:
         raise ValueError(f"{len(items) if isinstance(items, tuple | list) else type(items).__name__} items")
@@ -84,7 +84,7 @@ def _read(path: Path, changed: int) -> FeatureFile:
     rows: dict[str, list[NDArray[np.float32]]] = {modality: [] for modality in VECTORS}
     keys = [*_in_order(items[_TRAIN]), *_in_order(items[_TEST])]
     for key in keys:
-        dialogue = _dialogue(items, key, order)
+        dialogue = _build_dialogue(items, key, order)
         dialogues.append(dialogue)
         ids += [utterance.id for utterance in dialogue.utterances]
         for modality, (item, _) in VECTORS.items():
@@ -102,12 +102,12 @@ def _in_order(keys: Any) -> list[Any]:
     return sorted(keys, key=lambda key: (key if isinstance(key, int) else 0, str(key)))
 
 
-def _dialogue(items: Any, key: Any, order: tuple[str, ...]) -> Dialogue:
+def _build_dialogue(items: Any, key: Any, order: tuple[str, ...]) -> Dialogue:
     parts = [items[item][key] for item in (_IDS, _SPEAKERS, _LABELS, _SENTENCES)]
     if len({len(part) for part in parts}) != 1 or not len(parts[0]):
         raise ValueError(f"dialogue {key} has {' and '.join(str(len(part)) for part in parts)} entries")
     utterances = tuple(
-        Utterance(_identity(key, turn), _speaker(speaker), str(sentence).strip(), order[_number(label)])
+        Utterance(_utterance_id(key, turn), _speaker_name(speaker), str(sentence).strip(), order[_label_number(label)])
         for turn, speaker, label, sentence in zip(*parts, strict=True)
     )
     session = re.match(r"Ses(\d\d)", str(key))
@@ -115,17 +115,17 @@ def _dialogue(items: Any, key: Any, order: tuple[str, ...]) -> Dialogue:
     return Dialogue(str(key), utterances, str(int(session.group(1))) if session else None, style)
 
 
-def _identity(key: Any, turn: Any) -> str:
+def _utterance_id(key: Any, turn: Any) -> str:
     """IEMOCAP's turn names stand for themselves, MELD's numbers in their dialogue."""
     return str(turn) if str(turn).startswith(f"{key}_") else f"{key}/{turn}"
 
 
-def _number(label: Any) -> int:
+def _label_number(label: Any) -> int:
     if int(label) != label or label < 0:
         raise ValueError(f"{label!r} is no label")
     return int(label)
 
 
-def _speaker(speaker: Any) -> str:
+def _speaker_name(speaker: Any) -> str:
     """`M` or `F`, or the place of the one in a one-hot row."""
     return speaker if isinstance(speaker, str) else f"speaker {int(np.argmax(speaker))}"

@@ -100,7 +100,7 @@ def still_bytes(path: Path) -> bytes:
 
 def still(path: Path) -> NDArray[np.uint8]:
     """The picture enlarged, as if a camera had been nearer: RGB uint8 [256, 256, 3]. Raises MediaError."""
-    large = cv2.resize(_grey(path), (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(_decode_grey(path), (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
@@ -113,7 +113,7 @@ def looks(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]
 
 def content(path: Path) -> str:
     """Digest of the still's pixels: the corpus holds many stills twice, some in two splits. Raises MediaError."""
-    return hashlib.sha256(_grey(path).tobytes()).hexdigest()
+    return hashlib.sha256(_decode_grey(path).tobytes()).hexdigest()
 
 
 def unseen(path: Path) -> bool:
@@ -122,7 +122,7 @@ def unseen(path: Path) -> bool:
     return int(content(path)[:8], 16) % _UNSEEN == 0
 
 
-def _grey(path: Path) -> NDArray[np.uint8]:
+def _decode_grey(path: Path) -> NDArray[np.uint8]:
     grey = cv2.imdecode(np.frombuffer(still_bytes(path), np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise MediaError(f"{path} cannot be decoded: expected a JPEG or PNG picture.")

@@ -30,20 +30,20 @@ def read_folder(root: Path, labels: LabelSet | None = None) -> Corpus:
         if len(found) != 1:
             raise UsageError(f"{root} holds {len(found)} CSV files: expected one, or give the path of one as --root.")
         path = found[0]
-    rows = _rows(path)
+    rows = _read_csv(path)
     if labels is None:
-        labels = _labels({row["label"].strip() for row in rows} - {""}, path)
+        labels = _guess_labels({row["label"].strip() for row in rows} - {""}, path)
     dialogues: dict[str, list[Utterance]] = {}
     for number, row in enumerate(rows, start=2):
         try:
-            name, utterance = _line(row, path.parent, number, labels)
+            name, utterance = _read_utterance(row, path.parent, number, labels)
         except ValueError as error:
             raise UsageError(f"{path} row {number} cannot be used: {error}.") from None
         dialogues.setdefault(name, []).append(utterance)
     return Corpus("folder", labels, tuple(Dialogue(name, tuple(utterances)) for name, utterances in dialogues.items()))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
         reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(keepends=True), strict=True)
         rows = list(reader)
@@ -61,7 +61,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _labels(used: set[str], path: Path) -> LabelSet:
+def _guess_labels(used: set[str], path: Path) -> LabelSet:
     for labels in LABEL_SETS.values():
         if used <= set(labels.labels):
             return labels
@@ -71,13 +71,13 @@ def _labels(used: set[str], path: Path) -> LabelSet:
     )
 
 
-def _line(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> tuple[str, Utterance]:
+def _read_utterance(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> tuple[str, Utterance]:
     label, text, speaker = (row.get(column, "").strip() or None for column in ("label", "text", "speaker"))
     if label is not None:
         labels.index(label)
     if speaker is None:
         raise ValueError("it names no speaker")
-    span = _span(row["start"].strip(), row["end"].strip())
+    span = _parse_span(row["start"].strip(), row["end"].strip())
     name = row["path"].strip()
     dialogue = row.get("dialogue", "").strip() or name
     if not dialogue:
@@ -105,7 +105,7 @@ def _line(row: dict[str, str], folder: Path, number: int, labels: LabelSet) -> t
     )
 
 
-def _span(start: str, end: str) -> tuple[int, int] | None:
+def _parse_span(start: str, end: str) -> tuple[int, int] | None:
     if not start and not end:
         return None
     try:

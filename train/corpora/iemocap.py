@@ -19,9 +19,9 @@ _FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": 
 _OTHERS = {"sur", "fea", "dis", "oth", "xxx"}
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
-_JUDGED = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+(\w+)\s+\[")
+_ANNOTATED = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+(\w+)\s+\[")
 # Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
-_SAID = re.compile(r"(\S+)\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\]:?\s*(.*)")
+_TRANSCRIBED = re.compile(r"(\S+)\s*\[\s*[\d.]+\s*-\s*[\d.]+\s*\]:?\s*(.*)")
 _DIALOGUE = re.compile(r"Ses(\d\d)([FM])_(impro|script)\w*")
 
 
@@ -51,23 +51,23 @@ def read_iemocap(root: Path, labels: LabelSet = IEMOCAP6, sessions: Collection[i
         )
     # "._*.txt" are leavings of a Mac; what each judge said lies in folders beside these files.
     dialogues = [
-        _dialogue(there[number], path, names)
+        _read_dialogue(there[number], path, names)
         for number in wanted
         for path in sorted((there[number] / "dialog" / "EmoEvaluation").glob("Ses*.txt"))
     ]
     return Corpus("iemocap", labels, tuple(dialogues))
 
 
-def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
+def _read_dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
     name = judged.stem
     match = _DIALOGUE.fullmatch(name)
     if match is None:
         raise UsageError(f"{judged} is not named like Ses01F_impro01.txt: use IEMOCAP's own tree.")
-    words = dict(_words(session / "dialog" / "transcriptions" / judged.name))
+    words = dict(_read_transcript(session / "dialog" / "transcriptions" / judged.name))
     film = session / "dialog" / "avi" / "DivX" / f"{name}.avi"
     found: dict[str, Utterance] = {}
-    for row in _rows(judged):
-        turn = _JUDGED.match(row)
+    for row in _read_lines(judged):
+        turn = _ANNOTATED.match(row)
         if turn is None:
             continue  # headings, and what each judge said
         start, end = (round(1000 * float(seconds)) for seconds in turn.group(1, 2))
@@ -96,15 +96,15 @@ def _dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialogue:
     return Dialogue(name, utterances, str(int(match.group(1))), style)
 
 
-def _words(path: Path) -> Iterator[tuple[str, str]]:
+def _read_transcript(path: Path) -> Iterator[tuple[str, str]]:
     """(turn, words) in the file's order; lines without times (breath, laughter, a stray `M: yes`) are none."""
-    for row in _rows(path):
-        said = _SAID.match(row)
+    for row in _read_lines(path):
+        said = _TRANSCRIBED.match(row)
         if said is not None:
             yield said.group(1), said.group(2).strip()
 
 
-def _rows(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="cp1252", errors="replace").splitlines()
     except OSError:

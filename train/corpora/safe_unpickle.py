@@ -45,7 +45,7 @@ class _Array(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
-        array = _array(raw, dtype, shape, "F" if fortran else "C")
+        array = _restore_array(raw, dtype, shape, "F" if fortran else "C")
         super().__setstate__((1, array.shape, array.dtype, bool(fortran), array.tobytes("A")))  # type: ignore[arg-type]
 
 
@@ -89,14 +89,14 @@ class _FromBuffer:
     __slots__ = ()
 
     def __call__(self, raw: object, dtype: object, shape: object, order: object) -> NDArray[Any]:
-        return _array(raw, dtype, shape, order)
+        return _restore_array(raw, dtype, shape, order)
 
 
 class _Scalar:
     __slots__ = ()
 
     def __call__(self, dtype: object, raw: object) -> Any:
-        return _array(raw, dtype, (), "C")[()]
+        return _restore_array(raw, dtype, (), "C")[()]
 
 
 class _Encode:
@@ -115,7 +115,7 @@ class _Bytes:
         return b""
 
 
-def _array(raw: object, dtype: object, shape: object, order: object) -> NDArray[Any]:
+def _restore_array(raw: object, dtype: object, shape: object, order: object) -> NDArray[Any]:
     """A copy of `raw` as an array, once everything fits together."""
     if isinstance(raw, str):
         raw = raw.encode("latin1")

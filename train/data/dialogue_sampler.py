@@ -82,16 +82,19 @@ class DialogueSampler:
             dialogue = self.dialogues[index]
             for bank in self.banks:
                 dialogue = bank.attach(dialogue, rng, self.options.blend)
-            chosen += [self._permute(self._hide(piece, rng), rng) for piece in self._crop(dialogue, rng)]
-        batches = bucketed(self._concatenate(chosen, rng), batch, rng)
+            chosen += [
+                self._permute_speakers(self._hide_modalities(piece, rng), rng)
+                for piece in self._crop_dialogue(dialogue, rng)
+            ]
+        batches = bucketed(self._concatenate_dialogues(chosen, rng), batch, rng)
         for singles in self.clips.values():
             drawn = rng.permutation(len(singles))[: round(self.options.clips * len(singles))]
             size = batch * CLIPS_FOR_ONE
-            clips = [self._permute(singles[index], rng) for index in drawn]
+            clips = [self._permute_speakers(singles[index], rng) for index in drawn]
             batches += [clips[start : start + size] for start in range(0, len(clips), size)]
         return [batches[index] for index in rng.permutation(len(batches))]
 
-    def _hide(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+    def _hide_modalities(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Modalities taken away by a random pattern, for the dialogue or for each utterance."""
         modalities = [m for m in MODALITIES if dialogue.present[:, MODALITIES.index(m)].any()]
         choices = [*patterns(modalities), tuple(modalities)]
@@ -105,7 +108,7 @@ class DialogueSampler:
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, dialogue.present)
         return replace(dialogue, present=kept)
 
-    def _crop(self, dialogue: TensorDialogue, rng: np.random.Generator) -> list[TensorDialogue]:
+    def _crop_dialogue(self, dialogue: TensorDialogue, rng: np.random.Generator) -> list[TensorDialogue]:
         """Pieces of at most `crop` utterances, the first of a random length, so that pieces begin anywhere."""
         length = self.options.crop
         if length is None or len(dialogue) <= length:
@@ -114,13 +117,13 @@ class DialogueSampler:
         starts = [0, *range(first, len(dialogue), length)]
         return [dialogue.piece(start, end) for start, end in zip(starts, [*starts[1:], len(dialogue)], strict=True)]
 
-    def _permute(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+    def _permute_speakers(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Other slots for the same speakers (contract 5)."""
         if not self.slots:
             return dialogue
         return replace(dialogue, speakers=torch.from_numpy(rng.permutation(self.slots))[dialogue.speakers])
 
-    def _concatenate(self, dialogues: list[TensorDialogue], rng: np.random.Generator) -> list[TensorDialogue]:
+    def _concatenate_dialogues(self, dialogues: list[TensorDialogue], rng: np.random.Generator) -> list[TensorDialogue]:
         """Some of the dialogues joined to their successors until they are longer than the window."""
         joined: list[TensorDialogue] = []
         waiting: list[TensorDialogue] = []

@@ -74,7 +74,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """This batch on `device`."""
-        return self._each(lambda x: x.to(device))
+        return self._map_tensors(lambda x: x.to(device))
 
     def filled(self, multiple: int) -> Batch:
         """This batch with dialogues of nothing behind its own, so that their number is a multiple of `multiple`."""
@@ -85,7 +85,7 @@ class Batch:
         def fill(x: Tensor) -> Tensor:
             return torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
 
-        made = self._each(fill)
+        made = self._map_tensors(fill)
         made.padding[-missing:] = True
         made.labels[-missing:] = IGNORED
         return made
@@ -93,9 +93,9 @@ class Batch:
     def share(self, rank: int, count: int) -> Batch:
         """The rank-th of `count` equal parts, as long as the whole."""
         size = len(self.labels) // count
-        return self._each(lambda x: x[rank * size : (rank + 1) * size])
+        return self._map_tensors(lambda x: x[rank * size : (rank + 1) * size])
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _map_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
             {m: change(x) for m, x in self.features.items()},
             *(change(x) for x in (self.present, self.speakers, self.padding, self.labels, self.offset)),

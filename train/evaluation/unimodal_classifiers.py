@@ -64,19 +64,19 @@ def open_checkpoint(name: str) -> Checkpoint:
     """
     folder = locate(name)
     if (folder / "adapter.safetensors").exists():
-        return _adapter(folder)
+        return _open_adapter(folder)
     if STUDENTS.folder(folder) is not None:
-        return _student(folder)
+        return _open_student(folder)
     for model, modality, kind in (("voice", "voice", HEADS), ("expression", "face", EXPRESSIONS)):
         if kind.folder(folder) is not None:
-            return _log_probabilities(model, modality, kind, folder)
+            return _open_log_posteriors(model, modality, kind, folder)
     found = load(name)
     if found.sidecar.model == "tdfnet":
         raise UsageError(f"{found.name} is a TDFNet, which reads sequences: `python -m train tdfnet` scores its folds.")
     return found
 
 
-def _student(folder: Path) -> Checkpoint:
+def _open_student(folder: Path) -> Checkpoint:
     student = STUDENTS.find(folder)
     spec = open_extractor("voice", str(folder)).spec
     classes = student.model.config.classes
@@ -86,7 +86,7 @@ def _student(folder: Path) -> Checkpoint:
     return Checkpoint(student.name, model.eval().requires_grad_(False), sidecar, student.digest)  # type: ignore[arg-type]
 
 
-def _log_probabilities(name: str, modality: str, kind: FeatureNetworkKind[Any], folder: Path) -> Checkpoint:
+def _open_log_posteriors(name: str, modality: str, kind: FeatureNetworkKind[Any], folder: Path) -> Checkpoint:
     """A network whose feature is its answer already."""
     network = kind.find(folder)
     spec = open_extractor(modality, str(folder)).spec
@@ -98,7 +98,7 @@ def _log_probabilities(name: str, modality: str, kind: FeatureNetworkKind[Any], 
     return Checkpoint(network.name, model.eval().requires_grad_(False), sidecar, network.digest)  # type: ignore[arg-type]
 
 
-def _adapter(folder: Path) -> Checkpoint:
+def _open_adapter(folder: Path) -> Checkpoint:
     adapter, tensors = load_adapter(folder)
     try:
         weight, bias = tensors["classifier.weight"].float(), tensors["classifier.bias"].float()

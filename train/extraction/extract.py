@@ -85,11 +85,11 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
         try:
             key = extractor.key(turn)
         except MediaError as error:
-            _skip(result, utterance, str(error))
+            _skip_broken(result, utterance, str(error))
             continue
         if key is None and live is not None:
             kept, wanted = live.spec.describe(), extractor.spec.describe()
-            _skip(result, utterance, f"{utterance.id}: its session kept [{kept}], this run takes [{wanted}]")
+            _skip_broken(result, utterance, f"{utterance.id}: its session kept [{kept}], this run takes [{wanted}]")
             continue
         if key is None:
             result.without.add(utterance.id)
@@ -99,7 +99,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
             todo.setdefault(key, turn)
     result.kept += sum(key in store for key in keys.values())
     if todo:
-        _compute(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}", workers)
+        _compute_missing(todo, extractor, store, result, f"{corpus.name} {extractor.spec.modality}", workers)
     for identity, key in keys.items():
         if key not in store:
             continue
@@ -111,7 +111,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
     return result
 
 
-def _compute(
+def _compute_missing(
     todo: dict[str, UtteranceInContext],
     extractor: Extractor,
     store: FeatureStore,
@@ -130,7 +130,7 @@ def _compute(
             for number, vectors in computed(extractor, batches, workers):
                 batch = batches[number]
                 if isinstance(vectors, str):  # batches of what can be broken hold one utterance
-                    _skip(result, batch[0].utterance, vectors)
+                    _skip_broken(result, batch[0].utterance, vectors)
                 else:
                     for key, vector in zip(keys[starts[number] : starts[number] + len(batch)], vectors, strict=True):
                         store.put(key, vector)
@@ -141,7 +141,7 @@ def _compute(
         store.flush()
 
 
-def _skip(result: Extracted, utterance: Utterance, reason: str) -> None:
+def _skip_broken(result: Extracted, utterance: Utterance, reason: str) -> None:
     result.broken[utterance.id] = reason
     console.print(f"skipped: {reason}", highlight=False, markup=False)
 

@@ -71,9 +71,9 @@ class SoundExtractor:
         return sound_key(turn.utterance)
 
     def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
-        return [self._vector(turn.utterance) for turn in turns]
+        return [self._vector_of(turn.utterance) for turn in turns]
 
-    def _vector(self, utterance: Utterance) -> NDArray[np.float32]:
+    def _vector_of(self, utterance: Utterance) -> NDArray[np.float32]:
         if self._out_of_fold:
             found = find_out_of_fold(self._out_of_fold, sound_key(utterance) or "")
             if found is not None:

@@ -34,16 +34,16 @@ class FaceExtractor:
 
     def key(self, turn: UtteranceInContext) -> str | None:
         """Digest of the still, or of the film and its span; None where the utterance has neither. Raises MediaError."""
-        return _key("face", turn.utterance)
+        return _face_key("face", turn.utterance)
 
     def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
         """One vector [dimension] a turn; None where no face was found. Raises MediaError."""
         return [
-            self._feature.pool([self._vector(*one) for one in _faces(self._feature, turn.utterance)])[0]
+            self._feature.pool([self._vector_of(*one) for one in _find_faces(self._feature, turn.utterance)])[0]
             for turn in turns
         ]
 
-    def _vector(self, rgb: NDArray[np.uint8], face: Face | None) -> NDArray[np.float32] | None:
+    def _vector_of(self, rgb: NDArray[np.uint8], face: Face | None) -> NDArray[np.float32] | None:
         return None if face is None else self._feature.vector(rgb, face)
 
 
@@ -61,19 +61,19 @@ class PictureExtractor:
 
     def key(self, turn: UtteranceInContext) -> str | None:
         """Digest of the still; None where the utterance has none. Raises MediaError."""
-        return _key("picture", turn.utterance)
+        return _face_key("picture", turn.utterance)
 
     def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
         """float32 [side * side + scores] a turn; None where no face was found. Raises MediaError."""
         found: list[NDArray[np.float32] | None] = []
         for turn in turns:
-            ((rgb, face),) = _faces(self._feature, turn.utterance)
+            ((rgb, face),) = _find_faces(self._feature, turn.utterance)
             picture = None if face is None else crop(rgb, face.landmarks).reshape(-1).astype(np.float32)
             found.append(None if face is None or picture is None else np.concatenate([picture, face.scores]))
         return found
 
 
-def _key(kind: str, utterance: Utterance) -> str | None:
+def _face_key(kind: str, utterance: Utterance) -> str | None:
     if utterance.image is not None:
         return digest(kind, "looks", still_bytes(utterance.image))
     if utterance.video is None:
@@ -96,7 +96,7 @@ def pictures_of(utterance: Utterance) -> Iterator[NDArray[np.uint8]]:
             yield np.ascontiguousarray(frame[:, half])
 
 
-def _faces(feature: FaceFeature, utterance: Utterance) -> Iterator[tuple[NDArray[np.uint8], Face | None]]:
+def _find_faces(feature: FaceFeature, utterance: Utterance) -> Iterator[tuple[NDArray[np.uint8], Face | None]]:
     """(picture, its largest face) of each of the utterance's pictures. Raises MediaError."""
     for rgb in pictures_of(utterance):
         views = looks(rgb) if utterance.image is not None else ((rgb, 0),)

@@ -27,7 +27,7 @@ def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDA
     """
     if path.suffix in PICKLES:
         file = read_feature_file(path)
-        return _imported(VECTORS[modality][1], modality, file.ids, file.vectors[modality], path)
+        return _check_imported(VECTORS[modality][1], modality, file.ids, file.vectors[modality], path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             ids, vectors = arrays["utt_id"], arrays["feat"]
@@ -40,10 +40,10 @@ def read_imported(path: Path, modality: str) -> tuple[FeatureSpec, dict[str, NDA
             f"{path} holds utt_id {ids.dtype}{list(ids.shape)} and feat {vectors.dtype}{list(vectors.shape)}: "
             "expected as many names as rows of numbers."
         )
-    return _imported(path.stem, modality, [str(name) for name in ids], vectors, path)
+    return _check_imported(path.stem, modality, [str(name) for name in ids], vectors, path)
 
 
-def _imported(
+def _check_imported(
     name: str, modality: str, ids: list[str], vectors: NDArray[np.generic], path: Path
 ) -> tuple[FeatureSpec, dict[str, NDArray[np.float32]]]:
     """(spec, utterance id -> float32 vector [d]) of `vectors` [n, d], which `path` holds. Raises UsageError."""

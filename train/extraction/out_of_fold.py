@@ -20,13 +20,13 @@ from core_models.atomic_write import write_atomically
 from core_models.errors import CheckpointError
 
 FILE = "cross_fit.safetensors"
-_BYTES = 8
+_KEY_BYTES = 8
 """Of a clip's digest, which are enough to know it by."""
 
 
 def write_out_of_fold(folder: Path, predictions: Mapping[str, Tensor]) -> None:
     """Keep digest of a clip -> log-probabilities [C] beside the voice in `folder`. Raises DiskError."""
-    keys = np.array([list(_short(key)) for key in predictions], np.uint8)
+    keys = np.array([list(_short_key(key)) for key in predictions], np.uint8)
     rows: NDArray[np.float16] = np.stack([row.numpy() for row in predictions.values()]).astype(np.float16)
     write_atomically(folder / FILE, lambda path: save_file({"keys": keys, "log_probabilities": rows}, path))
 
@@ -48,8 +48,8 @@ def read_out_of_fold(folder: Path) -> dict[bytes, NDArray[np.float32]]:
 
 def find_out_of_fold(predictions: Mapping[bytes, NDArray[np.float32]], key: str) -> NDArray[np.float32] | None:
     """The log-probabilities of the clip with that digest; None where the voice was not trained on it."""
-    return predictions.get(_short(key))
+    return predictions.get(_short_key(key))
 
 
-def _short(key: str) -> bytes:
-    return bytes.fromhex(key)[:_BYTES]
+def _short_key(key: str) -> bytes:
+    return bytes.fromhex(key)[:_KEY_BYTES]

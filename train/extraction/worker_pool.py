@@ -33,13 +33,13 @@ def computed(
     """
     if workers == 1 or len(batches) < 2 * workers:
         for number, batch in enumerate(batches):
-            yield number, _vectors(extractor, batch)
+            yield number, _extract_batch(extractor, batch)
         return
     left = dict(enumerate(batches))
     alone: dict[int, Sequence[UtteranceInContext]] = {}  # under way when a process died
     while left or alone:
         given, count = (alone, 1) if alone else (left, workers)
-        for number, vectors in _pooled(extractor, dict(given), count):
+        for number, vectors in _extract_in_pool(extractor, dict(given), count):
             batch = given.pop(number)
             if vectors is not None:
                 yield number, vectors
@@ -51,7 +51,7 @@ def computed(
                 yield number, f"{clip} ended the process that read it: replace the file."
 
 
-def _pooled(
+def _extract_in_pool(
     extractor: Extractor, batches: dict[int, Sequence[UtteranceInContext]], workers: int
 ) -> Iterator[tuple[int, Vectors | None]]:
     """What a pool of processes makes of the batches; None for those under way when one of them died, then no more.
@@ -62,11 +62,11 @@ def _pooled(
     ahead = 1 if workers == 1 else 2 * workers
     running: dict[Future[Vectors], int] = {}
     context = multiprocessing.get_context("spawn")  # threads of OpenMP and MediaPipe do not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(extractor,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(extractor,)) as pool:
         try:
             while True:
                 for number, batch in waiting:
-                    running[pool.submit(_work, list(batch))] = number
+                    running[pool.submit(_work_on_batch, list(batch))] = number
                     if len(running) == ahead:
                         break
                 if not running:
@@ -81,14 +81,14 @@ def _pooled(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _vectors(extractor: Extractor, batch: Sequence[UtteranceInContext]) -> Vectors:
+def _extract_batch(extractor: Extractor, batch: Sequence[UtteranceInContext]) -> Vectors:
     try:
         return extractor.vectors(batch)
     except MediaError as error:
         return str(error)
 
 
-def _begin(extractor: Extractor) -> None:
+def _start_worker(extractor: Extractor) -> None:
     global _extractor
     _extractor = extractor  # unpickled here: its weights are open by now
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
@@ -102,6 +102,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(batch: list[UtteranceInContext]) -> Vectors:
+def _work_on_batch(batch: list[UtteranceInContext]) -> Vectors:
     assert _extractor is not None
-    return _vectors(_extractor, batch)
+    return _extract_batch(_extractor, batch)

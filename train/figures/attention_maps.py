@@ -57,12 +57,12 @@ def most_confident_shift(predictions: Predictions, dialogues: Sequence[TensorDia
     best, place = -1.0, None
     right = (said == predictions.truth).tolist()
     for here, sure, correct in zip(predictions.places, confidence.tolist(), right, strict=True):
-        if correct and sure > best and SETTLED <= here.row < SHOWN and _turns(by_id[here.dialogue], here.row):
+        if correct and sure > best and SETTLED <= here.row < SHOWN and _label_turns(by_id[here.dialogue], here.row):
             best, place = sure, here
     return place
 
 
-def _turns(dialogue: TensorDialogue, row: int) -> bool:
+def _label_turns(dialogue: TensorDialogue, row: int) -> bool:
     before = (dialogue.speakers[:row] == dialogue.speakers[row]) & (dialogue.labels[:row] != IGNORED)
     return bool(before.any()) and bool(dialogue.labels[:row][before][-1] != dialogue.labels[row])
 
@@ -86,17 +86,17 @@ def attended(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue], place:
             weights = layer.weights(*called[-1])[:, 0, :, place.row]  # [P, heads, 1 + N]
     finally:
         hook.remove()
-    names = _blocks(checkpoint, len(weights))
+    names = _attention_blocks(checkpoint, len(weights))
     # A transformer that reads a modality of which nothing is there has nothing to show but its null key.
     told = [i for i in range(len(weights)) if weights[i, :, 1:].any()]
-    rows, merged = _rows(weights[told], dialogue, place.row, checkpoint)
+    rows, merged = _figure_rows(weights[told], dialogue, place.row, checkpoint)
     label = int(dialogue.labels[place.row])
     emotion = "no label" if label == IGNORED else LABEL_SETS[checkpoint.sidecar.labels].labels[label]
     title = f"attention of utterance {place.row + 1} (speaker {int(dialogue.speakers[place.row]) + 1}, {emotion})"
     return Attention(merged.float().numpy(), tuple(names[i] for i in told), rows, title)
 
 
-def _blocks(checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
+def _attention_blocks(checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
     config = checkpoint.model.config
     if getattr(config, "fusion", "") == "uni-cat":
         return ("all modalities",)
@@ -107,7 +107,7 @@ def _blocks(checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _rows(
+def _figure_rows(
     weights: Tensor, dialogue: TensorDialogue, row: int, checkpoint: Checkpoint
 ) -> tuple[tuple[str, ...], Tensor]:
     """(names, [P, heads, S]) of the rows that are shown, of weights [P, heads, 1 + N]."""

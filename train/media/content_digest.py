@@ -20,14 +20,14 @@ def digest(*parts: bytes | str) -> str:
 def digest_of_file(kind: str, path: Path, part: str) -> str:
     """`digest(kind, <bytes of path>, part)`; a long recording is read once for all of its parts. Raises OSError."""
     status = path.stat()
-    sha = _begun(kind, path, status.st_size, status.st_mtime_ns).copy()
+    sha = _digest_file_start(kind, path, status.st_size, status.st_mtime_ns).copy()
     sha.update(len(part.encode()).to_bytes(8, "little"))
     sha.update(part.encode())
     return sha.hexdigest()
 
 
 @lru_cache(maxsize=8)
-def _begun(kind: str, path: Path, size: int, changed: int) -> hashlib._Hash:
+def _digest_file_start(kind: str, path: Path, size: int, changed: int) -> hashlib._Hash:
     sha = hashlib.sha256()
     sha.update(len(kind.encode()).to_bytes(8, "little"))
     sha.update(kind.encode())

@@ -31,17 +31,17 @@ def samples_of(path: Path, span: Span | None) -> tuple[NDArray[np.float32], int]
         except (OSError, RuntimeError) as error:
             raise MediaError(f"{path} cannot be decoded ({error}): expected a sound file.") from None
         return samples.mean(axis=1), rate
-    with _opened(path, "audio", "sound") as (container, stream):
+    with _open_stream(path, "audio", "sound") as (container, stream):
         rate = stream.codec_context.sample_rate
-        return _cut(container, stream, rate, span), rate
+        return _cut_span(container, stream, rate, span), rate
 
 
 def frames_of(path: Path, span: Span | None, per_second: float) -> Iterator[NDArray[np.uint8]]:
     """RGB uint8 [height, width, 3], `per_second` a second of `span`, or of the whole film. Raises MediaError."""
-    with _opened(path, "video", "picture") as (container, stream):
+    with _open_stream(path, "video", "picture") as (container, stream):
         start, end = (0.0, float("inf")) if span is None else (span[0] / 1000, span[1] / 1000)
-        _seek(container, stream, start)
-        origin = _origin(stream)
+        _seek_start(container, stream, start)
+        origin = _stream_origin(stream)
         due = start
         for frame in container.decode(stream):
             time = 0.0 if frame.time is None else frame.time - origin
@@ -53,10 +53,10 @@ def frames_of(path: Path, span: Span | None, per_second: float) -> Iterator[NDAr
                 due = max(due + 1 / per_second, time)
 
 
-def _cut(container: Any, stream: Any, rate: int, span: Span | None) -> NDArray[np.float32]:
+def _cut_span(container: Any, stream: Any, rate: int, span: Span | None) -> NDArray[np.float32]:
     start, end = (0.0, float("inf")) if span is None else (span[0] / 1000, span[1] / 1000)
-    _seek(container, stream, start)
-    origin = _origin(stream)
+    _seek_start(container, stream, start)
+    origin = _stream_origin(stream)
     planar = av.AudioResampler(format="fltp")  # the form alone; channels and rate stay
     parts: list[NDArray[np.float32]] = []
     first: float | None = None
@@ -75,17 +75,17 @@ def _cut(container: Any, stream: Any, rate: int, span: Span | None) -> NDArray[n
     return samples[low : None if span is None else max(low, round((end - first) * rate))]
 
 
-def _seek(container: Any, stream: Any, start: float) -> None:
+def _seek_start(container: Any, stream: Any, start: float) -> None:
     if start > 0:
-        container.seek(int((start + _origin(stream)) / stream.time_base), stream=stream, backward=True)
+        container.seek(int((start + _stream_origin(stream)) / stream.time_base), stream=stream, backward=True)
 
 
-def _origin(stream: Any) -> float:
+def _stream_origin(stream: Any) -> float:
     return float((stream.start_time or 0) * stream.time_base)
 
 
 @contextmanager
-def _opened(path: Path, kind: str, what: str) -> Iterator[tuple[Any, Any]]:
+def _open_stream(path: Path, kind: str, what: str) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(str(path)) as container:
             streams = getattr(container.streams, kind)

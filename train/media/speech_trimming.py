@@ -30,7 +30,7 @@ def cut_to_speech(corpus: Corpus) -> Corpus:
 
     An utterance that no speech is found in, or that cannot be decoded, keeps its whole file.
     """
-    return replace(corpus, dialogues=tuple(_cut(dialogue) for dialogue in corpus.dialogues))
+    return replace(corpus, dialogues=tuple(_trim_dialogue(dialogue) for dialogue in corpus.dialogues))
 
 
 def speech_span(samples: NDArray[np.float32]) -> tuple[int, int] | None:
@@ -57,12 +57,14 @@ def speech_span(samples: NDArray[np.float32]) -> tuple[int, int] | None:
     return max(0, int(first) * FRAME_MS - PREROLL_MS), min(total, (last + 1) * FRAME_MS + POSTROLL_MS)
 
 
-def _cut(dialogue: Dialogue) -> Dialogue:
+def _trim_dialogue(dialogue: Dialogue) -> Dialogue:
     identity = f"{dialogue.id}/speech"
-    return replace(dialogue, id=identity, utterances=tuple(_cut_line(utterance) for utterance in dialogue.utterances))
+    return replace(
+        dialogue, id=identity, utterances=tuple(_trim_utterance(utterance) for utterance in dialogue.utterances)
+    )
 
 
-def _cut_line(utterance: Utterance) -> Utterance:
+def _trim_utterance(utterance: Utterance) -> Utterance:
     if utterance.audio is None:
         return utterance
     try:

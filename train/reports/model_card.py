@@ -51,9 +51,9 @@ def write_card(config: CardConfig) -> None:
     record = folder / "record"
     results: dict[str, Result] = {}
     for path in sorted(record.glob("eval_*.json")):
-        results[path.stem] = _result(path, checkpoint)
+        results[path.stem] = _describe_result(path, checkpoint)
     try:
-        figures = {stem: _figures(stem, result, record) for stem, result in results.items()}
+        figures = {stem: _list_figures(stem, result, record) for stem, result in results.items()}
         losses = _draw_losses(checkpoint, record)
         text = card(checkpoint, results, figures, losses, recorded(folder)[1])
         (folder / "CARD.md").write_text(text, encoding="utf-8")
@@ -61,7 +61,7 @@ def write_card(config: CardConfig) -> None:
         raise DiskError(f"The card cannot be written to {folder} ({error.strerror}): free space there.") from None
 
 
-def _result(path: Path, checkpoint: Checkpoint) -> Result:
+def _describe_result(path: Path, checkpoint: Checkpoint) -> Result:
     try:
         (result,) = read_results(path)
     except (UsageError, ValueError):
@@ -74,7 +74,7 @@ def _result(path: Path, checkpoint: Checkpoint) -> Result:
     return result
 
 
-def _figures(stem: str, result: Result, record: Path) -> tuple[str, ...]:
+def _list_figures(stem: str, result: Result, record: Path) -> tuple[str, ...]:
     """Names of the result's figures in `record`; the confusion matrix is drawn here."""
     confusion = f"{stem}_confusion.png"
     draw_confusion(result, record / confusion)
@@ -105,21 +105,21 @@ def card(
 ) -> str:
     """The card as Markdown; `results`, `figures` and `benches` by the stem of the results' files in `record`."""
     parts = [
-        _what(checkpoint),
-        _data(checkpoint),
-        _training(checkpoint, losses),
-        _numbers(checkpoint, results),
-        *(_apart(result) for result in results.values() if result.breakdown),
-        *(_pictures(figures[stem]) for stem in results),
-        *_benches(benches),
-        _limits(checkpoint),
+        _describe_model(checkpoint),
+        _describe_data(checkpoint),
+        _describe_training(checkpoint, losses),
+        _table_numbers(checkpoint, results),
+        *(_table_breakdowns(result) for result in results.values() if result.breakdown),
+        *(_embed_figures(figures[stem]) for stem in results),
+        *_describe_benches(benches),
+        _describe_limits(checkpoint),
         FORBIDDEN,
-        _again(checkpoint),
+        _describe_command(checkpoint),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _what(checkpoint: Checkpoint) -> str:
+def _describe_model(checkpoint: Checkpoint) -> str:
     sidecar = checkpoint.sidecar
     labels = ", ".join(LABEL_SETS[sidecar.labels].labels)
     seen = (
@@ -133,14 +133,14 @@ def _what(checkpoint: Checkpoint) -> str:
     size = f"{sidecar.record.get('parameters', 0):,} parameters in float16, digest {checkpoint.digest[:12]}"
     return (
         f"# {checkpoint.name}\n\n{stamp}"
-        f"{MODELS.get(sidecar.model, sidecar.model)}, {seen}, from {_listed(sidecar.features)} as far as they are "
+        f"{MODELS.get(sidecar.model, sidecar.model)}, {seen}, from {_join_words(sidecar.features)} as far as they are "
         f"there. {size}. It runs on "
         f"these features and refuses others{' (live runs do not make the imported ones)' if imported else ''}:\n\n"
         + "\n".join(f"- {spec.describe()}" for spec in sidecar.features.values())
     )
 
 
-def _listed(modalities: object) -> str:
+def _join_words(modalities: object) -> str:
     named = [{"text": "words"}.get(str(m), str(m)) for m in modalities]  # type: ignore[attr-defined]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
@@ -149,7 +149,7 @@ def _on_test(checkpoint: Checkpoint) -> bool:
     return bool(checkpoint.sidecar.record.get("select_on") == "test")
 
 
-def _corpora(checkpoint: Checkpoint) -> list[str]:
+def _describe_corpora(checkpoint: Checkpoint) -> list[str]:
     """Names of the corpora whose owners' terms bind it, those behind its start and its text adapter too."""
     record = checkpoint.sidecar.record
     data = list(dict.fromkeys([*record.get("data", {}), *record.get("start", {}).get("corpora", ())]))
@@ -158,12 +158,12 @@ def _corpora(checkpoint: Checkpoint) -> list[str]:
     return [*data, "goemotions"] if adapted and "goemotions" not in data else data
 
 
-def _data(checkpoint: Checkpoint) -> str:
+def _describe_data(checkpoint: Checkpoint) -> str:
     data = checkpoint.sidecar.record.get("data", {})
     lines = [
         f"- {LICENCES.get(name, name)}"
         + (f" Used: {', '.join(f'{n} {what}' for what, n in data[name].items())}." if name in data else "")
-        for name in _corpora(checkpoint)
+        for name in _describe_corpora(checkpoint)
     ]
     return (
         "## Data and licences\n\n" + "\n".join(lines) + "\n\nThe strictest of these licences bind whoever uses the "
@@ -171,7 +171,7 @@ def _data(checkpoint: Checkpoint) -> str:
     )
 
 
-def _training(checkpoint: Checkpoint, losses: bool) -> str:
+def _describe_training(checkpoint: Checkpoint, losses: bool) -> str:
     record, features = checkpoint.sidecar.record, checkpoint.sidecar.features
     kept = (
         f"## Training\n\nPass {record.get('best_pass')} of {record.get('passes')} was kept, by "
@@ -191,9 +191,11 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
             f"It went on from checkpoint {start['name']}, digest {start['digest'][:12]}, which is its pass 0; what the "
             "new dialogues cannot calibrate is calibrated as it was there."
         )
-    if len(features) > 1 and {"ravdess", "fer2013"} & set(_corpora(checkpoint)):
-        parts.append(PAIRED.format(how=_paired(record.get("run", {}).get("mixture", {}).get("mismatch") or {})))
-        if "fer2013" in _corpora(checkpoint):
+    if len(features) > 1 and {"ravdess", "fer2013"} & set(_describe_corpora(checkpoint)):
+        parts.append(
+            PAIRED.format(how=_describe_pairing(record.get("run", {}).get("mixture", {}).get("mismatch") or {}))
+        )
+        if "fer2013" in _describe_corpora(checkpoint):
             parts.append(STILLS)
     if checkpoint.sidecar.temperature:
         fitted = ", ".join(f"{pattern} {value:.2f}" for pattern, value in checkpoint.sidecar.temperature.items())
@@ -204,13 +206,13 @@ def _training(checkpoint: Checkpoint, losses: bool) -> str:
             "on two of three are right on those dialogues, as they are, without clips put to them."
         )
     if len(features) > 1 and isinstance(record.get(part := record.get("select_on", "validation")), dict):
-        parts.append(_patterns(record[part]))
+        parts.append(_table_patterns(record[part]))
     if losses:
         parts.append("![losses and scores, pass by pass](record/loss.png)")
     return "\n\n".join(parts)
 
 
-def _paired(mismatch: dict[str, float]) -> str:
+def _describe_pairing(mismatch: dict[str, float]) -> str:
     """How clips were put to lines."""
     told = [f"{100 * share:.0f}% of the {modality}s" for modality, share in mismatch.items() if share]
     if not told:
@@ -218,7 +220,7 @@ def _paired(mismatch: dict[str, float]) -> str:
     return f"each of the line's own label, but for {' and '.join(told)}, of a label drawn at random"
 
 
-def _patterns(scores: dict[str, Any]) -> str:
+def _table_patterns(scores: dict[str, Any]) -> str:
     """Each set of modalities beside the best single one in it: a missing modality must not make it worse than that."""
     table = ["| modalities | accuracy on pairs | best of them alone | ECE |", "|---|---|---|---|"]
     for pattern, found in scores.items():
@@ -232,7 +234,7 @@ def _patterns(scores: dict[str, Any]) -> str:
     )
 
 
-def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
+def _describe_benches(benches: dict[str, dict[str, Any]]) -> list[str]:
     """Sections on what was measured of the live run with this checkpoint."""
     parts = []
     restraint = benches.get("bench_restraint")
@@ -250,7 +252,7 @@ def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
             f"realtime.bench restraint`); strong is not neutral with a confidence of {restraint['strong_from']} or "
             "more.\n\n" + "\n".join([head, *rows])
         )
-    if rows := _times(benches):
+    if rows := _describe_times(benches):
         head = "| what, ms | median | p95 | by |\n|---|---|---|---|"
         parts.append(
             "## Time\n\nReal clips of 1 to 10 s; for `latency` they are a call that is played in real time.\n\n"
@@ -259,7 +261,7 @@ def _benches(benches: dict[str, dict[str, Any]]) -> list[str]:
     return parts
 
 
-def _times(benches: dict[str, dict[str, Any]]) -> list[str]:
+def _describe_times(benches: dict[str, dict[str, Any]]) -> list[str]:
     rows = []
     for stem, told in TIMES.items():
         bench = benches.get(stem)
@@ -273,7 +275,7 @@ def _times(benches: dict[str, dict[str, Any]]) -> list[str]:
     return rows
 
 
-def _numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
+def _table_numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     if not results:
         return "## Numbers\n\nNone measured yet."
     heads = ["corpus", "modalities", "prior", "n", *(TITLES[name] for name in SCORES), "left out", "with them"]
@@ -305,7 +307,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _apart(result: Result) -> str:
+def _table_breakdowns(result: Result) -> str:
     """The result's breakdowns, and what another checkpoint had on the same utterances."""
     rows = ["| part | n | weighted F1 | accuracy | UAR |", "|---|---|---|---|---|"]
     for kind, breakdown in result.breakdown.items():
@@ -327,16 +329,16 @@ def _apart(result: Result) -> str:
     return "\n\n".join(parts)
 
 
-def _pictures(names: tuple[str, ...]) -> str:
+def _embed_figures(names: tuple[str, ...]) -> str:
     return "\n".join(f"![{name.removesuffix('.png').replace('_', ' ')}](record/{name})" for name in names)
 
 
-def _limits(checkpoint: Checkpoint) -> str:
-    lines = [LIMITS_OF[name] for name in _corpora(checkpoint) if name in LIMITS_OF]
+def _describe_limits(checkpoint: Checkpoint) -> str:
+    lines = [LIMITS_OF[name] for name in _describe_corpora(checkpoint) if name in LIMITS_OF]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in [*lines, *LIMITS])
 
 
-def _again(checkpoint: Checkpoint) -> str:
+def _describe_command(checkpoint: Checkpoint) -> str:
     record = checkpoint.sidecar.record
     run = record.get("run", {})
     return (

@@ -39,7 +39,7 @@ def print_recorded(config: RecordedConfig) -> None:
     did; with `--corpus` and `--root`, `python -m train eval` measures them again. Raises CheckpointError where there
     are none.
     """
-    found = {name: recorded(folder) for one in config.checkpoint for name, folder in _folders(one).items()}
+    found = {name: recorded(folder) for one in config.checkpoint for name, folder in _record_folders(one).items()}
     if not any(results or benches for results, benches in found.values()):
         raise CheckpointError(
             f"No figure stands beside {', '.join(config.checkpoint)}: measure one with "
@@ -50,7 +50,7 @@ def print_recorded(config: RecordedConfig) -> None:
         write_json(told, config.json)
         return
     for name, (results, benches) in found.items():
-        _print(name, results, benches, Console())
+        _print_results(name, results, benches, Console())
 
 
 def recorded(folder: Path) -> tuple[dict[str, Result], dict[str, dict[str, Any]]]:
@@ -70,7 +70,7 @@ def recorded(folder: Path) -> tuple[dict[str, Result], dict[str, dict[str, Any]]
     return evaluations, benches
 
 
-def _folders(name: str) -> dict[str, Path]:
+def _record_folders(name: str) -> dict[str, Path]:
     """The checkpoint's folder, and those of the heads and adapters under its features."""
     folder = locate(name)
     found = {folder.name: folder}
@@ -85,7 +85,7 @@ def _folders(name: str) -> dict[str, Path]:
     return found
 
 
-def _print(name: str, results: dict[str, Result], benches: dict[str, dict[str, Any]], console: Console) -> None:
+def _print_results(name: str, results: dict[str, Result], benches: dict[str, dict[str, Any]], console: Console) -> None:
     if results:
         heads = ("F1" if score == "weighted_f1" else TITLES[score] for score in TOLD)
         table = Table(Column("result", no_wrap=True), "n", *heads, "misses", title=name)
@@ -94,7 +94,7 @@ def _print(name: str, results: dict[str, Result], benches: dict[str, dict[str, A
             table.add_row(stem.removeprefix("eval_"), str(one.n), *cells, f"{one.accuracy_left_out_as_errors:.1%}")
         console.print(table)
     if benches:
-        table = Table("benchmark", "figure", "value", title=f"{name}, on {_machine(benches)}")
+        table = Table("benchmark", "figure", "value", title=f"{name}, on {_describe_machine(benches)}")
         for stem, bench in benches.items():
             for figure in BENCHES:
                 if figure in bench:
@@ -103,6 +103,6 @@ def _print(name: str, results: dict[str, Result], benches: dict[str, dict[str, A
         console.print(table)
 
 
-def _machine(benches: dict[str, dict[str, Any]]) -> str:
+def _describe_machine(benches: dict[str, dict[str, Any]]) -> str:
     machines = {f"{b['machine']['cores']} cores" for b in benches.values() if "machine" in b}
     return ", ".join(sorted(machines)) or "a machine that was not noted"

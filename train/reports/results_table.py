@@ -91,22 +91,22 @@ def group_results(results: Sequence[Result]) -> dict[tuple[Row, Column], Cell]:
     for result in results:
         modalities = "+".join(result.modalities_used)
         row = Row(result.model, result.run, result.context, modalities, result.selection, result.stamp)
-        column = Column(result.corpus, _part(result), ", ".join(result.labels), result.prior)
+        column = Column(result.corpus, _part_title(result), ", ".join(result.labels), result.prior)
         of = found.setdefault((row, column), {})
         if of.setdefault((result.seed, result.fold), result) != result:
             raise UsageError(
                 f"Two results of {result.run}, seed {result.seed}, on {result.corpus} {result.split} differ: "
                 "tabulate one of them."
             )
-    return {key: _cell(runs) for key, runs in found.items()}
+    return {key: _average_runs(runs) for key, runs in found.items()}
 
 
-def _part(result: Result) -> str:
+def _part_title(result: Result) -> str:
     cut = "" if result.cut == "clip" else f" cut to {result.cut}"
     return result.split + (f" {result.subset}" if result.subset else "") + cut
 
 
-def _cell(runs: dict[tuple[int | None, str], Result]) -> Cell:
+def _average_runs(runs: dict[tuple[int | None, str], Result]) -> Cell:
     seeds = list(dict.fromkeys(seed for seed, _ in runs))
     folds = list(dict.fromkeys(fold for _, fold in runs))
     if len(runs) != len(seeds) * len(folds):
@@ -123,32 +123,32 @@ def markdown(cells: dict[tuple[Row, Column], Cell], score: str) -> str:
     """Systems down, test sets across, `score` in percent; below, what each column is."""
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
-    heads = ["system", "context", "modalities", *(_head(column) for column in columns), "chosen by"]
+    heads = ["system", "context", "modalities", *(_column_title(column) for column in columns), "chosen by"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
-        values = [_percent(cells.get((row, column)), score) for column in columns]
+        values = [_percent_of(cells.get((row, column)), score) for column in columns]
         chosen = row.selection.replace(STAMP, f"**{STAMP}**") or "not recorded"
         chosen += f"; **{row.stamp}**" if row.stamp else ""
         name = row.run if row.model in row.run else f"{row.model} {row.run}"
         lines.append(f"| {' | '.join([name, row.context, row.modalities, *values, chosen])} |")
     notes = [
-        f"- {_head(column)}: {', '.join(sorted({str(n) for c in _of(cells, column) for n in c.n}))} utterances, "
-        f"labels {column.labels}"
+        f"- {_column_title(column)}: {', '.join(sorted({str(n) for c in _cells_of(cells, column) for n in c.n}))} "
+        f"utterances, labels {column.labels}"
         for column in columns
     ]
     title = f"{TITLES[score]}, percent; mean ± sample standard deviation over seeds (number of seeds)."
     return "\n".join([title, "", *lines, "", *notes]) + "\n"
 
 
-def _of(cells: dict[tuple[Row, Column], Cell], column: Column) -> list[Cell]:
+def _cells_of(cells: dict[tuple[Row, Column], Cell], column: Column) -> list[Cell]:
     return [cell for (_, other), cell in cells.items() if other == column]
 
 
-def _head(column: Column) -> str:
+def _column_title(column: Column) -> str:
     return f"{column.corpus} {column.split}" + ("" if column.prior == "checkpoint" else f", {column.prior} prior")
 
 
-def _percent(cell: Cell | None, score: str) -> str:
+def _percent_of(cell: Cell | None, score: str) -> str:
     if cell is None:
         return ""
     mean, deviation = cell.scores[score]

@@ -45,7 +45,7 @@ class SpeakerVector:
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        self._weights = _load(folder)
+        self._weights = _load_weights(folder)
         self._threads = threads
         self.spec = FeatureSpec(
             modality="speaker",
@@ -62,43 +62,47 @@ class SpeakerVector:
         sound = F.pad(sound, (0, max(0, round(SHORTEST_SECONDS * SAMPLE_RATE) - len(sound))))
         with torch_threads(self._threads), torch.inference_mode():
             banks = fbank(sound)
-            vector: NDArray[np.float32] = self._network(banks - banks.mean(dim=0))[0].numpy()
+            vector: NDArray[np.float32] = self._run_network(banks - banks.mean(dim=0))[0].numpy()
         return vector
 
-    def _network(self, banks: Tensor) -> Tensor:
+    def _run_network(self, banks: Tensor) -> Tensor:
         """[1, 192] of banks [T, 80] that are free of their mean over time."""
-        x = self._front(banks.T[None, None])  # [1, 32, 10, T]
+        x = self._run_front(banks.T[None, None])  # [1, 32, 10, T]
         x = F.conv1d(x.flatten(1, 2), self._weights["xvector.tdnn.linear.weight"], stride=2, padding=2)
-        x = self._norm(x, "xvector.tdnn.nonlinear.batchnorm").relu()  # [1, 128, T / 2]
+        x = self._normalise_batch(x, "xvector.tdnn.nonlinear.batchnorm").relu()  # [1, 128, T / 2]
         for number, layers, dilation in _DENSE:
             for layer in range(1, layers + 1):
-                x = torch.cat([x, self._dense(x, f"xvector.block{number}.tdnnd{layer}", dilation)], dim=1)
-            x = self._norm(x, f"xvector.transit{number}.nonlinear.batchnorm").relu()
+                x = torch.cat([x, self._run_dense_layer(x, f"xvector.block{number}.tdnnd{layer}", dilation)], dim=1)
+            x = self._normalise_batch(x, f"xvector.transit{number}.nonlinear.batchnorm").relu()
             x = F.conv1d(x, self._weights[f"xvector.transit{number}.linear.weight"])
-        x = self._norm(x, "xvector.out_nonlinear.batchnorm").relu()
+        x = self._normalise_batch(x, "xvector.out_nonlinear.batchnorm").relu()
         pooled = torch.cat([x.mean(dim=-1), x.std(dim=-1)], dim=1)[..., None]
-        return self._norm(
+        return self._normalise_batch(
             F.conv1d(pooled, self._weights["xvector.dense.linear.weight"]), "xvector.dense.nonlinear.batchnorm"
         )[..., 0]
 
-    def _front(self, x: Tensor) -> Tensor:
+    def _run_front(self, x: Tensor) -> Tensor:
         """The convolutions over frequency and time that precede the D-TDNN: three halvings of the frequency."""
-        x = self._norm(F.conv2d(x, self._weights["head.conv1.weight"], padding=1), "head.bn1").relu()
+        x = self._normalise_batch(F.conv2d(x, self._weights["head.conv1.weight"], padding=1), "head.bn1").relu()
         for block, stride in (("layer1.0", 2), ("layer1.1", 1), ("layer2.0", 2), ("layer2.1", 1)):
             name = f"head.{block}"
             y = F.conv2d(x, self._weights[f"{name}.conv1.weight"], stride=(stride, 1), padding=1)
-            y = self._norm(y, f"{name}.bn1").relu()
-            y = self._norm(F.conv2d(y, self._weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
+            y = self._normalise_batch(y, f"{name}.bn1").relu()
+            y = self._normalise_batch(F.conv2d(y, self._weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
             if stride > 1:
                 x = F.conv2d(x, self._weights[f"{name}.shortcut.0.weight"], stride=(stride, 1))
-                x = self._norm(x, f"{name}.shortcut.1")
+                x = self._normalise_batch(x, f"{name}.shortcut.1")
             x = (x + y).relu()
-        return self._norm(F.conv2d(x, self._weights["head.conv2.weight"], stride=(2, 1), padding=1), "head.bn2").relu()
+        return self._normalise_batch(
+            F.conv2d(x, self._weights["head.conv2.weight"], stride=(2, 1), padding=1), "head.bn2"
+        ).relu()
 
-    def _dense(self, x: Tensor, name: str, dilation: int) -> Tensor:
+    def _run_dense_layer(self, x: Tensor, name: str, dilation: int) -> Tensor:
         """[1, 32, T]: a layer of a D-TDNN, masked by its context (eq. 1 to 5)."""
-        x = self._norm(x, f"{name}.nonlinear1.batchnorm").relu()
-        x = self._norm(F.conv1d(x, self._weights[f"{name}.linear1.weight"]), f"{name}.nonlinear2.batchnorm").relu()
+        x = self._normalise_batch(x, f"{name}.nonlinear1.batchnorm").relu()
+        x = self._normalise_batch(
+            F.conv1d(x, self._weights[f"{name}.linear1.weight"]), f"{name}.nonlinear2.batchnorm"
+        ).relu()
         local = F.conv1d(x, self._weights[f"{name}.cam_layer.linear_local.weight"], padding=dilation, dilation=dilation)
         segments = F.avg_pool1d(x, _SEGMENT, ceil_mode=True)
         context = x.mean(dim=-1, keepdim=True) + segments.repeat_interleave(_SEGMENT, dim=-1)[..., : x.shape[-1]]
@@ -107,19 +111,21 @@ class SpeakerVector:
             context = then(F.conv1d(context, self._weights[f"{at}.weight"], self._weights[f"{at}.bias"]))
         return local * context
 
-    def _norm(self, x: Tensor, name: str) -> Tensor:
+    def _normalise_batch(self, x: Tensor, name: str) -> Tensor:
         mean, variance = (self._weights[f"{name}.running_{part}"] for part in ("mean", "var"))
         weight, bias = (self._weights.get(f"{name}.{part}") for part in ("weight", "bias"))
         return F.batch_norm(x, mean, variance, weight, bias)
 
 
-def _load(folder: Path) -> dict[str, Tensor]:
+def _load_weights(folder: Path) -> dict[str, Tensor]:
     kept, pickled = folder / _KEPT, folder / _PICKLED
     try:
         if kept.is_file():
-            return _checked(load_file(kept))
+            return _check_weights(load_file(kept))
         tensors = torch.load(pickled, weights_only=True, map_location="cpu")
-        weights = _checked({n: tensor.contiguous() for n, tensor in tensors.items() if tensor.is_floating_point()})
+        weights = _check_weights(
+            {n: tensor.contiguous() for n, tensor in tensors.items() if tensor.is_floating_point()}
+        )
     except (OSError, RuntimeError, UnpicklingError, SafetensorError, AttributeError, ValueError) as error:
         raise WeightsError(
             f"{folder} holds no CAM++ that can be read ({type(error).__name__}): expected {_PICKLED}; "
@@ -132,7 +138,7 @@ def _load(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _checked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _check_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights, once a shape at each end of the network is right. Raises ValueError."""
     shapes = {"head.conv1.weight": (32, 1, 3, 3), "xvector.dense.linear.weight": (DIMENSION, 1024, 1)}
     if len(weights) != _TENSORS or any(weights[n].shape != shape for n, shape in shapes.items() if n in weights):

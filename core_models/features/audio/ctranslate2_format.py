@@ -55,7 +55,7 @@ def read_tensors(path: Path, prefix: str = "") -> Iterator[tuple[str, NDArray[np
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield from _parse(_Cursor(data), prefix)
+            yield from _parse_tensors(_Cursor(data), prefix)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{path} is not a readable CTranslate2 model ({error}): fetch it again with "
@@ -63,7 +63,7 @@ def read_tensors(path: Path, prefix: str = "") -> Iterator[tuple[str, NDArray[np
         ) from error
 
 
-def _parse(cursor: _Cursor, prefix: str) -> Iterator[tuple[str, NDArray[np.generic]]]:
+def _parse_tensors(cursor: _Cursor, prefix: str) -> Iterator[tuple[str, NDArray[np.generic]]]:
     version = cursor.number("<I")
     if version not in _VERSIONS:
         raise ValueError(f"binary version {version} is not one of {_VERSIONS}")

@@ -43,7 +43,7 @@ class Ecapa:
             self._weights: dict[str, Tensor] = torch.load(folder / WEIGHTS, weights_only=True, map_location="cpu")
             dimension = len(self._weights["fc.conv.weight"])
             with torch.inference_mode():
-                self._network(torch.zeros(1, BANKS, 20))
+                self._run_network(torch.zeros(1, BANKS, 20))
         except (OSError, RuntimeError, UnpicklingError, KeyError, TypeError, AttributeError) as error:
             raise WeightsError(
                 f"{folder} holds no ECAPA that can be read ({type(error).__name__}): expected speechbrain's {WEIGHTS}, "
@@ -65,52 +65,52 @@ class Ecapa:
         sound = F.pad(sound, (0, max(0, _SHORTEST - len(sound))))
         with torch_threads(self._threads), torch.inference_mode():
             banks = decibels(sound)
-            vector: NDArray[np.float32] = self._network((banks - banks.mean(dim=0)).T[None])[0].numpy()
+            vector: NDArray[np.float32] = self._run_network((banks - banks.mean(dim=0)).T[None])[0].numpy()
         return vector
 
-    def _network(self, x: Tensor) -> Tensor:
+    def _run_network(self, x: Tensor) -> Tensor:
         """[1, 192] of banks [1, 80, T] that are free of their mean over time (figure 2)."""
-        x = self._tdnn(x, "blocks.0")
+        x = self._run_tdnn(x, "blocks.0")
         found = []
         for block, dilation in ((1, 2), (2, 3), (3, 4)):
-            x = x + self._squeezed(self._res2net(x, f"blocks.{block}", dilation), f"blocks.{block}.se_block")
+            x = x + self._squeeze_excite(self._run_res2net(x, f"blocks.{block}", dilation), f"blocks.{block}.se_block")
             found.append(x)
-        x = self._tdnn(torch.cat(found, dim=1), "mfa")
-        pooled = self._norm(self._attentive(x)[..., None], "asp_bn.norm")
-        return self._convolution(pooled, "fc.conv")[..., 0]
+        x = self._run_tdnn(torch.cat(found, dim=1), "mfa")
+        pooled = self._normalise_batch(self._pool_attentively(x)[..., None], "asp_bn.norm")
+        return self._convolve_time(pooled, "fc.conv")[..., 0]
 
-    def _res2net(self, x: Tensor, name: str, dilation: int) -> Tensor:
+    def _run_res2net(self, x: Tensor, name: str, dilation: int) -> Tensor:
         """Eight groups of channels, each but the first convolved after adding what the one before gave."""
-        first, *others = self._tdnn(x, f"{name}.tdnn1").chunk(8, dim=1)
+        first, *others = self._run_tdnn(x, f"{name}.tdnn1").chunk(8, dim=1)
         groups = [first]
         for number, group in enumerate(others):
             given = group if number == 0 else group + groups[-1]
-            groups.append(self._tdnn(given, f"{name}.res2net_block.blocks.{number}", dilation))
-        return self._tdnn(torch.cat(groups, dim=1), f"{name}.tdnn2")
+            groups.append(self._run_tdnn(given, f"{name}.res2net_block.blocks.{number}", dilation))
+        return self._run_tdnn(torch.cat(groups, dim=1), f"{name}.tdnn2")
 
-    def _squeezed(self, x: Tensor, name: str) -> Tensor:
+    def _squeeze_excite(self, x: Tensor, name: str) -> Tensor:
         """Channels weighed by their means over time (eq. 4 to 6)."""
-        means = self._convolution(x.mean(dim=-1, keepdim=True), f"{name}.conv1.conv").relu()
-        return x * self._convolution(means, f"{name}.conv2.conv").sigmoid()
+        means = self._convolve_time(x.mean(dim=-1, keepdim=True), f"{name}.conv1.conv").relu()
+        return x * self._convolve_time(means, f"{name}.conv2.conv").sigmoid()
 
-    def _attentive(self, x: Tensor) -> Tensor:
+    def _pool_attentively(self, x: Tensor) -> Tensor:
         """[1, 2C]: mean and deviation over time, frames weighed for each channel (eq. 1 to 3, with global context)."""
-        mean, deviation = _moments(x, torch.full_like(x, 1 / x.shape[-1]))
+        mean, deviation = _weighted_moments(x, torch.full_like(x, 1 / x.shape[-1]))
         context = torch.cat([x, *(part[..., None].expand_as(x) for part in (mean, deviation))], dim=1)
-        scores = self._convolution(self._tdnn(context, "asp.tdnn").tanh(), "asp.conv.conv")
-        return torch.cat(_moments(x, scores.softmax(dim=-1)), dim=1)
+        scores = self._convolve_time(self._run_tdnn(context, "asp.tdnn").tanh(), "asp.conv.conv")
+        return torch.cat(_weighted_moments(x, scores.softmax(dim=-1)), dim=1)
 
-    def _tdnn(self, x: Tensor, name: str, dilation: int = 1) -> Tensor:
-        return self._norm(self._convolution(x, f"{name}.conv.conv", dilation).relu(), f"{name}.norm.norm")
+    def _run_tdnn(self, x: Tensor, name: str, dilation: int = 1) -> Tensor:
+        return self._normalise_batch(self._convolve_time(x, f"{name}.conv.conv", dilation).relu(), f"{name}.norm.norm")
 
-    def _convolution(self, x: Tensor, name: str, dilation: int = 1) -> Tensor:
+    def _convolve_time(self, x: Tensor, name: str, dilation: int = 1) -> Tensor:
         """Over time, as many frames as before; behind the ends the sound is mirrored."""
         weight = self._weights[f"{name}.weight"]
         margin = dilation * (weight.shape[-1] - 1) // 2
         padded = F.pad(x, (margin, margin), mode="reflect") if margin else x
         return F.conv1d(padded, weight, self._weights[f"{name}.bias"], dilation=dilation)
 
-    def _norm(self, x: Tensor, name: str) -> Tensor:
+    def _normalise_batch(self, x: Tensor, name: str) -> Tensor:
         mean, variance, weight, bias = (
             self._weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
         )
@@ -122,7 +122,7 @@ def decibels(samples: Tensor) -> Tensor:
     window = torch.hamming_window(WINDOW)
     spectrum = torch.stft(samples, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
     power = spectrum.abs().square().T  # [T, WINDOW / 2 + 1]
-    banks = 10 * (power @ _triangles()).clamp(min=1e-10).log10()
+    banks = 10 * (power @ _mel_triangles()).clamp(min=1e-10).log10()
     return banks.clamp(min=float(banks.max()) - _QUIETEST_DB)
 
 
@@ -131,7 +131,7 @@ def is_ecapa(folder: Path) -> bool:
     return (folder / WEIGHTS).is_file()
 
 
-def _moments(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _weighted_moments(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """(mean, deviation), [1, C] each, of x [1, C, T] under weights that sum to 1 over time."""
     mean = (weights * x).sum(dim=-1)
     variance = (weights * (x - mean[..., None]).square()).sum(dim=-1)
@@ -139,7 +139,7 @@ def _moments(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _triangles() -> Tensor:
+def _mel_triangles() -> Tensor:
     """[WINDOW / 2 + 1, BANKS]: triangles around frequencies even on the mel scale, as wide on both sides."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = torch.from_numpy(700 * (10 ** (np.linspace(0, top, BANKS + 2) / 2595) - 1))

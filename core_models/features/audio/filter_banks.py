@@ -31,9 +31,9 @@ def fbank(samples: Tensor) -> Tensor:
     frames = samples.unfold(0, WINDOW, HOP)  # [T, WINDOW]
     frames = frames - frames.mean(dim=1, keepdim=True)
     before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    frames = (frames - _EMPHASIS * before) * _povey()
+    frames = (frames - _EMPHASIS * before) * _povey_window()
     power = torch.fft.rfft(frames, _FFT).abs().square()  # [T, _FFT / 2 + 1]
-    banks: Tensor = (power @ _triangles()).clamp(min=_FLOOR).log()
+    banks: Tensor = (power @ _mel_triangles()).clamp(min=_FLOOR).log()
     return banks
 
 
@@ -60,20 +60,20 @@ class Spectrogram:
 
 
 @lru_cache(maxsize=1)
-def _povey() -> Tensor:
+def _povey_window() -> Tensor:
     return torch.hann_window(WINDOW, periodic=False).pow(0.85)
 
 
 @lru_cache(maxsize=1)
-def _triangles() -> Tensor:
+def _mel_triangles() -> Tensor:
     """[_FFT / 2 + 1, BANKS]: the share of each bin of the spectrum in each bank."""
-    bins = _mel(torch.arange(_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / _FFT)[:, None]
-    ends = _mel(torch.tensor([_LOWEST_HZ, SAMPLE_RATE / 2], dtype=torch.float64))
+    bins = _hertz_to_mel(torch.arange(_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / _FFT)[:, None]
+    ends = _hertz_to_mel(torch.tensor([_LOWEST_HZ, SAMPLE_RATE / 2], dtype=torch.float64))
     edges = torch.linspace(float(ends[0]), float(ends[1]), BANKS + 2, dtype=torch.float64)
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
     return torch.minimum(rising, falling).clamp(min=0.0).float()
 
 
-def _mel(hertz: Tensor) -> Tensor:
+def _hertz_to_mel(hertz: Tensor) -> Tensor:
     return 1127.0 * torch.log1p(hertz / 700.0)

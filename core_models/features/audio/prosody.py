@@ -62,8 +62,8 @@ def pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
     window = torch.hann_window(frames.shape[1], periodic=False)
     windowed = (frames - frames.mean(dim=1, keepdim=True)) * window
     low, high = _LAGS
-    correlation = _autocorrelation(windowed)[:, : high + 2]
-    own = _autocorrelation(window[None])[:, : high + 2]
+    correlation = _autocorrelate_frames(windowed)[:, : high + 2]
+    own = _autocorrelate_frames(window[None])[:, : high + 2]
     normal = correlation / (correlation[:, :1].clamp(min=1e-9) * (own / own[:, :1]))
     # A longer period fits whatever a shorter one fits: a little is taken off for each octave down.
     lags = torch.arange(low, high + 1)
@@ -75,6 +75,6 @@ def pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
     return torch.log2(SAMPLE_RATE / (best + shift) / 150.0), here.clamp(0.0, 1.0)
 
 
-def _autocorrelation(frames: Tensor) -> Tensor:
+def _autocorrelate_frames(frames: Tensor) -> Tensor:
     found: Tensor = torch.fft.irfft(torch.fft.rfft(frames, _FFT).abs().square(), _FFT)
     return found

@@ -84,9 +84,9 @@ class FaceFeature:
     spec: FeatureSpec
 
     def __init__(self, task: Path) -> None:
-        digest = _digest(task)
-        with _quiet():
-            self._landmarker = _landmarker(task)
+        digest = _digest_task(task)
+        with _silence_native_log():
+            self._landmarker = _open_landmarker(task)
             # Its own `__del__` waits for ever where the collector of cycles finds it, for its thread has ended by then.
             weakref.finalize(self, self._landmarker.close).atexit = False
             self.faces(np.zeros((LARGEST_SIDE, LARGEST_SIDE, 3), np.uint8))
@@ -103,13 +103,13 @@ class FaceFeature:
         """The faces in `rgb` (uint8 [height, width, 3]), at most FACES, the largest first."""
         import mediapipe
 
-        image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(_reduced(rgb)))
+        image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(_reduce_picture(rgb)))
         seen = self._landmarker.detect(image)
         size = np.array([rgb.shape[1], rgb.shape[0]], np.float32)
         found = [
             Face(
                 np.array([(point.x, point.y) for point in mesh], np.float32) * size,
-                np.array([*(category.score for category in blendshapes), *_pose(matrix)], np.float32),
+                np.array([*(category.score for category in blendshapes), *_head_pose(matrix)], np.float32),
             )
             for mesh, blendshapes, matrix in zip(
                 seen.face_landmarks, seen.face_blendshapes, seen.facial_transformation_matrixes, strict=True
@@ -141,7 +141,7 @@ class FaceFeature:
         return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
-def _reduced(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _reduce_picture(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     height, width = rgb.shape[:2]
@@ -152,7 +152,7 @@ def _reduced(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _pose(matrix: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
+def _head_pose(matrix: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
     """Yaw, pitch and roll of a 4 x 4 head-to-camera matrix: rotations about y, x and z, applied z first."""
     rotation = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
     yaw = float(np.arctan2(rotation[0, 2], rotation[2, 2]))
@@ -161,7 +161,7 @@ def _pose(matrix: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
     return yaw, pitch, roll
 
 
-def _digest(task: Path) -> str:
+def _digest_task(task: Path) -> str:
     """Over the networks inside the bundle: the zip around them may differ between two equal bundles."""
     try:
         with zipfile.ZipFile(task) as bundle:
@@ -173,7 +173,7 @@ def _digest(task: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_native_log() -> Iterator[None]:
     """Native code writes start-up chatter to descriptor 2 that no setting silences; errors are raised anyway."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -186,7 +186,7 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def _landmarker(task: Path) -> Any:
+def _open_landmarker(task: Path) -> Any:
     try:
         from mediapipe.tasks.python import BaseOptions, vision
 

@@ -74,7 +74,7 @@ class Encoder:
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch([plain(text) for text in texts])]
         if not context:
             return [Row(ids, 0) for ids in rows]
-        befores = [self._past(past, context) for past in (pasts or [()] * len(rows))]
+        befores = [self._tokenize_past(past, context) for past in (pasts or [()] * len(rows))]
         # [start] past [end] utterance [end]
         return [
             Row([ids[0], *before, ids[-1], *ids[1:]], len(before) + 2)
@@ -91,7 +91,7 @@ class Encoder:
         pooled: Tensor = (hidden * weight).sum(1) / weight.sum(1)
         return pooled
 
-    def _past(self, past: Sequence[PastTurn], context: int) -> list[int]:
+    def _tokenize_past(self, past: Sequence[PastTurn], context: int) -> list[int]:
         before: list[int] = []
         for turn in reversed(past[-REACH:]):
             marked = f"{'me' if turn.own else 'you'}: {plain(turn.text)}"
@@ -197,7 +197,7 @@ def load_encoder(folder: Path) -> Encoder:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        network = _network(settings)
+        network = _build_network(settings)
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise WeightsError(
             f"{folder} holds no sentence encoder that can be read ({type(error).__name__}: {error}): "
@@ -209,7 +209,7 @@ def load_encoder(folder: Path) -> Encoder:
     if absent:
         raise WeightsError(f"{folder / 'model.safetensors'} lacks {absent[0]}: run `make weights`.")
     network.load_state_dict(used)
-    return Encoder(folder.name, network.eval(), tokenizer, settings["hidden_size"], _digest(used))
+    return Encoder(folder.name, network.eval(), tokenizer, settings["hidden_size"], _digest_tensors(used))
 
 
 def apply_adapter(encoder: Encoder, folder: Path) -> tuple[AdapterSidecar, str]:
@@ -239,11 +239,11 @@ def apply_adapter(encoder: Encoder, folder: Path) -> tuple[AdapterSidecar, str]:
     return sidecar, tensors_digest(summands)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     return tensors_digest((name, tensor.numpy()) for name, tensor in tensors.items())
 
 
-def _network(settings: dict[str, Any]) -> nn.Module:
+def _build_network(settings: dict[str, Any]) -> nn.Module:
     # Imported here, and by their own modules, because transformers takes seconds that a run with text
     # switched off need not wait.
     kind = settings.get("model_type")

@@ -75,7 +75,7 @@ def test_weights_are_those_that_forward_applies(rotary: bool) -> None:
     rest = queries[:, :, 5:], memory[:, :, 5:], valid[:, :, 5:], past, 5
     weights = module.weights(*rest)  # [P, B, heads, 4, 1 + R + 4]
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
-    own = module._split(module.key_value(rest[1]).chunk(2, dim=-1)[1])
+    own = module._split_heads(module.key_value(rest[1]).chunk(2, dim=-1)[1])
     values = torch.cat([module.null_value.expand(-1, BATCH, -1, -1, -1), past.values, own], dim=-2)
     merged = (weights @ values).transpose(2, 3).flatten(3)
     torch.testing.assert_close(module.output(merged), module(*rest)[0])
