@@ -20,7 +20,7 @@ from core_models.labels import LABEL_SETS
 from core_models.networks.cmath import CMATH, CMATHConfig
 from core_models.networks.sdt import SDT, SDTConfig
 from core_models.networks.tdfnet import TDFNet, TDFNetConfig
-from core_models.tensor_files import SIDECAR, check_finite, check_fit, halved, write_pair
+from core_models.tensor_files import SIDECAR, check_finite, check_fit, to_float16, write_pair
 
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
@@ -101,7 +101,7 @@ def save(folder: Path, model: Model, sidecar: Sidecar) -> None:
         raise CheckpointError(
             f"Checkpoint {name} is not the model that its sidecar describes; save it with that model's config."
         )
-    tensors = halved(model.state_dict())
+    tensors = to_float16(model.state_dict())
     check_finite(f"Checkpoint {name}", tensors)
     try:
         write_pair(folder, TENSORS, tensors, sidecar)

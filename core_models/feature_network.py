@@ -20,7 +20,7 @@ from core_models.checkpoint import WEIGHTS
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS
-from core_models.tensor_files import SIDECAR, check_finite, check_fit, halved, write_pair
+from core_models.tensor_files import SIDECAR, check_finite, check_fit, to_float16, write_pair
 
 FORMAT = 1
 
@@ -93,7 +93,7 @@ class FeatureNetworkKind(Generic[M]):
         """
         if self._build_config(folder.name, sidecar) != _config_of(model):
             raise CheckpointError(f"{folder.name} is not the {self.noun} of its sidecar; save it with its own.")
-        tensors = halved(model.state_dict(), self.whole)
+        tensors = to_float16(model.state_dict(), self.whole)
         check_finite(f"The {self.noun} {folder.name}", tensors)
         try:
             write_pair(folder, self.tensors, tensors, sidecar)

@@ -15,7 +15,7 @@ from core_models.errors import CheckpointError
 SIDECAR = "sidecar.json"
 
 
-def halved(tensors: Mapping[str, Tensor], whole: tuple[str, ...] = ()) -> dict[str, Tensor]:
+def to_float16(tensors: Mapping[str, Tensor], whole: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """`tensors` on the CPU as they are stored: what floats in float16, but for those named in `whole` (float32)."""
     return {
         name: (value.float() if name in whole else value.half() if value.is_floating_point() else value)

@@ -53,10 +53,10 @@ def _load_fit() -> tuple[type[Any], Callable[[Any], object]]:
 
 def _load_eval() -> tuple[type[Any], Callable[[Any], object]]:
     from train.evaluation.evaluate import EvalConfig, evaluate
-    from train.figures.evaluation_figures import draw
-    from train.reports.console import tell
+    from train.figures.evaluation_figures import draw_figures
+    from train.reports.console import show_result
 
-    return EvalConfig, lambda config: tell(evaluate(config, draw), config.json)
+    return EvalConfig, lambda config: show_result(evaluate(config, draw_figures), config.json)
 
 
 def _load_numbers() -> tuple[type[Any], Callable[[Any], object]]:

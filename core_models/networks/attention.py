@@ -15,7 +15,7 @@ from torch.nn import functional as F
 WAVELENGTH = 10_000.0  # the constant of SDT eq. 2, used for sinusoidal and rotary angles alike
 
 
-def angles(start: int, count: int, pairs: int) -> Tensor:
+def rotary_angles(start: int, count: int, pairs: int) -> Tensor:
     """float64 [count, pairs] on the CPU: utterance number times frequency 10000^(-i / pairs).
 
     Double precision because float32 angles at utterance 5,000 are wrong in the fourth decimal.
@@ -25,9 +25,9 @@ def angles(start: int, count: int, pairs: int) -> Tensor:
     return numbers[:, None] * frequencies
 
 
-def sinusoids(start: int, count: int, width: int) -> Tensor:
+def sinusoidal_positions(start: int, count: int, width: int) -> Tensor:
     """float32 [count, width]: the absolute position embedding of SDT eq. 2, sine on even dimensions."""
-    angle = angles(start, count, width // 2)
+    angle = rotary_angles(start, count, width // 2)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
 
 
@@ -154,7 +154,7 @@ class UtteranceAttention(nn.Module):
         q = self._split_heads(self.query(queries))  # [P, B, heads, N, head]
         k, v = (self._split_heads(x) for x in self.key_value(memory).chunk(2, dim=-1))
         if self.turned:
-            angle = angles(start, count, self.turned // 2)
+            angle = rotary_angles(start, count, self.turned // 2)
             cos, sin = angle.cos().to(q), angle.sin().to(q)
             q, k = _rotate_pairs(q, cos, sin), _rotate_pairs(k, cos, sin)
 

@@ -43,8 +43,8 @@ from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
-from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoids
-from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve, speaker_embedding
+from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoidal_positions
+from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve_causally, speaker_embedding
 from core_models.networks.dialogue_state import DialogueState
 
 _SMALL_SIGMA = -2.25  # softplus of it is 0.1
@@ -198,17 +198,17 @@ class CMATH(DialogueModel[CMATHOutput]):
         self.students = StackedLinear(m, c.width, c.classes)
         self.dropout = nn.Dropout(c.dropout)
 
-    def _begin(self, batch: int) -> tuple[KeyValueCache, ...]:
+    def _begin_state(self, batch: int) -> tuple[KeyValueCache, ...]:
         if self.transformers:
-            return tuple(layer.encoder.attention.empty(batch) for layer in self._layers())
+            return tuple(layer.encoder.attention.empty(batch) for layer in self._list_layers())
         # Without attention nothing is remembered but how many utterances a state can take back.
         nothing = self.classifier.weight.new_zeros(0, batch, 1, 0, 1)
         return (KeyValueCache(nothing, nothing, nothing.new_zeros(0, batch, 0, dtype=torch.bool)),)
 
-    def _layers(self) -> list[CMATransformer]:
+    def _list_layers(self) -> list[CMATransformer]:
         return [layer for layer in self.transformers if isinstance(layer, CMATransformer)]
 
-    def _advance(
+    def _advance_state(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[CMATHOutput, DialogueState]:
         count = speakers.shape[1]
@@ -217,13 +217,13 @@ class CMATH(DialogueModel[CMATHOutput]):
         compressed, reconstructed = self._reconstruct_inputs(around, count)
         shared = self._slots(speakers)  # eq. 5
         if self.config.positions == "sinusoidal":
-            shared = shared + sinusoids(state.position + 1, count, self.config.width).to(shared)  # eq. 6-7
+            shared = shared + sinusoidal_positions(state.position + 1, count, self.config.width).to(shared)  # eq. 6-7
         h = self.dropout(compressed + shared)  # eq. 8
 
         there = valid[..., None]
         gates = there.float() / there.sum(dim=0).clamp(min=1)  # the shares where nothing is mixed
         share, layers = gates, []
-        for layer, past in zip(self._layers(), state.layers, strict=self.config.cma):
+        for layer, past in zip(self._list_layers(), state.layers, strict=self.config.cma):
             h, mixed, past = layer(h, valid, past, state.position)  # eq. 9-14
             gates = (mixed.mean(dim=-1, keepdim=True) * share[:, None]).sum(dim=0) * there
             layers.append(past)
@@ -254,9 +254,9 @@ class CMATH(DialogueModel[CMATHOutput]):
         first = self._left // 2  # half of the reach belongs to each of the two convolutions
         compressed, reconstructed = [], {}
         for name, x in around.items():
-            down = convolve(x, self.down, name)
+            down = convolve_causally(x, self.down, name)
             compressed.append(down[:, first : first + count])
-            reconstructed[name] = convolve(down, self.up, name)
+            reconstructed[name] = convolve_causally(down, self.up, name)
         return torch.stack(compressed), reconstructed
 
     def _count_on(self, past: KeyValueCache, count: int) -> KeyValueCache:

@@ -79,8 +79,8 @@ def speaker_embedding(config: DialogueConfig) -> nn.Embedding:
 class DialogueModel(nn.Module, Generic[Output]):
     """Standardised features, speaker slots and the state of a dialogue; a paper's network fills in the rest.
 
-    A subclass gives `speakers`, what tells one speaker from another; `_advance`, its network over N utterances
-    after a state; and `_begin`, the pasts of its layers (at least one) before the first. Below, M modalities are
+    A subclass gives `speakers`, what tells one speaker from another; `_advance_state`, its network over N utterances
+    after a state; and `_begin_state`, the pasts of its layers (at least one) before the first. Below, M modalities are
     in use.
     """
 
@@ -99,14 +99,14 @@ class DialogueModel(nn.Module, Generic[Output]):
             self.register_buffer(f"{name}_mean", torch.zeros(config.dimensions[name]))
             self.register_buffer(f"{name}_deviation", torch.ones(config.dimensions[name]))
 
-    def _begin(self, batch: int) -> tuple[KeyValueCache, ...]:
-        raise TypeError(f"{type(self).__name__} must define _begin.")
+    def _begin_state(self, batch: int) -> tuple[KeyValueCache, ...]:
+        raise TypeError(f"{type(self).__name__} must define _begin_state.")
 
-    def _advance(
+    def _advance_state(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[Output, DialogueState]:
         """N utterances after `state`: the one path of `forward` (N = all) and `step` (N = 1)."""
-        raise TypeError(f"{type(self).__name__} must define _advance.")
+        raise TypeError(f"{type(self).__name__} must define _advance_state.")
 
     def set_statistics(self, modality: str, mean: Tensor, deviation: Tensor) -> None:
         """Standardise the features of `modality` by these float [d_m] from now on; a checkpoint keeps them.
@@ -123,7 +123,7 @@ class DialogueModel(nn.Module, Generic[Output]):
         return DialogueState(
             position=0,
             window=self._frame.window,
-            layers=self._begin(batch),
+            layers=self._begin_state(batch),
             inputs={m: torch.zeros(batch, 0, d, device=device) for m, d in self._widths().items()},
         )
 
@@ -142,7 +142,7 @@ class DialogueModel(nn.Module, Generic[Output]):
         """
         if padding is not None:
             present = present & ~padding[..., None]
-        return self._advance(features, present, speakers, self.initial_state(len(present)))[0]
+        return self._advance_state(features, present, speakers, self.initial_state(len(present)))[0]
 
     def step(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
@@ -157,7 +157,7 @@ class DialogueModel(nn.Module, Generic[Output]):
                 "This model looks into the future (causal: false), so it cannot follow a live dialogue; "
                 "run it on whole dialogues, or use a causal checkpoint."
             )
-        output, state = self._advance(
+        output, state = self._advance_state(
             {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
         )
         return type(output)(*(_only(x) for x in output)), state
@@ -206,7 +206,7 @@ class DialogueModel(nn.Module, Generic[Output]):
         return full.movedim(0, 2)
 
 
-def convolve(x: Tensor, convolutions: nn.ModuleDict, name: str) -> Tensor:
+def convolve_causally(x: Tensor, convolutions: nn.ModuleDict, name: str) -> Tensor:
     """[B, N + kernel - 1, d] -> [B, N, out]: the convolution of that name over utterances, as one matrix product."""
     convolution = convolutions[name]
     assert isinstance(convolution, nn.Conv1d)

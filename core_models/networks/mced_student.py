@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core_models.errors import UsageError
-from core_models.networks.attention import sinusoids
+from core_models.networks.attention import sinusoidal_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Student(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in config.strides)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
-        self.classifier = classifier(config, config.classes)
+        self.classifier = build_classifier(config, config.classes)
 
     def scale_by(self, mean: Tensor, deviation: Tensor) -> None:
         """Set what frames are scaled by, both [inputs]; a descriptor that never varies is only centred."""
@@ -106,7 +106,7 @@ class Student(nn.Module):
             real = _mask_until(lengths, x.shape[1])
             # Zeros behind the clip are what the next convolution sees at the end of a clip that stands alone.
             x = F.gelu(norm(x)).masked_fill(~real[..., None], 0.0)
-        x = x + sinusoids(0, x.shape[1], self.config.width).to(x)
+        x = x + sinusoidal_positions(0, x.shape[1], self.config.width).to(x)
         hidden = []
         for layer in self.layers:
             x = layer(x, real)
@@ -165,7 +165,7 @@ class SoftAlign(nn.Module):
         return aligned
 
 
-def classifier(config: StudentConfig, classes: int) -> nn.Sequential:
+def build_classifier(config: StudentConfig, classes: int) -> nn.Sequential:
     """The two fully connected layers above the utterance; a benchmark with other classes gets its own (section 3.2)."""
     return nn.Sequential(
         nn.Linear(config.width, config.width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.width, classes)

@@ -51,8 +51,8 @@ from torch import Tensor, nn
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
-from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoids
-from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve, speaker_embedding
+from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoidal_positions
+from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve_causally, speaker_embedding
 from core_models.networks.dialogue_state import DialogueOutput, DialogueState
 
 
@@ -170,13 +170,13 @@ class SDT(DialogueModel[DialogueOutput]):
         self.students = None if alone else StackedLinear(m, c.width, c.classes)
         self.dropout = nn.Dropout(c.dropout)
 
-    def _begin(self, batch: int) -> tuple[KeyValueCache, ...]:
-        return tuple(layer.attention.empty(batch) for layer in self._layers())
+    def _begin_state(self, batch: int) -> tuple[KeyValueCache, ...]:
+        return tuple(layer.attention.empty(batch) for layer in self._list_layers())
 
-    def _layers(self) -> list[EncoderLayer]:
+    def _list_layers(self) -> list[EncoderLayer]:
         return [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
 
-    def _advance(
+    def _advance_state(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[DialogueOutput, DialogueState]:
         valid = self._valid(features, present)
@@ -185,7 +185,7 @@ class SDT(DialogueModel[DialogueOutput]):
         heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
         x, known = low[self.target], heard[self.source]
         layers = []
-        for layer, past in zip(self._layers(), state.layers, strict=True):  # eq. 5-6
+        for layer, past in zip(self._list_layers(), state.layers, strict=True):  # eq. 5-6
             memory = torch.where(self.intra, x, low[self.source])
             x, past = layer(x, memory, known, past, state.position)
             layers.append(past)
@@ -194,13 +194,13 @@ class SDT(DialogueModel[DialogueOutput]):
 
     def _embed_inputs(self, around: Mapping[str, Tensor], valid: Tensor, speakers: Tensor, start: int) -> Tensor:
         """H of eq. 4 for all modalities, [M, B, N, d] (uni-cat: for all together, [1, B, N, d])."""
-        low = torch.stack([convolve(x, self.convolutions, name) for name, x in around.items()])  # eq. 1
+        low = torch.stack([convolve_causally(x, self.convolutions, name) for name, x in around.items()])  # eq. 1
         if self.absent is not None:
             # The convolution of all features concatenated is the sum of the convolutions of each.
             low = (low + torch.where(valid[..., None], 0.0, self.absent)).sum(dim=0, keepdim=True)
         shared = self._slots(speakers)  # eq. 3
         if self.config.positions == "sinusoidal":
-            shared = shared + sinusoids(start, speakers.shape[1], self.config.width).to(shared)  # eq. 2
+            shared = shared + sinusoidal_positions(start, speakers.shape[1], self.config.width).to(shared)  # eq. 2
         embedded: Tensor = self.dropout(low + shared)  # eq. 4
         return embedded
 

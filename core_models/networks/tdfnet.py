@@ -184,7 +184,7 @@ class TDFNet(nn.Module):
             given = features.get(name)
             length = lengths[name].clamp(max=most) if given is not None else torch.zeros_like(batch)
             raw = self.absent.new_zeros(len(batch), 1, self.config.dimensions[name]) if given is None else given
-            real[name] = until(length, min(raw.shape[1], most))
+            real[name] = mask_until(length, min(raw.shape[1], most))
             scaled = (raw[:, :most] - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_deviation")
             scaled = scaled.masked_fill(~real[name][..., None], 0.0)
             if name == "voice":
@@ -251,7 +251,7 @@ class TDFNet(nn.Module):
     def _pool_sources(self, x: Mapping[str, Tensor], real: Mapping[str, Tensor], speaker: Tensor) -> dict[str, Tensor]:
         """Source -> [B, width]: everything that eq. 10 puts together. x: modality -> [B, T, d], real: bool [B, T]."""
         names = {"voice": ("A", "A'", "D"), "text": ("T", "T'", "H")}
-        found = {names[m][0]: pool(sequence, real[m]) for m, sequence in x.items()} | {"S": speaker}
+        found = {names[m][0]: pool_time(sequence, real[m]) for m, sequence in x.items()} | {"S": speaker}
         if self.config.blocks:
             deep = {m: self.whole[m](sequence, real[m]) for m, sequence in x.items()}
             masks = dict(real)
@@ -260,15 +260,15 @@ class TDFNet(nn.Module):
                 for m in deep:
                     short, masks[m] = block.shorten(m, deep[m], masks[m])
                     if number == 1:
-                        found[names[m][1]] = pool(short, masks[m])
+                        found[names[m][1]] = pool_time(short, masks[m])
                     deep[m] = block(m, short, masks[m])
-                    found[f"{names[m][2]}{number}"] = pool(deep[m], masks[m])
+                    found[f"{names[m][2]}{number}"] = pool_time(deep[m], masks[m])
         if self.config.mutual:
             together, mask = torch.cat(list(x.values()), dim=1), torch.cat([real[m] for m in x], dim=1)
-            found["C"] = pool(self.joint(together, mask), mask)  # eq. 8
+            found["C"] = pool_time(self.joint(together, mask), mask)  # eq. 8
             for m, other, name in (("voice", "text", "CAT"), ("text", "voice", "CTA")):
                 if m in self.mutual:
-                    found[name] = pool(self.mutual[m](x[m], real[m], x[other], real[other]), real[m])
+                    found[name] = pool_time(self.mutual[m](x[m], real[m], x[other], real[other]), real[m])
         return found
 
 
@@ -351,19 +351,19 @@ class TransformerLayer(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def pool(x: Tensor, real: Tensor) -> Tensor:
+def pool_time(x: Tensor, real: Tensor) -> Tensor:
     """[B, 2 width]: average and maximum of x [B, T, width] over the real [B, T]; without meaning where none is."""
     mask = (real | ~real.any(dim=1, keepdim=True))[..., None]
     mean = x.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)
     return torch.cat([mean, x.masked_fill(~mask, -math.inf).amax(dim=1)], dim=1)
 
 
-def until(lengths: Tensor, longest: int) -> Tensor:
+def mask_until(lengths: Tensor, longest: int) -> Tensor:
     """bool [B, longest], True before the end of each of `lengths` [B]."""
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-def padded(sequences: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor]:
+def pad_sequences(sequences: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor]:
     """(float32 [B, T, width], lengths int64 [B]) of sequences [T, width], zeros behind their ends; T is 1 or more."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     together = torch.zeros(len(sequences), max(1, int(lengths.max())), width)

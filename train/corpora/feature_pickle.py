@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP6, MELD7, LabelSet
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
-from train.corpora.safe_unpickle import unpickle
+from train.corpora.safe_unpickle import load_pickle
 
 PICKLES = {".pkl", ".pickle"}
 VECTORS = {"text": (3, "roberta-large"), "voice": (7, "opensmile"), "face": (8, "densenet")}
@@ -75,7 +75,7 @@ def read_feature_file(path: Path) -> FeatureFile:
 
 @lru_cache(maxsize=1)
 def _read_items(path: Path, changed: int) -> FeatureFile:
-    items = unpickle(path)
+    items = load_pickle(path)
     if not isinstance(items, tuple | list) or len(items) not in _OWNERS:
         raise ValueError(f"{len(items) if isinstance(items, tuple | list) else type(items).__name__} items")
     name, labels, order = _OWNERS[len(items)]

@@ -54,7 +54,7 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, sti
 
     `root` is a tar of `<split>/<emotion>/*.jpg`, a folder of the same, or a folder of `fer2013_<split>.tar`.
     `limit_per_class` draws that many of each emotion, the same ones on every machine. An `image` inside a
-    tar is the tar's path continued by the member's name (see `still`). Raises UsageError where nothing is found.
+    tar is the tar's path continued by the member's name (see `read_still`). Raises UsageError where nothing is found.
     """
     for source in (root, root / f"fer2013_{split}.tar"):
         if source.is_file():
@@ -76,7 +76,9 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, sti
         chosen.sort(key=lambda one: str(one[1]))
         random.Random(emotion).shuffle(chosen)
         if stills != "all":
-            chosen = [(path, name) for path, name in chosen if unseen(path) == (stills == "unseen")]
+            chosen = [
+                (path, name) for path, name in chosen if held_out_for_dialogue_model(path) == (stills == "unseen")
+            ]
         for path, name in chosen[:limit_per_class]:
             utterance = Utterance(str(name), "face", label=_EMOTIONS[emotion], image=path)
             dialogues.append(Dialogue(str(name), (utterance,)))
@@ -98,28 +100,28 @@ def still_bytes(path: Path) -> bytes:
         raise MediaError(f"{path} cannot be read: expected a picture file.") from None
 
 
-def still(path: Path) -> NDArray[np.uint8]:
+def read_still(path: Path) -> NDArray[np.uint8]:
     """The picture enlarged, as if a camera had been nearer: RGB uint8 [256, 256, 3]. Raises MediaError."""
     large = cv2.resize(_decode_grey(path), (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
     return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def looks(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+def bordered_views(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """(`picture` with a border around it, the border's width), for a landmarker that must find a face in a still."""
     for border, kind in _LOOKS:
         framed = cv2.copyMakeBorder(picture, border, border, border, border, kind)
         yield np.asarray(framed, dtype=np.uint8), border
 
 
-def content(path: Path) -> str:
+def content_of(path: Path) -> str:
     """Digest of the still's pixels: the corpus holds many stills twice, some in two splits. Raises MediaError."""
     return hashlib.sha256(_decode_grey(path).tobytes()).hexdigest()
 
 
-def unseen(path: Path) -> bool:
+def held_out_for_dialogue_model(path: Path) -> bool:
     """Whether the expression network never sees this training still: one in five by content, so that copies of one
     picture are on the same side, on every machine. Raises MediaError."""
-    return int(content(path)[:8], 16) % _UNSEEN == 0
+    return int(content_of(path)[:8], 16) % _UNSEEN == 0
 
 
 def _decode_grey(path: Path) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from core_models.errors import UsageError
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|S\d{1,6}|U\d{1,6})")
 
 
-def unpickle(path: Path) -> Any:
+def load_pickle(path: Path) -> Any:
     """What the pickle `path` holds. Raises UsageError for a file that is none, or asks for anything but data."""
     try:
         with path.open("rb") as file:

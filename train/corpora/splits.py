@@ -31,7 +31,7 @@ class Fold:
     """What every result of this fold must say; empty where training and test share nothing."""
 
 
-def folds(corpus: Corpus, plan: Plan, *, count: int = 10, share: float = 0.2, seed: int = 0) -> tuple[Fold, ...]:
+def make_folds(corpus: Corpus, plan: Plan, *, count: int = 10, share: float = 0.2, seed: int = 0) -> tuple[Fold, ...]:
     """The folds of `plan` over `corpus`; `count` is that of `random`, `share` of `holdout`, `seed` of both.
 
     Raises UsageError where the corpus is not made for the plan.
@@ -72,7 +72,7 @@ def validation_split(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, C
     return corpus.where(lambda d: circles[d.id] not in held), corpus.where(lambda d: circles[d.id] in held)
 
 
-def person(corpus: Corpus, dialogue: Dialogue, utterance: Utterance) -> str:
+def person_of(corpus: Corpus, dialogue: Dialogue, utterance: Utterance) -> str:
     """Who speaks, by a name that is theirs throughout the corpus (IEMOCAP's M is another man in each session)."""
     return f"session {dialogue.group} {utterance.speaker}" if corpus.name == "iemocap" else utterance.speaker
 
@@ -101,13 +101,13 @@ def _leave_out_groups(corpus: Corpus) -> tuple[Fold, ...]:
 
 def _leave_out_people(corpus: Corpus) -> tuple[Fold, ...]:
     """Training hears nothing of the person; the test keeps whoever they talk to as context."""
-    people = sorted({person(corpus, d, utterance) for d in corpus.dialogues for utterance in d.utterances})
+    people = sorted({person_of(corpus, d, utterance) for d in corpus.dialogues for utterance in d.utterances})
     if len(people) < 2:
         raise UsageError(f"{corpus.name} names fewer than two people: choose another plan.")
 
     def without(one: str) -> Fold:
         def theirs(dialogue: Dialogue, utterance: Utterance) -> bool:
-            return person(corpus, dialogue, utterance) == one
+            return person_of(corpus, dialogue, utterance) == one
 
         train = _map_utterances(corpus, lambda d, utterance: None if theirs(d, utterance) else utterance)
         there = corpus.where(lambda d: any(theirs(d, utterance) for utterance in d.utterances))
@@ -159,7 +159,7 @@ def _map_utterances(corpus: Corpus, change: Callable[[Dialogue, Utterance], Utte
 
 def _describe_shared_people(train: Corpus, test: Corpus) -> str:
     here, there = (
-        {person(part, d, utterance) for d in part.dialogues for utterance in d.utterances} for part in (train, test)
+        {person_of(part, d, utterance) for d in part.dialogues for utterance in d.utterances} for part in (train, test)
     )
     return f"{len(here & there)} of {len(there)} speakers of the test are in training" if here & there else ""
 
@@ -174,7 +174,7 @@ def _connected_speakers(corpus: Corpus) -> dict[str, str]:
         return name
 
     for dialogue in corpus.dialogues:
-        names = [top(person(corpus, dialogue, utterance)) for utterance in dialogue.utterances]
+        names = [top(person_of(corpus, dialogue, utterance)) for utterance in dialogue.utterances]
         for name in names:
             above[top(name)] = min(names)
-    return {d.id: top(person(corpus, d, d.utterances[0])) for d in corpus.dialogues}
+    return {d.id: top(person_of(corpus, d, d.utterances[0])) for d in corpus.dialogues}

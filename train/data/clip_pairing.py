@@ -14,7 +14,7 @@ from core_models.feature_spec import MODALITIES
 from train.corpora.dialogues import Corpus
 from train.data.config import CLIPS
 from train.data.corpus_parts import Parts
-from train.data.dialogue_tensors import TensorDialogue, Vectors, patterns
+from train.data.dialogue_tensors import TensorDialogue, Vectors, modality_patterns
 from train.data.feature_vectors import FeatureVectors
 
 
@@ -96,4 +96,4 @@ def pair_for_validation(
     paired = list(dialogues)
     for bank in banks:
         paired = [bank.attach(dialogue, rng) for dialogue in paired]
-    return {"+".join(p): [dialogue.masked(p) for dialogue in paired] for p in patterns(modalities)}
+    return {"+".join(p): [dialogue.masked(p) for dialogue in paired] for p in modality_patterns(modalities)}

@@ -11,7 +11,7 @@ from train.corpora.dialogues import Corpus, groups_of, without_groups
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.ravdess import HELD_OUT_ACTORS, VALIDATION_ACTORS, read_ravdess
 from train.corpora.registry import read_corpus
-from train.corpora.splits import folds, validation_split
+from train.corpora.splits import make_folds, validation_split
 from train.data.config import CLIPS, DataConfig
 from train.data.dialogue_layout import DialogueLayout
 from train.extraction.feature_names import FeatureNames
@@ -114,7 +114,7 @@ def split_dialogues(corpora: Corpora, data: DataConfig, select_on: SelectOn = "v
 def _choose_training(corpus: Corpus, left_out: Collection[str], data: DataConfig) -> Corpus:
     """The training part of the fold that `data` names, or all, without the groups that are left out."""
     if data.plan is not None:
-        found = {fold.name: fold for fold in folds(corpus, data.plan)}
+        found = {fold.name: fold for fold in make_folds(corpus, data.plan)}
         if data.fold not in found:
             raise UsageError(f"Plan {data.plan} has no fold {data.fold!r}: choose from {', '.join(found)}.")
         corpus = found[data.fold].train

@@ -18,7 +18,7 @@ import torch
 from core_models.feature_spec import MODALITIES
 from train.data.class_balance import class_counts, prior_offset
 from train.data.clip_pairing import ClipBank
-from train.data.dialogue_tensors import TensorDialogue, patterns
+from train.data.dialogue_tensors import TensorDialogue, modality_patterns
 
 CLIPS_FOR_ONE = 4  # clips in place of a dialogue, so that a batch of clips holds about as many utterances
 POOL = 16  # batches whose dialogues are sorted by length together: little padding, order still random
@@ -86,7 +86,7 @@ class DialogueSampler:
                 self._permute_speakers(self._hide_modalities(piece, rng), rng)
                 for piece in self._crop_dialogue(dialogue, rng)
             ]
-        batches = bucketed(self._concatenate_dialogues(chosen, rng), batch, rng)
+        batches = bucket_dialogues(self._concatenate_dialogues(chosen, rng), batch, rng)
         for singles in self.clips.values():
             drawn = rng.permutation(len(singles))[: round(self.options.clips * len(singles))]
             size = batch * CLIPS_FOR_ONE
@@ -97,7 +97,7 @@ class DialogueSampler:
     def _hide_modalities(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Modalities taken away by a random pattern, for the dialogue or for each utterance."""
         modalities = [m for m in MODALITIES if dialogue.present[:, MODALITIES.index(m)].any()]
-        choices = [*patterns(modalities), tuple(modalities)]
+        choices = [*modality_patterns(modalities), tuple(modalities)]
         shares = np.full(len(choices), (1 - self.options.everything) / (len(choices) - 1))
         shares[-1] = self.options.everything
         constant = rng.random() < self.options.constant_pattern
@@ -133,12 +133,14 @@ class DialogueSampler:
                 continue
             waiting.append(dialogue)
             if sum(map(len, waiting)) > self.window:
-                joined.append(join(waiting))
+                joined.append(join_dialogues(waiting))
                 waiting = []
-        return joined + ([join(waiting)] if waiting else [])
+        return joined + ([join_dialogues(waiting)] if waiting else [])
 
 
-def bucketed(dialogues: list[TensorDialogue], size: int, rng: np.random.Generator) -> list[list[TensorDialogue]]:
+def bucket_dialogues(
+    dialogues: list[TensorDialogue], size: int, rng: np.random.Generator
+) -> list[list[TensorDialogue]]:
     """Batches of `size` in random order, dialogues of like length together: little padding."""
     batches = []
     for start in range(0, len(dialogues), size * POOL):
@@ -147,7 +149,7 @@ def bucketed(dialogues: list[TensorDialogue], size: int, rng: np.random.Generato
     return [batches[index] for index in rng.permutation(len(batches))]
 
 
-def join(dialogues: Sequence[TensorDialogue]) -> TensorDialogue:
+def join_dialogues(dialogues: Sequence[TensorDialogue]) -> TensorDialogue:
     """The dialogues one after another, as one."""
     return TensorDialogue(
         id="+".join(d.id for d in dialogues),

@@ -138,7 +138,7 @@ def _make_dialogue(
     )
 
 
-def collate(dialogues: Sequence[TensorDialogue]) -> Batch:
+def collate_dialogues(dialogues: Sequence[TensorDialogue]) -> Batch:
     """The dialogues as one batch, in their order."""
 
     def pad(tensors: Sequence[Tensor], value: float = 0) -> Tensor:
@@ -155,6 +155,6 @@ def collate(dialogues: Sequence[TensorDialogue]) -> Batch:
     )
 
 
-def patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+def modality_patterns(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """Every non-empty subset of `modalities`, the single ones first."""
     return [p for size in range(1, len(modalities) + 1) for p in combinations(modalities, size)]

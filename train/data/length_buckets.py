@@ -8,7 +8,7 @@ from collections.abc import Sequence
 POOL_BATCHES = 50  # batches that are sorted by length together: little padding, order still random
 
 
-def bucketed(lengths: Sequence[int], size: int, *, seed: tuple[int, int, int]) -> list[list[int]]:
+def bucket_by_length(lengths: Sequence[int], size: int, *, seed: tuple[int, int, int]) -> list[list[int]]:
     """Batches of utterance indices in random order, utterances of like length together: every utterance once."""
     chance = random.Random(repr(seed))
     order = chance.sample(range(len(lengths)), len(lengths))

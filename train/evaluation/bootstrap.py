@@ -16,7 +16,9 @@ COUNTED = tuple(name for name in SCORES if name != "ece")
 RESAMPLES = 2000
 
 
-def compare(here: Predictions, there: Predictions, other: Checkpoint, context: str, seed: int) -> Comparison:
+def compare_predictions(
+    here: Predictions, there: Predictions, other: Checkpoint, context: str, seed: int
+) -> Comparison:
     """`here` against the predictions `there` of `other`, on the utterances that both have.
 
     Raises UsageError where their label sets differ or no utterance is in both.
@@ -31,7 +33,7 @@ def compare(here: Predictions, there: Predictions, other: Checkpoint, context: s
     places = [place for place in here.places if place in both]
     here, there = here.at(places), there.at(places)
     ours, theirs = here.part(), there.part()
-    low, high = interval(here, there, seed)
+    low, high = bootstrap_intervals(here, there, seed)
     return Comparison(
         checkpoint=other.name,
         digest=other.digest,
@@ -46,7 +48,7 @@ def compare(here: Predictions, there: Predictions, other: Checkpoint, context: s
     )
 
 
-def interval(here: Predictions, there: Predictions, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+def bootstrap_intervals(here: Predictions, there: Predictions, seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Percentiles 2.5 and 97.5 of each of COUNTED's difference over resamples of whole dialogues.
 
     Utterances of a dialogue are not independent, so dialogues are drawn, the same ones for both.

@@ -9,7 +9,7 @@ import torch
 
 from core_models.feature_spec import MODALITIES
 from train.corpora.dialogues import Corpus, Dialogue
-from train.data.dialogue_tensors import TensorDialogue, patterns
+from train.data.dialogue_tensors import TensorDialogue, modality_patterns
 from train.evaluation.predictions import Predictions
 from train.evaluation.results import Breakdown, Part
 
@@ -87,7 +87,7 @@ def length_class(corpus: str, dialogue: Dialogue) -> str:
 def score_subsets(dialogues: list[TensorDialogue], modalities: Sequence[str], predict: Predict) -> Breakdown:
     """The scores with each non-empty subset of `modalities`."""
     parts = {}
-    for pattern in patterns(modalities):
+    for pattern in modality_patterns(modalities):
         masked = [dialogue.masked(pattern) for dialogue in dialogues]
         if any(dialogue.present.any() for dialogue in masked):
             parts["+".join(pattern)] = predict(masked).part()

@@ -17,18 +17,18 @@ from core_models.feature_spec import MODALITIES
 from core_models.labels import LABEL_SETS, LabelSet
 from train.corpora.dialogues import Corpus, relabel
 from train.corpora.registry import CorpusConfig, read_corpus
-from train.corpora.splits import Plan, folds
+from train.corpora.splits import Plan, make_folds
 from train.data.dialogue_layout import DialogueLayout
 from train.data.dialogue_tensors import TensorDialogue, to_tensors
-from train.evaluation.bootstrap import compare
+from train.evaluation.bootstrap import compare_predictions
 from train.evaluation.breakdowns import (
     break_down_predictions,
     modalities_of,
     score_missing_rates,
     score_subsets,
 )
-from train.evaluation.predictions import Predictions, Prior, predictions
-from train.evaluation.results import STAMP, Breakdown, Comparison, Result, Summary, result_of, summarise
+from train.evaluation.predictions import Predictions, Prior, predict_calibrated
+from train.evaluation.results import STAMP, Breakdown, Comparison, Result, Summary, result_of, summarise_results
 from train.evaluation.unimodal_classifiers import NETWORKS, open_checkpoint
 from train.extraction.extract import Extracted, extract
 from train.extraction.extractors import extractor_of, has_modality, open_extractor
@@ -129,7 +129,7 @@ def evaluate(config: EvalConfig, draw: Draw | None = None) -> Result | Summary:
     """The result of the checkpoint, or the mean over several. Raises UsageError, CheckpointError."""
     others = config.against or (None,) * len(config.checkpoint)
     results = [evaluate_one(config, *pair, draw) for pair in zip(config.checkpoint, others, strict=True)]
-    return results[0] if len(results) == 1 else summarise(results)
+    return results[0] if len(results) == 1 else summarise_results(results)
 
 
 def evaluate_one(config: EvalConfig, name: str, against: str | None = None, draw: Draw | None = None) -> Result:
@@ -159,7 +159,7 @@ def break_down(config: EvalConfig, measured: CheckpointOnCorpus) -> dict[str, Br
     """The scores of parts of the utterances, and those under other conditions that `config` asks for."""
 
     def predict(others: list[TensorDialogue]) -> Predictions:
-        return predictions(measured.checkpoint, others, measured.prior)
+        return predict_calibrated(measured.checkpoint, others, measured.prior)
 
     breakdown = break_down_predictions(measured.predictions, measured.corpus)
     if config.subsets:
@@ -172,7 +172,7 @@ def break_down(config: EvalConfig, measured: CheckpointOnCorpus) -> dict[str, Br
 def compare_with(config: EvalConfig, measured: CheckpointOnCorpus, name: str) -> Comparison:
     """The checkpoint that was measured against the one of that name. Raises UsageError, CheckpointError."""
     other = measure_checkpoint(config, name)
-    return compare(measured.predictions, other.predictions, other.checkpoint, other.context, config.seed)
+    return compare_predictions(measured.predictions, other.predictions, other.checkpoint, other.context, config.seed)
 
 
 def _make_result(
@@ -237,7 +237,7 @@ def measure_checkpoint(config: EvalConfig, name: str) -> CheckpointOnCorpus:
     prior = expected_counts(config, labels, {utterance.id for utterance in corpus.utterances()})
     reasons |= {f"no twin of {label}": count for label, count in unmapped.items()}
     reasons |= count_without_modality(corpus, extracted)
-    predicted = predictions(checkpoint, dialogues, prior)
+    predicted = predict_calibrated(checkpoint, dialogues, prior)
     return CheckpointOnCorpus(checkpoint, corpus, dialogues, prior, predicted, reasons, stamp)
 
 
@@ -267,7 +267,7 @@ def _choose_part(config: EvalConfig, corpus: Corpus) -> tuple[Corpus, str]:
     """The test part of the fold that `config` names, or all, and what every result on it must say. UsageError."""
     if config.plan is None:
         return corpus, ""
-    plan = {fold.name: fold for fold in folds(corpus, config.plan)}
+    plan = {fold.name: fold for fold in make_folds(corpus, config.plan)}
     if config.fold not in plan:
         raise UsageError(f"Plan {config.plan} has no fold {config.fold!r}: choose from {', '.join(plan)}.")
     return plan[config.fold].test, plan[config.fold].stamp

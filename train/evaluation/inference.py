@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.data.dialogue_tensors import TensorDialogue, collate
+from train.data.dialogue_tensors import TensorDialogue, collate_dialogues
 
 
 def predict(model: Any, dialogues: list[TensorDialogue]) -> tuple[Tensor, Tensor]:
@@ -20,7 +20,7 @@ def predict(model: Any, dialogues: list[TensorDialogue]) -> tuple[Tensor, Tensor
     logits, labels = [], []
     with torch.inference_mode():
         for start in range(0, len(dialogues), 64):
-            batch = collate(dialogues[start : start + 64]).to(device)
+            batch = collate_dialogues(dialogues[start : start + 64]).to(device)
             output = model(batch.features, batch.present, batch.speakers, batch.padding)
             counted = (batch.labels >= 0) & batch.present.any(dim=-1) & ~batch.padding
             logits.append((output.logits + batch.offset)[counted].cpu())

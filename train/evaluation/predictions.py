@@ -62,18 +62,18 @@ class Predictions:
         return part_of(self.scores(), dropped)
 
 
-def predictions(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Tensor | None) -> Predictions:
+def predict_calibrated(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Tensor | None) -> Predictions:
     """What the checkpoint says of `dialogues` as wholes, calibrated by its own temperatures.
 
     `prior` [C] counts the classes as often as they are expected; None leaves the checkpoint's own. Raises UsageError
     where that is to be taken out and is not known.
     """
     logits, truth = predict(checkpoint.model, with_prior(dialogues, prior, checkpoint))
-    logits = logits / temperatures(checkpoint, dialogues)[:, None]
-    return Predictions(logits, truth, tuple(p for p, _ in counted(dialogues)), checkpoint.sidecar.labels)
+    logits = logits / temperatures_of(checkpoint, dialogues)[:, None]
+    return Predictions(logits, truth, tuple(p for p, _ in scored_places(dialogues)), checkpoint.sidecar.labels)
 
 
-def counted(dialogues: Sequence[TensorDialogue]) -> Iterator[tuple[Place, tuple[bool, ...]]]:
+def scored_places(dialogues: Sequence[TensorDialogue]) -> Iterator[tuple[Place, tuple[bool, ...]]]:
     """(place, presence of each of MODALITIES) of the utterances that `predict` counts, in its order."""
     for dialogue in dialogues:
         rows = zip(dialogue.present.tolist(), dialogue.labels.tolist(), strict=True)
@@ -82,10 +82,10 @@ def counted(dialogues: Sequence[TensorDialogue]) -> Iterator[tuple[Place, tuple[
                 yield Place(dialogue.id, row), tuple(there)
 
 
-def temperatures(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue]) -> Tensor:
+def temperatures_of(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue]) -> Tensor:
     """float32 [n], of each utterance that counts, by its own pattern of modalities."""
     found = []
-    for _, there in counted(dialogues):
+    for _, there in scored_places(dialogues):
         pattern = "+".join(m for m, here in zip(MODALITIES, there, strict=True) if here)
         found.append(checkpoint.sidecar.temperature.get(pattern, 1.0))
     return torch.tensor(found)

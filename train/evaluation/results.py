@@ -170,7 +170,7 @@ def result_of(scores: Scores, corpus: Corpus, *, left_out: Mapping[str, int], mi
     )
 
 
-def summarise(results: Sequence[Result]) -> Summary:
+def summarise_results(results: Sequence[Result]) -> Summary:
     """The mean over `results`, two or more. Raises UsageError where they did not measure the same."""
     first = results[0]
     for other in results[1:]:

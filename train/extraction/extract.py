@@ -19,7 +19,7 @@ from train.extraction.extractor import Extractor
 from train.extraction.extractors import has_modality, open_extractor
 from train.extraction.feature_names import FeatureNames
 from train.extraction.feature_store import FeatureStore
-from train.extraction.worker_pool import computed
+from train.extraction.worker_pool import extract_batches
 
 console = Console(stderr=True)
 
@@ -43,7 +43,7 @@ class Extracted:
     """What one modality of a corpus gave, by utterance id.
 
     `nothing`: looked, and found nothing (no face); `without`: no such modality on disk; `broken`: utterance id -> what
-    is wrong with its clip; `computed` and `kept` count vectors made now and taken from the store.
+    is wrong with its clip; `extract_batches` and `kept` count vectors made now and taken from the store.
     """
 
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def _compute_missing(
     try:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(title, total=len(turns))
-            for number, vectors in computed(extractor, batches, workers):
+            for number, vectors in extract_batches(extractor, batches, workers):
                 batch = batches[number]
                 if isinstance(vectors, str):  # batches of what can be broken hold one utterance
                     _skip_broken(result, batch[0].utterance, vectors)

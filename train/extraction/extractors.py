@@ -21,8 +21,8 @@ from train.extraction.extractor import Extractor, Reduced
 from train.extraction.face_extractor import FaceExtractor
 from train.extraction.frame_extractors import DESCRIPTORS, open_frames
 from train.extraction.out_of_fold import find_out_of_fold, read_out_of_fold
-from train.media.content_digest import digest
-from train.media.utterance_audio import sound, sound_key
+from train.media.content_digest import digest_of
+from train.media.utterance_audio import read_sound, sound_key
 
 
 class TextExtractor:
@@ -42,9 +42,9 @@ class TextExtractor:
         if not turn.utterance.text:
             return None
         if not self._feature.context:
-            return digest("text", turn.utterance.text)
+            return digest_of("text", turn.utterance.text)
         ids, start = self._feature.rows([turn.utterance.text], [past_turns(turn)])[0]
-        return digest("tokens", np.array([start, *ids], np.int32).tobytes())
+        return digest_of("tokens", np.array([start, *ids], np.int32).tobytes())
 
     def vectors(self, turns: Sequence[UtteranceInContext]) -> list[NDArray[np.float32] | None]:
         return list(self._feature([turn.utterance.text or "" for turn in turns], [past_turns(turn) for turn in turns]))
@@ -78,7 +78,7 @@ class SoundExtractor:
             found = find_out_of_fold(self._out_of_fold, sound_key(utterance) or "")
             if found is not None:
                 return found
-        return self._listen(sound(utterance))
+        return self._listen(read_sound(utterance))
 
 
 def open_sound(

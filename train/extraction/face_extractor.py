@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from core_models.features.face.alignment import crop
+from core_models.features.face.alignment import crop_face
 from core_models.features.face.expression_posteriors import face_pictures_spec, open_face
 from core_models.features.face.landmarker import Face, FaceFeature
 from train.corpora.dialogues import Utterance, UtteranceInContext
-from train.corpora.fer2013 import looks, still, still_bytes
-from train.media.content_digest import digest, digest_of_file
+from train.corpora.fer2013 import bordered_views, read_still, still_bytes
+from train.media.content_digest import digest_of, digest_of_file
 from train.media.decoding import frames_of
 
 FRAMES_PER_S = 5
@@ -68,14 +68,14 @@ class PictureExtractor:
         found: list[NDArray[np.float32] | None] = []
         for turn in turns:
             ((rgb, face),) = _find_faces(self._feature, turn.utterance)
-            picture = None if face is None else crop(rgb, face.landmarks).reshape(-1).astype(np.float32)
+            picture = None if face is None else crop_face(rgb, face.landmarks).reshape(-1).astype(np.float32)
             found.append(None if face is None or picture is None else np.concatenate([picture, face.scores]))
         return found
 
 
 def _face_key(kind: str, utterance: Utterance) -> str | None:
     if utterance.image is not None:
-        return digest(kind, "looks", still_bytes(utterance.image))
+        return digest_of(kind, "looks", still_bytes(utterance.image))
     if utterance.video is None:
         return None
     try:
@@ -88,7 +88,7 @@ def _face_key(kind: str, utterance: Utterance) -> str | None:
 def pictures_of(utterance: Utterance) -> Iterator[NDArray[np.uint8]]:
     """RGB uint8 [height, width, 3] each: the utterance's still, or FRAMES_PER_S of its film. Raises MediaError."""
     if utterance.image is not None:
-        yield still(utterance.image)
+        yield read_still(utterance.image)
     elif utterance.video is not None:
         for frame in frames_of(utterance.video, utterance.video_span, FRAMES_PER_S):
             middle = frame.shape[1] // 2
@@ -99,7 +99,7 @@ def pictures_of(utterance: Utterance) -> Iterator[NDArray[np.uint8]]:
 def _find_faces(feature: FaceFeature, utterance: Utterance) -> Iterator[tuple[NDArray[np.uint8], Face | None]]:
     """(picture, its largest face) of each of the utterance's pictures. Raises MediaError."""
     for rgb in pictures_of(utterance):
-        views = looks(rgb) if utterance.image is not None else ((rgb, 0),)
+        views = bordered_views(rgb) if utterance.image is not None else ((rgb, 0),)
         found = ((faces[0], border) for framed, border in views if (faces := feature.faces(framed)))
         face, border = next(found, (None, 0))
         yield rgb, face and face.moved(-border, -border)

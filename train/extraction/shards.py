@@ -18,14 +18,14 @@ from safetensors.numpy import save_file
 from core_models.atomic_write import write_atomically
 from core_models.errors import DiskError
 from core_models.feature_spec import FeatureSpec
-from train.media.content_digest import digest
+from train.media.content_digest import digest_of
 
 SUFFIX = ".safetensors"
 
 
 def spec_digest(spec: FeatureSpec) -> str:
     """SHA-256 (hex) of the spec: of everything that changes the numbers."""
-    return digest(msgspec.json.encode(spec, order="deterministic"))
+    return digest_of(msgspec.json.encode(spec, order="deterministic"))
 
 
 def open_shards(folder: Path) -> list[Path]:

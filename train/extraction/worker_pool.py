@@ -23,7 +23,7 @@ Vectors = list[NDArray[np.float32] | None] | str
 _extractor: Extractor | None = None  # of a worker process
 
 
-def computed(
+def extract_batches(
     extractor: Extractor, batches: Sequence[Sequence[UtteranceInContext]], workers: int
 ) -> Iterator[tuple[int, Vectors]]:
     """(number of the batch, its vectors) of every batch, each once.

@@ -15,7 +15,7 @@ from core_models.checkpoint import Checkpoint
 from core_models.errors import UsageError
 from core_models.labels import IGNORED, LABEL_SETS
 from core_models.networks.attention import UtteranceAttention
-from train.data.dialogue_tensors import TensorDialogue, collate
+from train.data.dialogue_tensors import TensorDialogue, collate_dialogues
 from train.evaluation.predictions import Place, Predictions
 
 SHOWN = 16
@@ -78,7 +78,7 @@ def attended(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue], place:
         called.append(arguments)
 
     dialogue = next(d for d in dialogues if d.id == place.dialogue)
-    batch = collate([dialogue])
+    batch = collate_dialogues([dialogue])
     hook = layer.register_forward_pre_hook(keep)
     try:
         with torch.inference_mode():

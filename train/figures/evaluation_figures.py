@@ -15,13 +15,13 @@ from train.data.dialogue_tensors import TensorDialogue
 from train.evaluation.predictions import Place, Predictions
 from train.evaluation.results import Result
 from train.figures.attention_maps import FURTHER, Attention, attended, most_confident_shift, place_of
-from train.figures.figure_style import CYCLE, EMOTIONS, MARKERS, SHADES, figure
-from train.figures.fused_representation import fused, project
+from train.figures.figure_style import CYCLE, EMOTIONS, MARKERS, SHADES, open_figure
+from train.figures.fused_representation import collect_fused, project_tsne
 
 POINTS = 2000  # more only hide each other, and t-SNE's time grows faster than their number
 
 
-def draw(
+def draw_figures(
     result: Result,
     checkpoint: Checkpoint,
     corpus: Corpus,
@@ -47,11 +47,11 @@ def draw(
         draw_confusion(result, place("confusion"))
         if "missing" in result.breakdown:
             draw_missing(result, place("missing"))
-        vectors = fused(checkpoint, dialogues)
+        vectors = collect_fused(checkpoint, dialogues)
         places = predictions.places
         if vectors is not None and len(places) > 10:
             chosen = np.random.default_rng(seed).permutation(len(places))[:POINTS]
-            points = project(vectors[chosen], seed)
+            points = project_tsne(vectors[chosen], seed)
             emotions, speakers = colours_of(corpus, [places[i] for i in chosen])
             draw_points(points, emotions, result.labels, "emotion", place("tsne_emotion"))
             draw_points(points, speakers, sorted(set(speakers)), "speaker", place("tsne_speaker"))
@@ -77,7 +77,7 @@ def colours_of(corpus: Corpus, places: Sequence[Place]) -> tuple[list[str], list
     return emotions, speakers
 
 
-def where(result: Result) -> str:
+def part_title(result: Result) -> str:
     """The part of the corpus, as a title."""
     split = "" if result.split == "all" and (result.subset or result.fold) else result.split
     cut = "cut to speech" if result.cut == "speech" else ""
@@ -87,7 +87,7 @@ def where(result: Result) -> str:
 def draw_confusion(result: Result, path: Path) -> None:
     """The confusion matrix: rows the truth, shaded by shares of their class, with counts."""
     shares = [[count / max(1, sum(row)) for count in row] for row in result.confusion]
-    with figure(path, 4.8, 4.4) as drawn:
+    with open_figure(path, 4.8, 4.4) as drawn:
         axes = drawn.subplots()
         axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
         for i, row in enumerate(result.confusion):
@@ -99,25 +99,25 @@ def draw_confusion(result: Result, path: Path) -> None:
         axes.set_yticks(ticks, result.labels)
         modalities = " + ".join(result.modalities_used)
         prior = "" if result.prior == "checkpoint" else f", {result.prior} prior"
-        axes.set_title(f"{where(result)}: {modalities}{prior}")
+        axes.set_title(f"{part_title(result)}: {modalities}{prior}")
         axes.set(xlabel="predicted", ylabel="truth")
 
 
 def draw_missing(result: Result, path: Path) -> None:
     """Weighted F1 and accuracy against the share of entries that went missing."""
     parts = result.breakdown["missing"].parts.values()
-    with figure(path, 4.8, 3) as drawn:
+    with open_figure(path, 4.8, 3) as drawn:
         axes = drawn.subplots()
         for name, marker in (("weighted_f1", "o"), ("accuracy", "s")):
             values = [100 * getattr(part, name) for part in parts]
             axes.plot([100 * (p.dropped or 0) for p in parts], values, marker=marker, label=name.replace("_f1", " F1"))
-        axes.set(xlabel="entries (utterance, modality) missing, %", ylabel="%", title=where(result))
+        axes.set(xlabel="entries (utterance, modality) missing, %", ylabel="%", title=part_title(result))
         axes.legend()
 
 
 def draw_points(points: NDArray[np.float32], names: Sequence[str], order: Sequence[str], what: str, path: Path) -> None:
     """t-SNE points [n, 2], a colour and a marker for each name."""
-    with figure(path, 4.8, 4.2) as drawn:
+    with open_figure(path, 4.8, 4.2) as drawn:
         axes = drawn.subplots()
         for index, name in enumerate(order):
             here = np.array([n == name for n in names])
@@ -138,7 +138,7 @@ def draw_attention(attention: Attention, path: Path) -> None:
     blocks = attention.weights.shape[0]
     columns = 2 if blocks == 4 else min(3, blocks)
     rows = -(-blocks // columns)
-    with figure(path, 1.2 + 2.4 * columns, 0.9 + (0.28 * len(attention.seen) + 0.5) * rows) as drawn:
+    with open_figure(path, 1.2 + 2.4 * columns, 0.9 + (0.28 * len(attention.seen) + 0.5) * rows) as drawn:
         grid = drawn.subplots(rows, columns, squeeze=False, sharey=True)
         # What is further away is a sum over many, beside which no single utterance would be seen.
         single = [i for i, name in enumerate(attention.seen) if name != FURTHER]

@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(path: Path, width: float, height: float) -> Iterator[Any]:
+def open_figure(path: Path, width: float, height: float) -> Iterator[Any]:
     """A matplotlib Figure of that size in inches, saved as the PNG `path` when the block ends."""
     import matplotlib as mpl
     from cycler import cycler

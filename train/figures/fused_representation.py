@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from core_models.checkpoint import Checkpoint
 from core_models.labels import IGNORED
-from train.data.dialogue_tensors import TensorDialogue, collate
+from train.data.dialogue_tensors import TensorDialogue, collate_dialogues
 
 
-def fused(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> NDArray[np.float32] | None:
+def collect_fused(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> NDArray[np.float32] | None:
     """float32 [n, d], the input of the classifier at each utterance that counts; None of a model without one."""
     classifier = getattr(checkpoint.model, "classifier", None)
     if not isinstance(classifier, nn.Module):
@@ -29,7 +29,7 @@ def fused(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> NDArray[np
     try:
         with torch.inference_mode():
             for dialogue in dialogues:
-                batch = collate([dialogue])
+                batch = collate_dialogues([dialogue])
                 seen.clear()
                 checkpoint.model(batch.features, batch.present, batch.speakers, batch.padding)
                 counts = (dialogue.labels != IGNORED) & dialogue.present.any(dim=-1)
@@ -39,7 +39,7 @@ def fused(checkpoint: Checkpoint, dialogues: list[TensorDialogue]) -> NDArray[np
     return np.asarray(torch.cat(rows).float().cpu().numpy())
 
 
-def project(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def project_tsne(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """float32 [n, 2]: t-SNE (van der Maaten and Hinton, 2008), the same on every run with the same seed."""
     from sklearn.manifold import TSNE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core_models.errors import DiskError
-from train.figures.figure_style import MARKERS, figure
+from train.figures.figure_style import MARKERS, open_figure
 
 # An area of the figure holds no more lines than it has markers; terms of one modality have a space in their name.
 _NO_TERMS = ("epoch", "selection", "loss", "seconds")
@@ -19,7 +19,7 @@ def draw_losses(history: Sequence[dict[str, Any]], best: int, part: str, path: P
     scored = [name for name in history[0] if name.startswith(f"{part} ")]
     terms = [name for name in history[0] if name not in _NO_TERMS and " " not in name] or ["loss"]
     try:
-        with figure(path, 8, 3) as drawn:
+        with open_figure(path, 8, 3) as drawn:
             left, right = drawn.subplots(1, 2)
             for name, marker in zip(terms, MARKERS, strict=False):
                 left.plot(passes, [row[name] for row in history], label=name, marker=marker, markersize=3)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 
-def digest(*parts: bytes | str) -> str:
+def digest_of(*parts: bytes | str) -> str:
     """SHA-256 (hex) over `parts`, each with its length, so that no two lists of parts run together."""
     sha = hashlib.sha256()
     for part in parts:

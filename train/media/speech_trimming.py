@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
-from train.media.utterance_audio import SAMPLE_RATE, sound
+from train.media.utterance_audio import SAMPLE_RATE, read_sound
 
 # As a live run cuts, but for finer frames and the gate against steady noise there
 # (realtime/segmentation/segmenter.py), which clips from a studio do not need.
@@ -68,7 +68,7 @@ def _trim_utterance(utterance: Utterance) -> Utterance:
     if utterance.audio is None:
         return utterance
     try:
-        span = speech_span(sound(utterance))
+        span = speech_span(read_sound(utterance))
     except MediaError:
         span = None
     if span is not None:

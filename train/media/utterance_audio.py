@@ -28,7 +28,7 @@ def sound_key(utterance: Utterance) -> str | None:
         raise MediaError(f"{utterance.audio} cannot be read: expected a sound file.") from None
 
 
-def sound(utterance: Utterance) -> NDArray[np.float32]:
+def read_sound(utterance: Utterance) -> NDArray[np.float32]:
     """The utterance's samples, mono float32 [n] at 16 kHz. Raises MediaError for a file that is none or too short."""
     assert utterance.audio is not None
     samples, rate = samples_of(utterance.audio, utterance.audio_span)

@@ -1,4 +1,4 @@
-"""How a result is told: as JSON, or as tables for people."""
+"""Results in the terminal: as JSON, or as tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from train.evaluation.results import SCORES, STAMP, Result, Summary, write_result
 
 
-def tell(result: Result | Summary, json: str | None) -> None:
+def show_result(result: Result | Summary, json: str | None) -> None:
     """Write the result as JSON to the file `json`, `-` for standard output; without it print tables. DiskError."""
     if json is not None:
         write_result(result, json)

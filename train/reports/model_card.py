@@ -11,10 +11,10 @@ from core_models.checkpoint import Checkpoint, load, locate
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
 from train.evaluation.results import SCORES, STAMP, Result, read_results
-from train.figures.evaluation_figures import draw_confusion, where
+from train.figures.evaluation_figures import draw_confusion, part_title
 from train.figures.loss_curves import draw_losses
 from train.reports.model_card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_OF, MODELS, PAIRED, STILLS
-from train.reports.recorded_results import recorded
+from train.reports.recorded_results import read_recorded
 from train.reports.results_table import TITLES
 
 TIMES = {
@@ -55,7 +55,7 @@ def write_card(config: CardConfig) -> None:
     try:
         figures = {stem: _list_figures(stem, result, record) for stem, result in results.items()}
         losses = _draw_losses(checkpoint, record)
-        text = card(checkpoint, results, figures, losses, recorded(folder)[1])
+        text = card_text(checkpoint, results, figures, losses, read_recorded(folder)[1])
         (folder / "CARD.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise DiskError(f"The card cannot be written to {folder} ({error.strerror}): free space there.") from None
@@ -96,7 +96,7 @@ def _draw_losses(checkpoint: Checkpoint, record: Path) -> bool:
     return True
 
 
-def card(
+def card_text(
     checkpoint: Checkpoint,
     results: dict[str, Result],
     figures: dict[str, tuple[str, ...]],
@@ -285,10 +285,10 @@ def _table_numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     for r in results.values():
         left_out = ", ".join(f"{n} {why}" for why, n in r.left_out.items()) or "none"
         modalities = ", ".join(r.modalities_used)
-        cells = [where(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
+        cells = [part_title(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
         table.append(f"| {' | '.join([*cells, left_out, _percent(r.accuracy_left_out_as_errors)])} |")
         values = " | ".join(_percent(r.per_class_f1[label]) for label in labels)
-        per_class.append(f"| {where(r)} {modalities}, prior: {r.prior} | {values} |")
+        per_class.append(f"| {part_title(r)} {modalities}, prior: {r.prior} | {values} |")
     maps = sorted({f"{r.corpus}: {r.label_map}" for r in results.values() if r.label_map != "own"})
     return "\n\n".join(
         [
@@ -316,7 +316,7 @@ def _table_breakdowns(result: Result) -> str:
             scores = " | ".join(_percent(value) for value in (p.weighted_f1, p.accuracy, p.uar))
             rows.append(f"| {part} | {p.n} | {scores} |")
     notes = [f"{name}: {breakdown.protocol}." for name, breakdown in result.breakdown.items()]
-    title = f"### {where(result)}, {', '.join(result.modalities_used)}, apart"
+    title = f"### {part_title(result)}, {', '.join(result.modalities_used)}, apart"
     parts = [title, "\n".join(rows), "\n".join(f"- {note}" for note in notes)]
     other = result.against
     if other is not None:

@@ -39,7 +39,7 @@ def print_recorded(config: RecordedConfig) -> None:
     did; with `--corpus` and `--root`, `python -m train eval` measures them again. Raises CheckpointError where there
     are none.
     """
-    found = {name: recorded(folder) for one in config.checkpoint for name, folder in _record_folders(one).items()}
+    found = {name: read_recorded(folder) for one in config.checkpoint for name, folder in _record_folders(one).items()}
     if not any(results or benches for results, benches in found.values()):
         raise CheckpointError(
             f"No figure stands beside {', '.join(config.checkpoint)}: measure one with "
@@ -53,7 +53,7 @@ def print_recorded(config: RecordedConfig) -> None:
         _print_results(name, results, benches, Console())
 
 
-def recorded(folder: Path) -> tuple[dict[str, Result], dict[str, dict[str, Any]]]:
+def read_recorded(folder: Path) -> tuple[dict[str, Result], dict[str, dict[str, Any]]]:
     """(evaluations, benchmarks) by the names of their files in `folder`'s record. CheckpointError."""
     try:
         evaluations = {

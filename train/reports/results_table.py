@@ -70,7 +70,7 @@ def write_table(config: TableConfig) -> None:
         raise UsageError("There is no result to tabulate: name files that `python -m train eval --json` wrote.")
     results = [result for file in files for result in read_results(file)]
     cells = group_results(results)
-    text = markdown(cells, config.score)
+    text = format_markdown(cells, config.score)
     if config.out is None:
         sys.stdout.write(text)
         return
@@ -119,7 +119,7 @@ def _average_runs(runs: dict[tuple[int | None, str], Result]) -> Cell:
     return Cell(scores, len(seeds), len(folds), tuple(runs[seeds[0], fold].n for fold in folds))
 
 
-def markdown(cells: dict[tuple[Row, Column], Cell], score: str) -> str:
+def format_markdown(cells: dict[tuple[Row, Column], Cell], score: str) -> str:
     """Systems down, test sets across, `score` in percent; below, what each column is."""
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from core_models.errors import WeightsError
 from core_models.feature_spec import FeatureSpec, tensors_digest
-from core_models.features.audio.filter_banks import BANKS, SAMPLE_RATE, fbank
+from core_models.features.audio.filter_banks import BANKS, SAMPLE_RATE, log_mel_banks
 from core_models.torch_threads import torch_threads
 
 VERSION = 1
@@ -61,7 +61,7 @@ class SpeakerVector:
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
         sound = F.pad(sound, (0, max(0, round(SHORTEST_SECONDS * SAMPLE_RATE) - len(sound))))
         with torch_threads(self._threads), torch.inference_mode():
-            banks = fbank(sound)
+            banks = log_mel_banks(sound)
             vector: NDArray[np.float32] = self._run_network(banks - banks.mean(dim=0))[0].numpy()
         return vector
 

@@ -64,7 +64,7 @@ class Ecapa:
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
         sound = F.pad(sound, (0, max(0, _SHORTEST - len(sound))))
         with torch_threads(self._threads), torch.inference_mode():
-            banks = decibels(sound)
+            banks = mel_decibels(sound)
             vector: NDArray[np.float32] = self._run_network((banks - banks.mean(dim=0)).T[None])[0].numpy()
         return vector
 
@@ -117,7 +117,7 @@ class Ecapa:
         return F.batch_norm(x, mean, variance, weight, bias)
 
 
-def decibels(samples: Tensor) -> Tensor:
+def mel_decibels(samples: Tensor) -> Tensor:
     """float32 [n // HOP + 1, BANKS]: mel banks in decibels as speechbrain computes them, frames centred."""
     window = torch.hamming_window(WINDOW)
     spectrum = torch.stft(samples, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)

@@ -22,7 +22,7 @@ _EMPHASIS = 0.97
 _FLOOR = torch.finfo(torch.float32).eps
 
 
-def fbank(samples: Tensor) -> Tensor:
+def log_mel_banks(samples: Tensor) -> Tensor:
     """float32 [T, BANKS] of mono samples in [-1, 1], float32 [n] at 16 kHz, n of at least WINDOW.
 
     T is (n - WINDOW) // HOP + 1. Each frame is freed of its mean, pre-emphasised and put under Povey's window;
@@ -55,7 +55,7 @@ class Spectrogram:
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [T, BANKS] of mono samples at 16 kHz, WINDOW or more."""
-        banks: NDArray[np.float32] = fbank(torch.from_numpy(np.array(samples, dtype=np.float32))).numpy()
+        banks: NDArray[np.float32] = log_mel_banks(torch.from_numpy(np.array(samples, dtype=np.float32))).numpy()
         return banks
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from core_models.features.audio.filter_banks import BANKS, HOP, WINDOW, fbank
+from core_models.features.audio.filter_banks import BANKS, HOP, WINDOW, log_mel_banks
 
 VERSION = 1
 SAMPLE_RATE = 16_000
@@ -30,7 +30,7 @@ _VOICED = 0.45
 _LAGS = (round(SAMPLE_RATE / PITCH_HZ[1]), round(SAMPLE_RATE / PITCH_HZ[0]))
 
 
-def prosody(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def prosody_frames(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """float32 [count, DIMENSION], 50 frames a second, of mono samples in [-1, 1], [n] at 16 kHz.
 
     The mel banks (natural logarithm) are those of Kaldi, two frames averaged. Loudness is 10 log10 of the mean square,
@@ -39,13 +39,13 @@ def prosody(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """
     sound = torch.from_numpy(np.array(samples, dtype=np.float32))
     sound = F.pad(sound, (0, max(0, count * _STEP + WINDOW - len(sound))))
-    banks = fbank(sound)[: 2 * count].view(count, 2, BANKS).mean(dim=1)
+    banks = log_mel_banks(sound)[: 2 * count].view(count, 2, BANKS).mean(dim=1)
     banks = banks.clamp(min=float(banks.max()) - _DEPTH)
     around = F.pad(sound, (_SPAN // 2, _SPAN))
     frames = around.unfold(0, _SPAN, _STEP)[:count]
     loudness = frames.square().mean(dim=1).clamp(min=1e-10).log10()
     loudness = loudness.clamp(min=float(loudness.max()) - _DEPTH / math.log(10))
-    octaves, periodicity = pitch(frames)
+    octaves, periodicity = track_pitch(frames)
     voiced = periodicity > _VOICED
     middle = octaves[voiced].median() if bool(voiced.any()) else torch.zeros(())
     columns = (loudness, octaves * voiced, (octaves - middle) * voiced, periodicity)
@@ -53,7 +53,7 @@ def prosody(samples: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     return found
 
 
-def pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
+def track_pitch(frames: Tensor) -> tuple[Tensor, Tensor]:
     """(log2 of Hz over 150, periodicity in [0, 1]), each [T], of frames [T, n] of sound.
 
     By the autocorrelation over that of the window (Boersma, Accurate short-term analysis of the fundamental frequency

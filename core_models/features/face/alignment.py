@@ -17,7 +17,7 @@ _CENTRE = 0.9j
 _HALF = 8.6  # cm from the centre to a side: brow to chin, with room for an open mouth
 
 
-def crop(rgb: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+def crop_face(rgb: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The face at `landmarks` (pixels of `rgb`, float32 [478, 2]) in `rgb` (uint8 [height, width, 3]): uint8 [48, 48].
 
     Turned, scaled and moved by the least-squares similarity of six points that expression moves little to the

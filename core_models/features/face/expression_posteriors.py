@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core_models.assets import model_folder, model_folder_of
 from core_models.feature_network import FeatureNetworkKind, LoadedNetwork
 from core_models.feature_spec import FeatureSpec, combined_digest
-from core_models.features.face.alignment import SIDE, crop
+from core_models.features.face.alignment import SIDE, crop_face
 from core_models.features.face.landmarker import MIRROR, MIRROR_SIGN, SCORES, SETTINGS, Face, FaceFeature
 from core_models.networks.expression_network import ExpressionConfig, ExpressionNet
 from core_models.torch_threads import torch_threads
@@ -53,9 +53,9 @@ class ExpressionFeature(FaceFeature):
 
     def vector(self, rgb: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
         """Log-probabilities, float32 [classes]: of the mean of the logits of the face and of its mirror image."""
-        picture = crop(rgb, face.landmarks)
+        picture = crop_face(rgb, face.landmarks)
         pictures = torch.from_numpy(np.stack([picture, picture[:, ::-1]])[:, None]).float()
-        scores = torch.from_numpy(np.stack([face.scores, mirrored(face.scores)]))
+        scores = torch.from_numpy(np.stack([face.scores, mirror_scores(face.scores)]))
         with torch_threads(self._threads), torch.inference_mode():
             logits = self._net(pictures, scores).mean(dim=0)
             vector: NDArray[np.float32] = logits.log_softmax(dim=0).numpy()
@@ -66,7 +66,7 @@ class ExpressionFeature(FaceFeature):
         return np.asarray(frames.mean(axis=0))
 
 
-def mirrored(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def mirror_scores(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """The scores [55] of the same face in a mirror."""
     return np.asarray(scores[list(MIRROR)] * np.array(MIRROR_SIGN), dtype=np.float32)
 

@@ -71,7 +71,7 @@ class Encoder:
         The latest `context` tokens of `pasts[i]` (oldest turn first) stand before text i, and are not pooled.
         """
         self.tokenizer.enable_truncation(max_tokens)
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch([plain(text) for text in texts])]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch([plain_marks(text) for text in texts])]
         if not context:
             return [Row(ids, 0) for ids in rows]
         befores = [self._tokenize_past(past, context) for past in (pasts or [()] * len(rows))]
@@ -84,7 +84,7 @@ class Encoder:
     def pool(self, rows: Sequence[Row]) -> Tensor:
         """Mean of the last layer over each row's tokens from its start on: [len(rows), dimension]."""
         device = next(self.network.parameters()).device
-        ids, mask = pad([row.ids for row in rows])
+        ids, mask = pad_rows([row.ids for row in rows])
         hidden = self.network(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
         own = torch.arange(ids.shape[1]) >= torch.tensor([row.start for row in rows])[:, None]
         weight = (mask * own).to(device, hidden.dtype)[:, :, None]  # [B, T, 1]
@@ -94,7 +94,7 @@ class Encoder:
     def _tokenize_past(self, past: Sequence[PastTurn], context: int) -> list[int]:
         before: list[int] = []
         for turn in reversed(past[-REACH:]):
-            marked = f"{'me' if turn.own else 'you'}: {plain(turn.text)}"
+            marked = f"{'me' if turn.own else 'you'}: {plain_marks(turn.text)}"
             before = self.tokenizer.encode(marked).ids[1:-1] + before
             if len(before) >= context:
                 break
@@ -175,12 +175,12 @@ class TextFeature:
         return vectors
 
 
-def plain(text: str) -> str:
+def plain_marks(text: str) -> str:
     """`text` with typographic quotes, dashes and ellipses as a recogniser writes them, and NFKC."""
     return unicodedata.normalize("NFKC", text.translate(_PLAIN)).strip()
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def pad_rows(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """(ids, mask), both int64 [B, T]; padded ids are 0 and masked, so which token that is never matters."""
     longest = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.feature_spec import FeatureSpec
-from core_models.features.text.sentence_encoder import PastTurn, apply_adapter, load_encoder, pad
+from core_models.features.text.sentence_encoder import PastTurn, apply_adapter, load_encoder, pad_rows
 from core_models.text_adapter import MAX_TOKENS
 from core_models.torch_threads import torch_threads
 
@@ -50,12 +50,10 @@ class TokenStates:
             },
         )
 
-    def __call__(
-        self, texts: Sequence[str], pasts: Sequence[Sequence[PastTurn]] = ()
-    ) -> list[NDArray[np.float32]]:
+    def __call__(self, texts: Sequence[str], pasts: Sequence[Sequence[PastTurn]] = ()) -> list[NDArray[np.float32]]:
         """float32 [T, dimension] of each text, whatever was said before it and whatever its neighbours are."""
         rows = [row.ids for row in self._encoder.tokenize(texts, self._max_tokens)]
-        ids, mask = pad(rows)
+        ids, mask = pad_rows(rows)
         with torch_threads(self._threads), torch.inference_mode():
             states = self._encoder.network(input_ids=ids, attention_mask=mask).last_hidden_state.numpy()
         return [np.array(state[: len(row)]) for state, row in zip(states, rows, strict=True)]

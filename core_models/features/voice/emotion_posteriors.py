@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from core_models.feature_network import FeatureNetworkKind, LoadedNetwork
 from core_models.feature_spec import FeatureSpec, combined_digest
 from core_models.features.audio import prosody as prosodies
-from core_models.features.audio.prosody import prosody
+from core_models.features.audio.prosody import prosody_frames
 from core_models.features.audio.whisper import Encoded, Whisper
 from core_models.features.voice.mced_embedding import encoder_frames_spec
 from core_models.networks.voice_head import HeadConfig, VoiceHead
@@ -46,15 +46,15 @@ class VoiceEmotion:
 
     def __call__(self, encoded: Encoded) -> NDArray[np.float32]:
         """The vector of one utterance, float32 [dimension]."""
-        frames = torch.from_numpy(heard(encoded))[None]
+        frames = torch.from_numpy(head_frames(encoded))[None]
         with torch_threads(self._threads), torch.inference_mode():
             vector: NDArray[np.float32] = self._model(frames, torch.tensor([frames.shape[1]]))[0].numpy()
         return vector
 
 
-def heard(encoded: Encoded) -> NDArray[np.float32]:
+def head_frames(encoded: Encoded) -> NDArray[np.float32]:
     """float32 [T, d + prosody], 25 frames a second: encoder states with prosody behind them, two averaged to one."""
-    beside = prosody(encoded.samples, len(encoded.frames))
+    beside = prosody_frames(encoded.samples, len(encoded.frames))
     frames = np.concatenate([encoded.frames, beside], axis=1)
     if len(frames) % 2:
         frames = np.concatenate([frames, frames[-1:]])
@@ -63,7 +63,7 @@ def heard(encoded: Encoded) -> NDArray[np.float32]:
 
 
 def voice_head_frames_spec(frames: FeatureSpec) -> FeatureSpec:
-    """What `heard` gives of Whisper's `frames`."""
+    """What `head_frames` gives of Whisper's `frames`."""
     return FeatureSpec(
         modality="voice",
         name=f"{frames.name}+prosody",

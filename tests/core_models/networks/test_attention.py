@@ -15,8 +15,8 @@ from core_models.networks.attention import (
     StackedLinear,
     StackedNorm,
     UtteranceAttention,
-    angles,
-    sinusoids,
+    rotary_angles,
+    sinusoidal_positions,
 )
 
 BLOCKS, BATCH, WIDTH, HEADS = 2, 3, 16, 2
@@ -150,13 +150,13 @@ def test_rotation_tells_order() -> None:
 
 def test_angles_are_exact_far_out() -> None:
     """The angle of utterance 123,456 is right to the last digits of double precision."""
-    found = angles(123_456, 1, 4)[0]
+    found = rotary_angles(123_456, 1, 4)[0]
     assert found.tolist() == pytest.approx([123_456 * 10_000 ** (-i / 4) for i in range(4)], rel=1e-14)
 
 
 def test_sinusoids_are_equation_two() -> None:
     """PE(pos, 2i) = sin(pos / 10000^(2i/d)) and PE(pos, 2i + 1) is its cosine."""
-    found = sinusoids(5, 3, 8)
+    found = sinusoidal_positions(5, 3, 8)
     for row, pos in enumerate((5, 6, 7)):
         for i in range(4):
             angle = pos / 10_000 ** (2 * i / 8)

@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
-from core_models.networks.tdfnet import DeepScaleBlock, TDFNet, TDFNetConfig, TransformerLayer, padded, pool, until
+from core_models.networks.tdfnet import (
+    DeepScaleBlock,
+    TDFNet,
+    TDFNetConfig,
+    TransformerLayer,
+    mask_until,
+    pad_sequences,
+    pool_time,
+)
 
 SMALL = TDFNetConfig(
     dimensions={"text": 5, "voice": 9}, classes=4, speaker=3, width=16, heads=2, feed_forward=24, layers=1
@@ -40,8 +48,8 @@ def heard(length: int, frames: int = 6, speaker: int = 3, seed: int = 2) -> Tens
 
 def together(texts: list[int], voices: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A batch of utterances of so many tokens and frames, and its lengths."""
-    text, words = padded([said(n) for n in texts], 5)
-    voice, frames = padded([heard(n) for n in voices], 9)
+    text, words = pad_sequences([said(n) for n in texts], 5)
+    voice, frames = pad_sequences([heard(n) for n in voices], 9)
     return {"text": text, "voice": voice}, {"text": words, "voice": frames}
 
 
@@ -133,7 +141,7 @@ def test_pooling_is_average_and_maximum_of_what_is_real() -> None:
     """Eq. 9 and 10: padding has no part in either; nothing at all gives a finite vector."""
     x = torch.randn(2, 4, 3)
     real = torch.tensor([[True, True, False, False], [False] * 4])
-    pooled = pool(x, real)
+    pooled = pool_time(x, real)
     torch.testing.assert_close(pooled[0], torch.cat([x[0, :2].mean(0), x[0, :2].amax(0)]))
     assert pooled[1].isfinite().all()
 
@@ -182,7 +190,7 @@ def test_an_utterance_does_not_depend_on_its_batch(padding: float) -> None:
     texts, voices = [1, 4, 9, 2, 17], [40, 1, 7, 9, 16]
     features, lengths = together(texts, voices)
     for name, x in features.items():
-        features[name] = x.masked_fill(~until(lengths[name], x.shape[1])[..., None], padding)
+        features[name] = x.masked_fill(~mask_until(lengths[name], x.shape[1])[..., None], padding)
     batch = made(features, lengths)
     for row, (words, frames) in enumerate(zip(texts, voices, strict=True)):
         alone = made(*together([words], [frames]))

@@ -13,11 +13,11 @@ import soundfile
 from support.miniature_corpora import write_ravdess
 
 from core_models.errors import MediaError, UsageError
-from train.corpora.fer2013 import looks, read_fer2013, still
+from train.corpora.fer2013 import bordered_views, read_fer2013, read_still
 from train.corpora.ravdess import read_ravdess
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.media.speech_trimming import cut_to_speech
-from train.media.utterance_audio import sound
+from train.media.utterance_audio import read_sound
 
 
 def write_stills(folder: Path) -> Path:
@@ -63,7 +63,7 @@ def test_fer2013_is_the_same_in_a_folder_and_in_a_tar(tmp_path: Path) -> None:
     assert [(x.id, x.label) for x in loose.utterances()] == [(x.id, x.label) for x in archived.utterances()]
     assert {line.label for line in loose.utterances()} == {"joy", "anger"}
     for one, other in zip(loose.utterances(), archived.utterances(), strict=True):
-        np.testing.assert_array_equal(still(one.image), still(other.image))
+        np.testing.assert_array_equal(read_still(one.image), read_still(other.image))
 
 
 def test_fer2013_limit_draws_alike_from_every_class(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_fer2013_limit_draws_alike_from_every_class(tmp_path: Path) -> None:
 def test_still_is_enlarged_and_looked_at_in_several_frames(tmp_path: Path) -> None:
     """A still of 48 pixels is shown as 256; each look has it whole, in the middle of a border that may be black."""
     write_stills(tmp_path)
-    picture = still(tmp_path / "train" / "happy" / "1.png")
+    picture = read_still(tmp_path / "train" / "happy" / "1.png")
     assert (picture.shape, picture.dtype) == ((256, 256, 3), np.uint8)
-    seen = list(looks(picture))
+    seen = list(bordered_views(picture))
     assert len({(border, int(framed[0, 0, 0])) for framed, border in seen}) == len(seen) > 1
     for framed, border in seen:
         np.testing.assert_array_equal(framed[border : border + 256, border : border + 256], picture)
@@ -115,12 +115,12 @@ def test_broken_files_are_media_errors(tmp_path: Path) -> None:
     """A picture or a sound that cannot be decoded raises MediaError with its path."""
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match=r"x\.png"):
-        still(tmp_path / "x.png")
+        read_still(tmp_path / "x.png")
     write_ravdess(tmp_path, actors=(1,))
     line = next(read_ravdess(tmp_path).utterances())
     line.audio.write_bytes(b"no sound")
     with pytest.raises(MediaError, match="03-01-01"):
-        sound(line)
+        read_sound(line)
 
 
 def test_sound_is_mono_at_16_khz(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_sound_is_mono_at_16_khz(tmp_path: Path) -> None:
     line = next(read_ravdess(tmp_path).utterances())
     tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
     soundfile.write(line.audio, np.stack([tone, np.zeros_like(tone)], axis=1), 48_000)
-    samples = sound(line)
+    samples = read_sound(line)
     assert samples.shape == (16_000,)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     assert np.abs(samples - expected)[1000:-1000].max() < 1e-3
@@ -145,4 +145,4 @@ def test_clip_is_cut_to_its_speech(tmp_path: Path, librivox: list[tuple[str, np.
     line = next(cut_to_speech(corpus).utterances())
     assert line.id.endswith("/speech")
     assert 1_500 <= line.audio_span[0] <= 2_500
-    assert abs(len(sound(line)) - len(speech)) < 16_000
+    assert abs(len(read_sound(line)) - len(speech)) < 16_000

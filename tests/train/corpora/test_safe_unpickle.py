@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from core_models.errors import UsageError
-from train.corpora.safe_unpickle import unpickle
+from train.corpora.safe_unpickle import load_pickle
 
 PLAIN = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.binary(max_size=5)
@@ -63,7 +63,7 @@ def same(one: Any, other: Any) -> bool:
 @given(data=DATA, protocol=st.sampled_from([0, 1, 2, 3, 4, 5]))
 def test_data_comes_through_whole(tmp_path: Path, data: object, protocol: int) -> None:
     """Numbers, words, containers, arrays and numpy's scalars are what they were, in every protocol."""
-    assert same(data, unpickle(write(tmp_path / "data.pkl", data, protocol)))
+    assert same(data, load_pickle(write(tmp_path / "data.pkl", data, protocol)))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_would_run_is_refused_and_does_not_run(tmp_path: Path, call: Calls,
     for number, data in enumerate((Calls(function, *arguments), {"a": [1, Calls(function, *arguments)]})):
         path = write(tmp_path / f"{number}.pkl", data, protocol)
         with pytest.raises(UsageError, match="asks for .*not run") as refusal:
-            unpickle(path)
+            load_pickle(path)
         assert "\n" not in str(refusal.value)
     assert not mark.exists()
 
@@ -112,7 +112,7 @@ def test_what_would_run_is_refused_and_does_not_run(tmp_path: Path, call: Calls,
 def test_arrays_of_anything_but_numbers_and_words_are_refused(tmp_path: Path, array: Any, protocol: int) -> None:
     """Arrays of objects, records or raw memory do not come through."""
     with pytest.raises(UsageError, match="asks for"):
-        unpickle(write(tmp_path / "array.pkl", array, protocol))
+        load_pickle(write(tmp_path / "array.pkl", array, protocol))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_arrays_that_lie_about_their_size_are_refused(
             )
 
     with pytest.raises(UsageError, match="asks for an array"):
-        unpickle(write(tmp_path / "lies.pkl", Lies()))
+        load_pickle(write(tmp_path / "lies.pkl", Lies()))
 
 
 @pytest.mark.parametrize("raw", [b"", b"no pickle", pickle.dumps([1, 2, 3])[:-3], b"\x80\x04\x95\xff"])
@@ -149,7 +149,7 @@ def test_damaged_pickles_end_in_one_sentence(tmp_path: Path, raw: bytes) -> None
     """A file that is cut off, or no pickle at all, is named."""
     (tmp_path / "broken.pkl").write_bytes(raw)
     with pytest.raises(UsageError, match=r"broken\.pkl cannot be read"):
-        unpickle(tmp_path / "broken.pkl")
+        load_pickle(tmp_path / "broken.pkl")
 
 
 def test_one_pickle_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
@@ -157,5 +157,5 @@ def test_one_pickle_leaves_nothing_behind_for_the_next(tmp_path: Path) -> None:
     for name in ("numpy.core.multiarray\n_reconstruct", "numpy\ndtype", "numpy\nndarray", "builtins\nlist"):
         (tmp_path / "set.pkl").write_bytes(b"c" + name.encode() + b"\nN}S'__call__'\nI1\ns\x86b.")
         with pytest.raises(UsageError, match="cannot be read"):
-            unpickle(tmp_path / "set.pkl")
-    assert same([np.ones(2)], unpickle(write(tmp_path / "fine.pkl", [np.ones(2)])))
+            load_pickle(tmp_path / "set.pkl")
+    assert same([np.ones(2)], load_pickle(write(tmp_path / "fine.pkl", [np.ones(2)])))

@@ -9,7 +9,7 @@ import pytest
 from core_models.errors import UsageError
 from core_models.labels import IEMOCAP4, MELD7
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
-from train.corpora.splits import folds, person, validation_split
+from train.corpora.splits import make_folds, person_of, validation_split
 
 
 def iemocap(sessions: int = 5) -> Corpus:
@@ -34,7 +34,7 @@ def clips(actors: int = 10, each: int = 4) -> Corpus:
 
 
 def people(corpus: Corpus) -> set[str]:
-    return {person(corpus, d, line) for d in corpus.dialogues for line in d.utterances}
+    return {person_of(corpus, d, line) for d in corpus.dialogues for line in d.utterances}
 
 
 def labelled(corpus: Corpus) -> set[str]:
@@ -43,20 +43,20 @@ def labelled(corpus: Corpus) -> set[str]:
 
 def test_standard_split_of_iemocap_is_the_papers() -> None:
     """Sessions 1 to 4 are trained on, session 5 is tested on, and no speaker is in both."""
-    (fold,) = folds(iemocap(), "standard")
+    (fold,) = make_folds(iemocap(), "standard")
     assert {d.group for d in fold.train.dialogues} == set("1234")
     assert {d.group for d in fold.test.dialogues} == {"5"}
     assert (people(fold.train) & people(fold.test), fold.stamp) == (set(), "")
     with pytest.raises(UsageError, match="all five"):
-        folds(iemocap(4), "standard")
+        make_folds(iemocap(4), "standard")
     with pytest.raises(UsageError, match="--split"):
-        folds(clips(), "standard")
+        make_folds(clips(), "standard")
 
 
 @pytest.mark.parametrize(("corpus", "count"), [(iemocap(), 5), (clips(), 10)])
 def test_one_session_or_actor_is_left_out_at_a_time(corpus: Corpus, count: int) -> None:
     """Each group is the test once, all others its training, and their speakers are apart."""
-    made = folds(corpus, "loso")
+    made = make_folds(corpus, "loso")
     assert len(made) == count
     assert set().union(*(labelled(fold.test) for fold in made)) == labelled(corpus)
     for fold in made:
@@ -67,35 +67,35 @@ def test_one_session_or_actor_is_left_out_at_a_time(corpus: Corpus, count: int) 
 
 def test_training_hears_nothing_of_the_person_left_out() -> None:
     """A person's lines are in no training dialogue; in the test their partner is context without label."""
-    made = folds(iemocap(), "lopo")
+    made = make_folds(iemocap(), "lopo")
     assert len(made) == 10
     for fold in made:
         one = fold.name.removeprefix("without ")
         assert one not in people(fold.train)
-        assert {person(fold.test, d, x) for d in fold.test.dialogues for x in d.utterances if x.label} == {one}
+        assert {person_of(fold.test, d, x) for d in fold.test.dialogues for x in d.utterances if x.label} == {one}
         assert [len(d.utterances) for d in fold.test.dialogues] == [5, 5]
         assert "other side" in fold.stamp
-    assert all(fold.stamp == "" for fold in folds(clips(), "lopo"))
+    assert all(fold.stamp == "" for fold in make_folds(clips(), "lopo"))
 
 
 def test_random_folds_say_that_they_share_dialogues() -> None:
     """Every labelled line is tested once and never trained on in that fold; shared dialogues are stamped."""
     corpus = iemocap()
-    made = folds(corpus, "random", count=10, seed=1)
+    made = make_folds(corpus, "random", count=10, seed=1)
     assert sorted(x for fold in made for x in labelled(fold.test)) == sorted(labelled(corpus))
     for fold in made:
         assert not labelled(fold.train) & labelled(fold.test)
         assert "dialogues are shared" in fold.stamp
-    assert made == folds(corpus, "random", count=10, seed=1)
-    assert made != folds(corpus, "random", count=10, seed=2)
-    assert "speakers of the test are in training" in folds(clips(), "random", count=2)[0].stamp
+    assert made == make_folds(corpus, "random", count=10, seed=1)
+    assert made != make_folds(corpus, "random", count=10, seed=2)
+    assert "speakers of the test are in training" in make_folds(clips(), "random", count=2)[0].stamp
     with pytest.raises(UsageError, match="40 labelled utterances"):
-        folds(corpus, "random", count=41)
+        make_folds(corpus, "random", count=41)
 
 
 def test_held_out_dialogues_say_whose_voices_training_knows() -> None:
     """A random fifth of dialogues is whole dialogues, and the stamp counts the speakers that both parts have."""
-    (fold,) = folds(iemocap(), "holdout", share=0.2, seed=0)
+    (fold,) = make_folds(iemocap(), "holdout", share=0.2, seed=0)
     assert len(fold.test.dialogues) == 2
     assert not {d.id for d in fold.train.dialogues} & {d.id for d in fold.test.dialogues}
     shared = people(fold.train) & people(fold.test)

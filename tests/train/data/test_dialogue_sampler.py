@@ -18,7 +18,7 @@ from train.data.clip_pairing import ClipBank, pair_for_validation
 from train.data.corpus_parts import split_by_actor
 from train.data.dialogue_layout import DialogueLayout
 from train.data.dialogue_sampler import DialogueSampler, SamplerOptions
-from train.data.dialogue_tensors import TensorDialogue, collate, patterns, to_tensors
+from train.data.dialogue_tensors import TensorDialogue, collate_dialogues, modality_patterns, to_tensors
 
 WIDTHS = {"text": 2, "voice": 2, "face": 2}
 
@@ -174,7 +174,7 @@ def test_validation_shows_the_same_dialogues_under_every_pattern() -> None:
     """Every pattern has the same lines and pairs, and differs from the others in what is hidden alone."""
     made = mixture()
     shown = pair_for_validation(made.dialogues, made.banks, MODALITIES, seed=0)
-    assert list(shown) == ["+".join(pattern) for pattern in patterns(MODALITIES)]
+    assert list(shown) == ["+".join(pattern) for pattern in modality_patterns(MODALITIES)]
     for one, other in zip(shown["voice"], shown["text+voice+face"], strict=True):
         assert torch.equal(one.features["voice"], other.features["voice"])
         assert one.present.tolist() == [[False, True, False]] * len(one)
@@ -204,7 +204,7 @@ def test_collation_pads_behind_the_shorter() -> None:
     """A batch keeps each dialogue as it is and marks what lies behind its end."""
     made = mixture()
     short, long = sorted(made.dialogues, key=len)[:: len(made.dialogues) - 1]
-    batch = collate([short, long])
+    batch = collate_dialogues([short, long])
     assert batch.padding.sum(dim=1).tolist() == [len(long) - len(short), 0]
     assert torch.equal(batch.features["text"][0, : len(short)], short.features["text"])
     assert (batch.labels[0, len(short) :] == IGNORED).all()

@@ -10,7 +10,7 @@ import torch
 from core_models.checkpoint import Checkpoint, Sidecar
 from core_models.errors import UsageError
 from core_models.networks.sdt import SDT, SDTConfig
-from train.evaluation.bootstrap import COUNTED, by_dialogue, compare, from_confusion
+from train.evaluation.bootstrap import COUNTED, by_dialogue, compare_predictions, from_confusion
 from train.evaluation.predictions import Place, Predictions
 
 
@@ -45,7 +45,7 @@ def test_comparison_is_paired(other: Checkpoint) -> None:
     order = torch.randperm(len(some.truth))
     places = tuple(some.places[i] for i in order.tolist())
     shuffled = replace(some, logits=some.logits[order], truth=some.truth[order], places=places)
-    plain, mixed = (compare(here, given, other, "causal", 0) for given in (some, shuffled))
+    plain, mixed = (compare_predictions(here, given, other, "causal", 0) for given in (some, shuffled))
     assert plain.n == len(some.places)
     assert plain.difference == mixed.difference
     assert plain.interval == mixed.interval
@@ -55,12 +55,12 @@ def test_comparison_is_paired(other: Checkpoint) -> None:
 def test_interval_holds_the_difference_and_is_seeded(other: Checkpoint) -> None:
     """A clear difference has an interval on one side of nothing; equal predictions have one of width nothing."""
     here, there = made(0, 2.0), made(1, 0.5)
-    found = compare(here, there, other, "causal", 0)
+    found = compare_predictions(here, there, other, "causal", 0)
     low, high = found.interval["weighted_f1"]
     assert 0 < low < found.difference["weighted_f1"] < high
-    assert compare(here, there, other, "causal", 0) == found
-    assert compare(here, there, other, "causal", 1).interval != found.interval
-    assert compare(here, here, other, "causal", 0).interval["accuracy"] == (0.0, 0.0)
+    assert compare_predictions(here, there, other, "causal", 0) == found
+    assert compare_predictions(here, there, other, "causal", 1).interval != found.interval
+    assert compare_predictions(here, here, other, "causal", 0).interval["accuracy"] == (0.0, 0.0)
 
 
 def test_interval_is_that_of_dialogues_and_not_of_utterances(other: Checkpoint) -> None:
@@ -73,7 +73,7 @@ def test_interval_is_that_of_dialogues_and_not_of_utterances(other: Checkpoint) 
     for each in (8, 1):
         places = tuple(Place(f"d{i // each}", i % each) for i in range(240))
         here, there = (Predictions(logits, truth, places, "meld7") for logits in (right, wrong))
-        low, high = compare(here, there, other, "causal", 0).interval["accuracy"]
+        low, high = compare_predictions(here, there, other, "causal", 0).interval["accuracy"]
         widths.append(high - low)
     assert widths[0] > 2 * widths[1]
 
@@ -82,6 +82,6 @@ def test_what_has_nothing_in_common_is_refused(other: Checkpoint) -> None:
     """Other label sets and other utterances are refused by a sentence."""
     here = made(0, 1.0)
     with pytest.raises(UsageError, match="iemocap6"):
-        compare(here, replace(here, labels="iemocap6"), other, "causal", 0)
+        compare_predictions(here, replace(here, labels="iemocap6"), other, "causal", 0)
     with pytest.raises(UsageError, match="No utterance"):
-        compare(here, replace(here, places=tuple(Place("x", i) for i in range(240))), other, "causal", 0)
+        compare_predictions(here, replace(here, places=tuple(Place("x", i) for i in range(240))), other, "causal", 0)

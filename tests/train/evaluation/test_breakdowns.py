@@ -18,7 +18,7 @@ from train.evaluation.breakdowns import (
     score_missing_rates,
     score_subsets,
 )
-from train.evaluation.predictions import Place, Predictions, counted
+from train.evaluation.predictions import Place, Predictions, scored_places
 
 
 def dialogue(name: str, *turns: tuple[str, str | None], style: str | None = None) -> Dialogue:
@@ -123,7 +123,7 @@ def test_rates_end_where_nothing_is_left_to_drop() -> None:
     dialogues = [tensors("a", torch.ones(30, 3, dtype=torch.bool))]
 
     def predict(given: list[TensorDialogue]) -> Predictions:
-        places = [place for place, _ in counted(given)]
+        places = [place for place, _ in scored_places(given)]
         return told(places, [True] * len(places))
 
     found = score_missing_rates(dialogues, 0, predict)
@@ -141,7 +141,7 @@ def test_subsets_are_all_that_are_not_empty() -> None:
 
     def predict(given: list[TensorDialogue]) -> Predictions:
         seen.append(given[0].present)
-        places = [place for place, _ in counted(given)]
+        places = [place for place, _ in scored_places(given)]
         return told(places, [True] * len(places))
 
     parts = score_subsets([tensors("a", mask)], ("text", "voice", "face"), predict).parts

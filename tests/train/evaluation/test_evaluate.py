@@ -23,7 +23,7 @@ from train.data.dialogue_layout import DialogueLayout
 from train.data.dialogue_tensors import TensorDialogue, to_tensors
 from train.evaluation.evaluate import evaluate
 from train.evaluation.inference import predict
-from train.evaluation.predictions import temperatures
+from train.evaluation.predictions import temperatures_of
 from train.evaluation.results import Result, Summary
 from train.evaluation.unimodal_classifiers import open_checkpoint
 from train.extraction.extract import extract
@@ -123,7 +123,7 @@ def test_temperature_is_that_of_each_pattern(miniature: Miniature, checkpoint: P
     features = {m: torch.zeros(4, d) for m, d in trained.model.config.dimensions.items()}
     zeros = torch.zeros(4, dtype=torch.long)
     dialogue = TensorDialogue("x", features, present, zeros, zeros, torch.zeros(7))
-    assert temperatures(replace(trained, sidecar=sidecar), [dialogue]).tolist() == [2.0, 3.0, 1.0]
+    assert temperatures_of(replace(trained, sidecar=sidecar), [dialogue]).tolist() == [2.0, 3.0, 1.0]
     assert len(predict(trained.model, [dialogue])[0]) == 3
 
 

@@ -24,7 +24,7 @@ from train.corpora.ravdess import read_ravdess
 from train.extraction.extract import extract
 from train.extraction.extractors import SoundExtractor, open_extractor
 from train.media.decoding import frames_of
-from train.media.utterance_audio import sound
+from train.media.utterance_audio import read_sound
 
 pytestmark = pytest.mark.weights
 
@@ -49,7 +49,7 @@ def test_voice_is_what_the_live_feature_says(miniature: Miniature, tmp_path: Pat
     assert extractor.spec == live.spec
     extracted = extract(corpus, extractor, tmp_path)
     line = next(corpus.utterances())
-    np.testing.assert_allclose(extracted.vectors[line.id], live(whisper_base.encode(sound(line))), atol=1e-3)
+    np.testing.assert_allclose(extracted.vectors[line.id], live(whisper_base.encode(read_sound(line))), atol=1e-3)
 
 
 def test_broken_clip_is_named_and_skipped(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from core_models.errors import DiskError
 from core_models.feature_spec import FeatureSpec
 from train.extraction.feature_store import VECTORS_A_SHARD, FeatureStore
-from train.media.content_digest import digest
+from train.media.content_digest import digest_of
 
 SPEC = FeatureSpec(modality="voice", name="test", version=1, dimension=3, digest="d" * 64, settings={"margin": 200})
 
@@ -70,8 +70,8 @@ def test_another_feature_has_another_store(tmp_path: Path, change: dict[str, obj
 
 def test_parts_of_a_digest_do_not_run_together() -> None:
     """The same bytes in other parts have another digest."""
-    assert digest("ab", "c") != digest("a", "bc")
-    assert digest("ab") == digest(b"ab")
+    assert digest_of("ab", "c") != digest_of("a", "bc")
+    assert digest_of("ab") == digest_of(b"ab")
 
 
 def test_store_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

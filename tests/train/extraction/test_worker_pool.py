@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core_models.errors import MediaError
 from core_models.feature_spec import FeatureSpec
 from train.corpora.dialogues import Utterance, UtteranceInContext
-from train.extraction.worker_pool import computed
+from train.extraction.worker_pool import extract_batches
 
 
 class Lengths:
@@ -43,7 +43,7 @@ def test_a_clip_that_ends_its_process_is_named_and_the_others_are_computed() -> 
     """A process that dies costs its own clip alone; a clip that raises is told as it would be in one process."""
     texts = ["a" * size for size in range(1, 12)]
     texts[9:9] = ["fatal", "broken"]
-    found = dict(computed(Lengths(), batches(*texts), workers=2))
+    found = dict(extract_batches(Lengths(), batches(*texts), workers=2))
     assert sorted(found) == list(range(13))
     for number, text in enumerate(texts):
         made = found[number]
@@ -58,6 +58,6 @@ def test_a_clip_that_ends_its_process_is_named_and_the_others_are_computed() -> 
 
 def test_few_batches_are_computed_here() -> None:
     """What is done before another process has begun is done in this one."""
-    found = dict(computed(Lengths(), batches("a", "broken"), workers=2))
+    found = dict(extract_batches(Lengths(), batches("a", "broken"), workers=2))
     assert found[0][0][1] == np.float32(os.getpid())
     assert found[1] == "this one is broken"

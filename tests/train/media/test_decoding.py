@@ -13,18 +13,18 @@ from train.corpora.dialogues import Utterance
 from train.corpora.meld import read_meld
 from train.extraction.face_extractor import pictures_of
 from train.media.decoding import frames_of, samples_of
-from train.media.utterance_audio import sound
+from train.media.utterance_audio import read_sound
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 
 
-def write_film(path: Path, seconds: int = 4, rate: int = 44_100, sound: bool = True) -> Path:
+def write_film(path: Path, seconds: int = 4, rate: int = 44_100, read_sound: bool = True) -> Path:
     """A film of 25 pictures a second: its left half grows brighter, its right half darker; a tone that grows louder."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt, video.gop_size = 128, 96, "yuv420p", 25
         video.bit_rate = 2_000_000
-        audio = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=rate) if sound else None
+        audio = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=rate) if read_sound else None
         for number in range(25 * seconds):
             picture = np.zeros((96, 128, 3), np.uint8)
             picture[:, :64], picture[:, 64:] = 50 + 2 * number, 250 - 2 * number
@@ -95,7 +95,7 @@ def test_what_cannot_be_decoded_is_a_media_error(tmp_path: Path) -> None:
         samples_of(silent, None)
     film = write_film(tmp_path / "film.avi")
     with pytest.raises(MediaError, match="no usable sound"):
-        sound(Utterance("x", "F", audio=film, audio_span=(8000, 9000)))
+        read_sound(Utterance("x", "F", audio=film, audio_span=(8000, 9000)))
 
 
 def test_meld_lines_have_the_film_that_is_theirs(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_meld_lines_have_the_film_that_is_theirs(tmp_path: Path) -> None:
     without, having = read_meld(tmp_path, "dev").utterances()
     assert (without.audio, without.video) == (None, None)
     assert (having.audio, having.video, having.audio_span, having.start_ms) == (path, path, None, 981_940)
-    assert abs(len(sound(having)) - 16_000) < 800
+    assert abs(len(read_sound(having)) - 16_000) < 800
     assert len(list(pictures_of(having))) == 5

@@ -21,7 +21,7 @@ from core_models.features.text.sentence_encoder import PastTurn, TextFeature, lo
 from core_models.labels import MELD7
 from core_models.text_adapter import load_adapter
 from train.data.class_balance import class_weights
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.loop.accelerator import open_fabric
 from train.recipes.text.asr_errors import WordErrors, vocabulary
 from train.recipes.text.config import FineTuningStage, TextConfig
@@ -230,11 +230,11 @@ def test_batches_hold_every_line_once_and_like_lengths_together() -> None:
     """An epoch sees each line once; a batch pads little; another epoch comes in another order."""
     chance = np.random.default_rng(0)
     lengths = [int(n) for n in chance.integers(1, 60, 1000)]
-    batches = bucketed(lengths, 32, seed=(0, 0, 0))
+    batches = bucket_by_length(lengths, 32, seed=(0, 0, 0))
     assert sorted(index for batch in batches for index in batch) == list(range(1000))
     padding = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
     assert np.mean(padding) < 4
-    assert batches == bucketed(lengths, 32, seed=(0, 0, 0)) != bucketed(lengths, 32, seed=(0, 0, 1))
+    assert batches == bucket_by_length(lengths, 32, seed=(0, 0, 0)) != bucket_by_length(lengths, 32, seed=(0, 0, 1))
 
 
 def test_class_weights_keep_the_scale_of_the_loss() -> None:

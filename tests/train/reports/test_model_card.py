@@ -22,7 +22,7 @@ from train.__main__ import main
 from train.corpora.meld import read_meld
 from train.evaluation.evaluate import selection_of
 from train.evaluation.results import STAMP, read_results
-from train.figures.fused_representation import project
+from train.figures.fused_representation import project_tsne
 from train.reports.model_card import CardConfig, write_card
 
 pytestmark = pytest.mark.weights
@@ -108,8 +108,8 @@ def test_figures_hold_no_words(miniature: Miniature, drawn: Drawn) -> None:
 def test_projection_is_the_same_again() -> None:
     """A seed puts the same vectors to the same points."""
     vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
-    assert np.array_equal(project(vectors, 3), project(vectors, 3))
-    assert project(vectors, 3).shape == (40, 2)
+    assert np.array_equal(project_tsne(vectors, 3), project_tsne(vectors, 3))
+    assert project_tsne(vectors, 3).shape == (40, 2)
 
 
 def test_a_lost_figure_is_named(copied: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from core_models.errors import UsageError
 from train.__main__ import main
-from train.evaluation.results import STAMP, Result, read_results, summarise, write_result
-from train.reports.results_table import group_results, markdown
+from train.evaluation.results import STAMP, Result, read_results, summarise_results, write_result
+from train.reports.results_table import format_markdown, group_results
 
 KEYS = {
     *("corpus", "split", "n", "weighted_f1", "macro_f1", "accuracy", "uar", "ece"),
@@ -50,14 +50,14 @@ def result(score: float, seed: int = 0, **changed: object) -> Result:
 def test_seeds_have_a_mean_and_a_deviation() -> None:
     """Mean and sample standard deviation over seeds, with their number."""
     scores = [0.60, 0.62, 0.67]
-    table = markdown(group_results([result(s, seed) for seed, s in enumerate(scores)]), "weighted_f1")
+    table = format_markdown(group_results([result(s, seed) for seed, s in enumerate(scores)]), "weighted_f1")
     mean, deviation = statistics.mean(scores), statistics.stdev(scores)
     assert f"| {100 * mean:.1f} ± {100 * deviation:.1f} (3) |" in table
 
 
 def test_one_seed_has_no_deviation() -> None:
     """A single run shows its number of seeds and no deviation."""
-    assert "| 61.2 (1) |" in markdown(group_results([result(0.612)]), "weighted_f1")
+    assert "| 61.2 (1) |" in format_markdown(group_results([result(0.612)]), "weighted_f1")
 
 
 def test_folds_are_averaged_before_seeds() -> None:
@@ -75,7 +75,7 @@ def test_folds_are_averaged_before_seeds() -> None:
 
 def test_systems_stand_in_rows_and_corpora_in_columns() -> None:
     """A row for each run, context and set of modalities; a cell stays empty where nothing was measured."""
-    table = markdown(
+    table = format_markdown(
         group_results(
             [
                 result(0.6),
@@ -99,7 +99,7 @@ def test_systems_stand_in_rows_and_corpora_in_columns() -> None:
 def test_selection_on_test_is_stamped() -> None:
     """A pass that was chosen by its test score says so in bold, and shares no row with one that was not."""
     honest, other = result(0.6), result(0.7, selection=f"{STAMP}: mean weighted F1 on test")
-    rows = markdown(group_results([honest, other]), "weighted_f1").splitlines()
+    rows = format_markdown(group_results([honest, other]), "weighted_f1").splitlines()
     assert sum(f"**{STAMP}**" in row for row in rows) == 1
     assert next(row for row in rows if STAMP in row).count("70.0") == 1
     assert other.selected_on_test
@@ -119,7 +119,7 @@ def test_table_is_made_from_files(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
     write_result(result(0.6, 0), str(folder / "seed0.json"))
-    write_result(summarise([result(0.62, 1), result(0.67, 2)]), str(folder / "others.json"))
+    write_result(summarise_results([result(0.62, 1), result(0.67, 2)]), str(folder / "others.json"))
     out = tmp_path / "table.md"
     assert main(["table", str(folder), f"--out={out}", "--score=accuracy"]) == 0
     assert "(3) |" in out.read_text(encoding="utf-8")
@@ -145,6 +145,6 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
 def test_a_mean_is_that_of_like_results() -> None:
     """Runs measured on other utterances have no mean; the summary has the keys of a single result."""
     with pytest.raises(UsageError, match="n \\(100, 90\\)"):
-        summarise([result(0.6), result(0.6, 1, n=90)])
-    keys = set(msgspec.to_builtins(summarise([result(0.6), result(0.7, 1)])))
+        summarise_results([result(0.6), result(0.6, 1, n=90)])
+    keys = set(msgspec.to_builtins(summarise_results([result(0.6), result(0.7, 1)])))
     assert keys >= KEYS

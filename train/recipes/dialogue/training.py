@@ -16,7 +16,7 @@ from core_models.checkpoint import Checkpoint
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
 from train.data.data_module import DataModule
-from train.data.dialogue_tensors import TensorDialogue, collate
+from train.data.dialogue_tensors import TensorDialogue, collate_dialogues
 from train.evaluation.inference import predict
 from train.evaluation.metrics import score
 from train.evaluation.results import Scores
@@ -95,7 +95,7 @@ class DialogueTraining:
         return self.data.training.epoch(epoch, self.config.batch)[: self.config.steps]
 
     def _step(self, dialogues: list[TensorDialogue]) -> dict[str, Tensor]:
-        whole = collate(dialogues).filled(self.fabric.world_size).to(self.fabric.device)
+        whole = collate_dialogues(dialogues).filled(self.fabric.world_size).to(self.fabric.device)
         batch = whole.share(self.fabric.global_rank, self.fabric.world_size)
         features = {m: self._drop_features(m, x) for m, x in batch.features.items()}
         output = gathered(self.fabric, self.trainer.model(features, batch.present, batch.speakers, batch.padding))

@@ -19,7 +19,7 @@ from core_models.features.face.expression_posteriors import EXPRESSIONS
 from core_models.features.face.landmarker import MIRROR, MIRROR_SIGN, SCORES
 from core_models.networks.expression_network import ExpressionConfig, ExpressionNet
 from train.corpora.dialogues import Corpus
-from train.corpora.fer2013 import content, read_fer2013
+from train.corpora.fer2013 import content_of, read_fer2013
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.evaluate import EvalConfig, evaluate
 from train.evaluation.results import Result
@@ -29,7 +29,7 @@ from train.loop.accelerator import open_fabric
 from train.loop.fingerprint import fingerprint
 from train.recipes.face.augmentation import Augmentation
 from train.recipes.face.training import Faces, FaceSchedule, FaceTraining
-from train.reports.console import tell
+from train.reports.console import print_result
 
 _PLACES = ("fer2013", "json", "workers")
 SELECTION = "none: the last epoch of a fixed number"
@@ -100,7 +100,7 @@ def fit_face(config: FaceConfig) -> Result:
         )
     )
     assert isinstance(result, Result)
-    tell(result, config.json)
+    print_result(result, config.json)
     missed = result.left_out.get("nothing found", 0)
     console.print(
         f"{config.out}: validation, {result.n / (result.n + missed):.1%} of the faces found, accuracy on them "
@@ -126,12 +126,12 @@ def mirrored(faces: Faces) -> Faces:
 
 def _read_faces(config: FaceConfig) -> tuple[Faces, Faces, dict[str, int], PictureExtractor]:
     extractor = PictureExtractor()
-    judged = {content(line.image) for line in read_fer2013(config.fer2013, "validation").utterances() if line.image}
+    judged = {content_of(line.image) for line in read_fer2013(config.fer2013, "validation").utterances() if line.image}
     parts: list[Faces] = []
     counts: dict[str, int] = {}
     for stills, name in (("seen", "learned from"), ("unseen", "held out")):
         corpus = read_fer2013(config.fer2013, "train", stills=stills)  # type: ignore[arg-type]
-        own = corpus.where(lambda d: all(line.image and content(line.image) not in judged for line in d.utterances))
+        own = corpus.where(lambda d: all(line.image and content_of(line.image) not in judged for line in d.utterances))
         found = extract(own, extractor, config.store, config.workers)
         parts.append(_stack_faces(own, found))
         counts |= {

@@ -15,7 +15,7 @@ from core_models.errors import MediaError, UsageError
 from train.corpora.dialogues import Corpus, Utterance
 from train.extraction.frame_extractors import Frames
 from train.extraction.frame_store import FrameStore
-from train.media.utterance_audio import sound, sound_key
+from train.media.utterance_audio import read_sound, sound_key
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def clips_of(corpus: Corpus, frames: Frames, store: FrameStore, console: Console
                         found.without += 1
                         continue
                     if key not in store:
-                        store.put(key, frames(sound(line)))
+                        store.put(key, frames(read_sound(line)))
                 except (MediaError, UsageError) as error:
                     found.broken[line.id] = str(error)
                     console.print(f"skipped: {error}", highlight=False, markup=False)

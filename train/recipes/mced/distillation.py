@@ -19,7 +19,7 @@ from core_models.labels import MCED5
 from core_models.networks.mced_student import SoftAlign, Student, StudentConfig
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.corpora.splits import validation_split
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.extraction.frame_extractors import Frames, open_frames
 from train.extraction.frame_store import FrameStore
 from train.loop.accelerator import open_fabric
@@ -171,7 +171,7 @@ def _fit_student(
         return batch
 
     def batches(epoch: int) -> list[list[Clip]]:
-        listed = bucketed([clip.length for clip in training.clips], size, seed=(seed, 0, epoch))
+        listed = bucket_by_length([clip.length for clip in training.clips], size, seed=(seed, 0, epoch))
         return [[training.clips[row] for row in rows] for rows in listed]
 
     def step(clips: list[Clip]) -> dict[str, Tensor]:

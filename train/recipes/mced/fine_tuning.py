@@ -19,11 +19,11 @@ from core_models.feature_network import LoadedNetwork
 from core_models.feature_spec import FeatureSpec
 from core_models.features.voice.mced_embedding import STUDENTS
 from core_models.labels import LabelSet
-from core_models.networks.mced_student import Student, classifier
+from core_models.networks.mced_student import Student, build_classifier
 from train.data.class_balance import class_weights
 from train.data.config import DataConfig
 from train.data.corpus_parts import read_corpora, split_dialogues
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.evaluation.metrics import score
 from train.extraction.frame_extractors import DESCRIPTORS, open_frames
 from train.extraction.frame_store import FrameStore
@@ -169,7 +169,7 @@ def _fit_student(trainer: Trainer, student: Student, data: LabelledClips) -> Non
     own, held_out = data.training.clips, data.validation.clips
 
     def batches(epoch: int) -> list[list[Clip]]:
-        listed = bucketed([clip.length for clip in own], size, seed=(seed, 0, epoch))
+        listed = bucket_by_length([clip.length for clip in own], size, seed=(seed, 0, epoch))
         return [[own[row] for row in rows] for rows in listed]
 
     def step(clips: list[Clip]) -> dict[str, Tensor]:
@@ -209,5 +209,5 @@ def _make_student(config: FinetuneConfig, start: LoadedNetwork[Student] | None, 
     student = Student(student_config(shape, inputs=inputs, classes=classes))
     kept = {k: v for k, v in start.model.state_dict().items() if not k.startswith("classifier.")}
     student.load_state_dict(kept, strict=False)
-    student.classifier = classifier(student.config, classes)
+    student.classifier = build_classifier(student.config, classes)
     return student

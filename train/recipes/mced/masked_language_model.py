@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from core_models.assets import model_folder_of
 from core_models.atomic_write import require_writable, write_atomically
 from core_models.errors import UsageError
-from core_models.features.text.sentence_encoder import Encoder, load_encoder, pad
+from core_models.features.text.sentence_encoder import Encoder, load_encoder, pad_rows
 from train.corpora.registry import CorpusConfig, read_corpus
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.loop.accelerator import open_fabric
 from train.loop.failures import guarded
 from train.loop.fingerprint import fingerprint
@@ -98,8 +98,8 @@ def _fit_encoder(trainer: Trainer, training: list[list[int]], validation: list[l
     schedule = trainer.schedule
 
     def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
-        listed = bucketed([len(ids) for ids in training], schedule.batch, seed=(schedule.seed, 0, epoch))
-        return [pad([training[row] for row in rows]) for rows in listed]
+        listed = bucket_by_length([len(ids) for ids in training], schedule.batch, seed=(schedule.seed, 0, epoch))
+        return [pad_rows([training[row] for row in rows]) for rows in listed]
 
     def step(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = trainer.model(trainer.fabric.to_device(batch))
@@ -108,7 +108,7 @@ def _fit_encoder(trainer: Trainer, training: list[list[int]], validation: list[l
     def validate() -> dict[str, float]:
         random = torch.get_rng_state()
         torch.manual_seed(0)  # the same questions after every pass
-        asked = [pad(validation[at : at + 64]) for at in range(0, len(validation), 64)]
+        asked = [pad_rows(validation[at : at + 64]) for at in range(0, len(validation), 64)]
         loss = sum(float(step(one)["loss"]) for one in asked) / len(asked)
         torch.set_rng_state(random)
         return {"score": -loss}
@@ -134,7 +134,7 @@ class MaskedLanguage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.words.num_embeddings))
 
     def forward(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        """batch: ids and mask, int64 [B, T] (see `pad`). The loss is the mean over the tokens asked for."""
+        """batch: ids and mask, int64 [B, T] (see `pad_rows`). The loss is the mean over the tokens asked for."""
         ids, mask = batch
         asked = self.ask(ids, mask)
         hidden = self.network(input_ids=self.disturb(ids, asked), attention_mask=mask).last_hidden_state

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from core_models.assets import model_folder_of
 from core_models.errors import UsageError
-from core_models.features.text.sentence_encoder import apply_adapter, load_encoder, pad
+from core_models.features.text.sentence_encoder import apply_adapter, load_encoder, pad_rows
 from core_models.labels import LABEL_SETS, MCED5, LabelSet
 from core_models.text_adapter import adapter_folder, load_adapter
 from train.recipes.mced.masked_language_model import LanguageConfig, fit_language
@@ -103,7 +103,7 @@ class Teacher:
     def __call__(self, texts: Sequence[str], layers: Sequence[int] = ()) -> TeacherOutput:
         """Logits over the label set and the hidden states of `layers`, counted from 1; on the teacher's device."""
         rows = self._encoder.tokenize(texts, self._sidecar.max_tokens, (), self._sidecar.context)
-        ids, mask = (tensor.to(self._device) for tensor in pad([row.ids for row in rows]))
+        ids, mask = (tensor.to(self._device) for tensor in pad_rows([row.ids for row in rows]))
         states = self._network(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
         starts = torch.tensor([row.start for row in rows], device=self._device)
         said = mask.bool() & (torch.arange(ids.shape[1], device=self._device) >= starts[:, None])

@@ -17,7 +17,7 @@ from core_models.atomic_write import require_writable
 from core_models.errors import UsageError
 from train.corpora.dialogues import Corpus
 from train.corpora.registry import read_corpus
-from train.corpora.splits import Fold, folds
+from train.corpora.splits import Fold, make_folds
 from train.evaluation.results import Result, mean_and_deviation, write_result
 from train.loop.accelerator import open_fabric
 from train.loop.failures import guarded
@@ -80,7 +80,7 @@ def _embeddings_of_row(config: TDFNetTraining) -> Embeddings:
 
 
 def _choose_folds(config: TDFNetTraining, corpus: Corpus) -> list[tuple[int, Fold]]:
-    every = {f.name: (n, f) for n, f in enumerate(folds(corpus, config.plan, seed=config.plan_seed), start=1)}
+    every = {f.name: (n, f) for n, f in enumerate(make_folds(corpus, config.plan, seed=config.plan_seed), start=1)}
     for name in config.folds:
         if name not in every:
             raise UsageError(f"Plan {config.plan} has no fold {name!r}: choose from {', '.join(every)}.")

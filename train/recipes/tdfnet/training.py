@@ -18,7 +18,7 @@ from core_models.labels import LabelSet
 from core_models.networks.tdfnet import TDFNet
 from train.corpora.dialogues import Corpus
 from train.corpora.splits import Fold, validation_split
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.evaluation.metrics import score
 from train.loop.failures import check_finite
 from train.loop.fingerprint import fingerprint
@@ -170,7 +170,7 @@ def _fit_network(config: TDFNetTraining, trainer: Trainer, network: TDFNet, data
 
     def batches(epoch: int) -> list[list[EmbeddedUtterance]]:
         lengths = [one.frames + one.tokens for one in data.training]
-        listed = bucketed(lengths, schedule.batch, seed=(schedule.seed, 0, epoch))
+        listed = bucket_by_length(lengths, schedule.batch, seed=(schedule.seed, 0, epoch))
         return [[data.training[row] for row in rows] for rows in listed]
 
     def step(utterances: list[EmbeddedUtterance]) -> dict[str, Tensor]:

@@ -20,14 +20,14 @@ from core_models.features.audio.campplus import SpeakerVector
 from core_models.features.audio.ecapa import Ecapa, is_ecapa
 from core_models.features.text.token_states import TokenStates
 from core_models.features.voice.frame_sequence import voice_sequence_spec, with_speaker
-from core_models.networks.tdfnet import padded
+from core_models.networks.tdfnet import pad_sequences
 from core_models.text_adapter import adapter_folder
 from train.corpora.dialogues import Corpus, Utterance
 from train.extraction.feature_store import FeatureStore
 from train.extraction.frame_extractors import Frames, open_frames
 from train.extraction.frame_store import FrameStore
-from train.media.content_digest import digest
-from train.media.utterance_audio import sound, sound_key
+from train.media.content_digest import digest_of
+from train.media.utterance_audio import read_sound, sound_key
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class EmbeddingCache:
         features, lengths = {}, {}
         for modality, spec in self.specs.items():
             rows = [torch.from_numpy(self._sequence(modality, one)) for one in utterances]
-            features[modality], lengths[modality] = padded(rows, spec.dimension)
+            features[modality], lengths[modality] = pad_sequences(rows, spec.dimension)
         return features, lengths
 
     def statistics(self, utterances: Sequence[EmbeddedUtterance]) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -147,10 +147,10 @@ class EmbeddingCache:
                 return None, False
             samples = None
             if key not in self._frame_store:
-                samples = sound(line)
+                samples = read_sound(line)
                 self._frame_store.put(key, self._frames(samples))
             if self._speaker is not None and key not in self._speaker_store:
-                self._speaker_store.put(key, self._speaker(sound(line) if samples is None else samples))
+                self._speaker_store.put(key, self._speaker(read_sound(line) if samples is None else samples))
         except (MediaError, UsageError) as error:
             console.print(f"skipped: {error}", highlight=False, markup=False)
             return None, True
@@ -159,7 +159,7 @@ class EmbeddingCache:
     def _read(self, line: Utterance) -> str | None:
         if "text" not in self.specs or not line.text:
             return None
-        key = digest("words", line.text)
+        key = digest_of("words", line.text)
         if key not in self._token_store:
             self._token_store.put(key, self._tokens([line.text])[0])
         return key

@@ -17,7 +17,7 @@ from core_models.features.text.sentence_encoder import Encoder, Row
 from core_models.labels import LabelSet
 from core_models.text_adapter import load_adapter
 from train.data.class_balance import class_weights
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.evaluation.metrics import score
 from train.loop.failures import check_finite
 from train.loop.schedule import adamw
@@ -112,7 +112,7 @@ class FineTuning:
         def batches(epoch: int) -> list[TextBatch]:
             own = lines(epoch)
             rows, classes = own.rows(self.encoder, config.max_tokens, config.context), own.classes
-            listed = bucketed([len(row.ids) for row in rows], config.batch, seed=(config.seed, number, epoch))
+            listed = bucket_by_length([len(row.ids) for row in rows], config.batch, seed=(config.seed, number, epoch))
             return [TextBatch([rows[i] for i in batch], torch.tensor([classes[i] for i in batch])) for batch in listed]
 
         def step(batch: TextBatch) -> dict[str, Tensor]:

@@ -15,14 +15,14 @@ from torch import Tensor
 from core_models.assets import model_folder
 from core_models.errors import MediaError, UsageError
 from core_models.features.audio.whisper import Whisper
-from core_models.features.voice.emotion_posteriors import heard, voice_head_frames_spec
+from core_models.features.voice.emotion_posteriors import head_frames, voice_head_frames_spec
 from core_models.features.voice.mced_embedding import encoder_frames_spec
 from train.corpora.dialogues import Corpus, Utterance
-from train.corpora.splits import person
+from train.corpora.splits import person_of
 from train.extraction.frame_store import FrameStore
-from train.media.content_digest import digest
+from train.media.content_digest import digest_of
 from train.media.speech_trimming import cut_to_speech
-from train.media.utterance_audio import sound, sound_key
+from train.media.utterance_audio import read_sound, sound_key
 from train.recipes.voice.augmentation import VERSION, augmented, generator
 
 Frames = NDArray[np.float16]
@@ -38,7 +38,7 @@ class VoiceHeadFrames:
         self.spec = voice_head_frames_spec(encoder_frames_spec(self.whisper))
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return heard(self.whisper.encode(samples))
+        return head_frames(self.whisper.encode(samples))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def voiced(
     found = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     pairs = [
-        (person(corpus, dialogue, line), line, cut)
+        (person_of(corpus, dialogue, line), line, cut)
         for dialogue, other in zip(corpus.dialogues, cut_to_speech(corpus).dialogues, strict=True)
         for line, cut in zip(dialogue.utterances, other.utterances, strict=True)
     ]
@@ -75,7 +75,7 @@ def voiced(
                     continue
                 try:
                     keys = [_key(one) for one in (line, cut)]
-                    names = [*keys, *(digest("copy", str(VERSION), str(n), keys[0]) for n in range(2, 2 + copies))]
+                    names = [*keys, *(digest_of("copy", str(VERSION), str(n), keys[0]) for n in range(2, 2 + copies))]
                     for number, name in enumerate(names):
                         if name not in store:
                             store.put(name, frames(_copy(line, cut, keys[0], number)))
@@ -92,8 +92,8 @@ def voiced(
 def _copy(line: Utterance, cut: Utterance, key: str, number: int) -> NDArray[np.float32]:
     """The samples of copy `number`; augmented ones are made of the speech twice as often as of the whole clip."""
     if number < 2:
-        return sound(cut if number else line)
-    return augmented(sound(line if number % 3 == 2 else cut), generator(key, number))
+        return read_sound(cut if number else line)
+    return augmented(read_sound(line if number % 3 == 2 else cut), generator(key, number))
 
 
 def _key(line: Utterance) -> str:

@@ -31,13 +31,13 @@ from train.corpora.dialogues import Corpus
 from train.corpora.registry import CorpusConfig, read_corpus
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.metrics import score
-from train.evaluation.results import Result, result_of, summarise, write_result
+from train.evaluation.results import Result, result_of, summarise_results, write_result
 from train.extraction.frame_store import FrameStore
 from train.extraction.out_of_fold import write_out_of_fold
 from train.loop.accelerator import open_fabric
 from train.loop.failures import guarded
 from train.loop.fingerprint import fingerprint
-from train.media.content_digest import digest
+from train.media.content_digest import digest_of
 from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, voiced
 from train.recipes.voice.training import VoiceSchedule, fit_member, joined, log_probabilities
 
@@ -149,7 +149,7 @@ class _FittedMembers:
         found = []
         for number in range(self._config.members):
             seed = self._config.schedule.seed + number
-            learned = digest(self._settings, str(seed), *(f"{clip.keys[0]} {clip.label}" for clip in clips))
+            learned = digest_of(self._settings, str(seed), *(f"{clip.keys[0]} {clip.label}" for clip in clips))
             path = self._config.run / f"{learned[:16]}.safetensors"
             if path.exists() and self._config.schedule.resume is not False:
                 member = Member(self._shape)
@@ -201,7 +201,7 @@ def _report_folds(
             results[cut].append(result)
         scores = [f"{100 * getattr(results[cut][-1], what):.1f}" for cut in CUTS for what in ("accuracy", "uar")]
         table.add_row(str(number + 1), str(len(people)), *scores)
-    both = {cut: summarise(results[cut]) for cut in CUTS}
+    both = {cut: summarise_results(results[cut]) for cut in CUTS}
     table.add_section()
     table.add_row("mean", "", *(f"{100 * getattr(both[c], what):.1f}" for c in CUTS for what in ("accuracy", "uar")))
     console.print(table)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import HubertConfig, HubertForCTC, HubertModel
 
 from core_models.errors import WeightsError
-from core_models.features.audio.ecapa import WEIGHTS, Ecapa, decibels, is_ecapa
+from core_models.features.audio.ecapa import WEIGHTS, Ecapa, is_ecapa, mel_decibels
 from core_models.features.audio.hubert import Hubert, is_hubert
 
 SOUND = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
@@ -119,7 +119,7 @@ def tiny_ecapa(folder: Path) -> Path:
 def test_ecapa_is_speechbrains(tmp_path: Path, librivox: list[tuple[str, NDArray[np.float32]]]) -> None:
     """Banks and vector of speechbrain 1.1.2 with these weights, written down once, to the third digit."""
     samples = librivox[0][1][:48_000]
-    banks = decibels(torch.from_numpy(samples))
+    banks = mel_decibels(torch.from_numpy(samples))
     assert banks.shape == (301, 80)
     np.testing.assert_allclose(banks[[0, 100, 297], [0, 40, 79]], [-23.630, -40.206, -53.053], atol=2e-3)
     ecapa = Ecapa(tiny_ecapa(tmp_path / "tiny"))

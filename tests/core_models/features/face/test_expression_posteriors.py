@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from core_models.assets import model_folder
 from core_models.errors import CheckpointError, UsageError
-from core_models.features.face.alignment import SIDE, crop
+from core_models.features.face.alignment import SIDE, crop_face
 from core_models.features.face.expression_posteriors import (
     EXPRESSIONS,
     TASK,
     ExpressionFeature,
     face_pictures_spec,
-    mirrored,
+    mirror_scores,
     open_face,
 )
 from core_models.features.face.landmarker import SCORES, FaceFeature
@@ -64,7 +64,7 @@ def test_a_crop_does_not_know_how_the_head_was_held(
     other = np.asarray(cv2.warpAffine(picture, turn, (width, height)), dtype=np.uint8)
     landmarks = face_feature.faces(picture)[0].landmarks
     there = landmarks @ turn[:, :2].T + turn[:, 2]
-    one, same = crop(picture, landmarks), crop(other, there.astype(np.float32))
+    one, same = crop_face(picture, landmarks), crop_face(other, there.astype(np.float32))
     assert one.shape == (SIDE, SIDE)
     inner = np.s_[8:-8, 8:-8]
     assert np.corrcoef(one[inner].ravel(), same[inner].ravel())[0, 1] > 0.98
@@ -75,7 +75,7 @@ def test_a_crop_beyond_the_picture_repeats_its_edge() -> None:
     bright = np.full((200, 200, 3), 180, np.uint8)
     landmarks = np.zeros((478, 2), np.float32)
     landmarks[[33, 133, 362, 263, 168, 2]] = [[-30, 100], [-13, 100], [13, 100], [30, 100], [0, 96], [0, 132]]
-    assert (crop(bright, landmarks) == 180).all()
+    assert (crop_face(bright, landmarks) == 180).all()
 
 
 def test_dim_light_changes_little() -> None:
@@ -159,7 +159,7 @@ def test_a_face_in_a_mirror_says_the_same(shipped: ExpressionFeature, pictures: 
     landmarks = face.landmarks.copy()
     landmarks[:, 0] = picture.shape[1] - 1 - landmarks[:, 0]
     landmarks[[33, 263, 133, 362]] = landmarks[[263, 33, 362, 133]]
-    other = replace(face, landmarks=landmarks, scores=mirrored(face.scores))
+    other = replace(face, landmarks=landmarks, scores=mirror_scores(face.scores))
     turned = shipped.vector(np.ascontiguousarray(picture[:, ::-1]), other)
     np.testing.assert_allclose(turned, shipped.vector(picture, face), atol=0.05)
 

@@ -15,7 +15,7 @@ from core_models.errors import CheckpointError, UsageError
 from core_models.feature_network import NetworkSidecar
 from core_models.features.audio.prosody import DIMENSION
 from core_models.features.audio.whisper import Whisper
-from core_models.features.voice.emotion_posteriors import HEADS, VoiceEmotion, heard, voice_head_frames_spec
+from core_models.features.voice.emotion_posteriors import HEADS, VoiceEmotion, head_frames, voice_head_frames_spec
 from core_models.features.voice.mced_embedding import encoder_frames_spec
 from core_models.networks.voice_head import HeadConfig, VoiceHead
 from core_models.tensor_files import SIDECAR
@@ -80,7 +80,7 @@ def test_the_vector_is_what_the_head_says(tmp_path: Path, whisper_tiny: Whisper,
     head = HEADS.load(written(tmp_path / "mini-voice", whisper_tiny))
     voice, encoded = VoiceEmotion(head, whisper_tiny), whisper_tiny.encode(librivox[0][1])
     vector = voice(encoded)
-    frames = torch.from_numpy(heard(encoded))
+    frames = torch.from_numpy(head_frames(encoded))
     assert len(frames) == (len(encoded.frames) + 1) // 2
     assert vector == pytest.approx(head.model(frames[None], torch.tensor([len(frames)]))[0].numpy(), abs=1e-6)
     assert np.exp(vector).sum() == pytest.approx(1, abs=1e-5)
@@ -127,6 +127,6 @@ def test_a_folder_that_is_off_is_refused(tmp_path: Path, whisper_tiny: Whisper, 
 def test_loudness_alone_changes_no_frame_but_its_own(whisper_tiny: Whisper, librivox) -> None:
     """What is heard of states comes from the encoder alone, what is heard of prosody from the samples alone."""
     encoded = whisper_tiny.encode(librivox[1][1])
-    here, there = heard(encoded), heard(replace(encoded, samples=encoded.samples * np.float32(0.5)))
+    here, there = head_frames(encoded), head_frames(replace(encoded, samples=encoded.samples * np.float32(0.5)))
     assert np.array_equal(here[:, : whisper_tiny.dimension], there[:, : whisper_tiny.dimension])
     assert (here - there)[:, -4] == pytest.approx(np.full(len(here), 2 * np.log10(2)), abs=1e-3)
