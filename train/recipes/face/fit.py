@@ -29,7 +29,7 @@ from train.loop.accelerator import open_fabric
 from train.loop.fingerprint import fingerprint
 from train.recipes.face.augmentation import Augmentation
 from train.recipes.face.training import Faces, FaceSchedule, FaceTraining
-from train.reports.console import print_result
+from train.reports.console import show_result
 
 _PLACES = ("fer2013", "json", "workers")
 SELECTION = "none: the last epoch of a fixed number"
@@ -100,7 +100,7 @@ def fit_face(config: FaceConfig) -> Result:
         )
     )
     assert isinstance(result, Result)
-    print_result(result, config.json)
+    show_result(result, config.json)
     missed = result.left_out.get("nothing found", 0)
     console.print(
         f"{config.out}: validation, {result.n / (result.n + missed):.1%} of the faces found, accuracy on them "
