@@ -46,6 +46,4 @@ def tensors_digest(tensors: Iterable[tuple[str, NDArray[np.generic]]]) -> str:
 
 def combined_digest(digests: Mapping[str, str]) -> str:
     """One digest over those of several networks, each by the part that it plays in the feature."""
-    return tensors_digest(
-        (part, np.frombuffer(bytes.fromhex(digest), np.uint8)) for part, digest in digests.items()
-    )
+    return tensors_digest((part, np.frombuffer(bytes.fromhex(digest), np.uint8)) for part, digest in digests.items())

@@ -119,22 +119,22 @@ class LabelMap:
 
     source: LabelSet
     target: LabelSet
-    twins: Mapping[str, str]
+    mapping: Mapping[str, str]
     """Label of `source` -> its twin in `target`; a label without a twin is not in it."""
 
     @property
-    def without(self) -> tuple[str, ...]:
+    def unmapped(self) -> tuple[str, ...]:
         """Labels of `source` that have no twin."""
-        return tuple(label for label in self.source.labels if label not in self.twins)
+        return tuple(label for label in self.source.labels if label not in self.mapping)
 
     def describe(self) -> str:
         """`emodb7->meld7: happiness as joy; no twin for boredom`; `own` within one set."""
         if self.source == self.target:
             return "own"
-        renamed = [f"{old} as {new}" for old, new in self.twins.items() if old != new]
+        renamed = [f"{old} as {new}" for old, new in self.mapping.items() if old != new]
         parts = [", ".join(renamed)] if renamed else []
-        if self.without:
-            parts.append(f"no twin for {', '.join(self.without)}")
+        if self.unmapped:
+            parts.append(f"no twin for {', '.join(self.unmapped)}")
         return f"{self.source.name}->{self.target.name}: {'; '.join(parts) or 'same names'}"
 
 

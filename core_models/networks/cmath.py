@@ -42,9 +42,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core_models.errors import UsageError
-from core_models.feature_spec import MODALITIES
-from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoidal_positions
-from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve_causally, speaker_embedding
+from core_models.networks.attention import KeyValueCache, StackedLinear, sinusoidal_positions
+from core_models.networks.dialogue_model import (
+    DialogueConfig,
+    DialogueModel,
+    build_encoder_layer,
+    convolve_causally,
+    speaker_embedding,
+)
 from core_models.networks.dialogue_state import DialogueState
 
 _SMALL_SIGMA = -2.25  # softplus of it is 0.1
@@ -71,42 +76,21 @@ class CMATHOutput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CMATHConfig:
-    """Shape of a CMATH; UsageError at construction when it cannot work."""
+class CMATHConfig(DialogueConfig):
+    """Shape of a CMATH; UsageError at construction when it cannot work.
 
-    dimensions: dict[str, int]
-    """Modality -> width of its feature vector; a modality that is not named here is not used (rows of Table 5)."""
-    classes: int
-    """Number of emotions."""
-    width: int = 256
-    """Common width d of all representations (paper: 500 for IEMOCAP, 400 for MELD)."""
-    heads: int = 8
-    """Attention heads (ours at the paper's widths: 10)."""
-    feed_forward: int = 256
-    """Inner width of the feed-forward networks of eq. 9-11."""
-    layers: int = 1
-    """CMA-transformers, one after the other."""
-    kernel: int = 1
-    """Kernel of the convolutions of eq. 1-2, in utterances; both together reach back no further than the window."""
-    dropout: float = 0.5
-    """Dropout rate."""
-    speakers: int = 9
-    """Speaker slots; further speakers share the last one."""
-    window: int = 32
-    """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
+    `kernel` is that of eq. 1-2, whose convolutions together reach back no further than the window.
+    """
+
     positions: Literal["rotary", "sinusoidal"] = "rotary"
     """How order enters: eq. 6-7, or rotary angles."""
     reconstruction: bool = True
     """Eq. 1-2; off is the row w/o MR of Table 4: a fully connected layer for each modality, nothing reconstructed."""
     cma: bool = True
     """Eq. 9-14; off is the row w/o CMA-T of Table 4: H' = H."""
-    causal: bool = True
-    """Off: the paper's own setting, where an utterance sees the future too."""
-    rewind: int = 8
-    """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
     def __post_init__(self) -> None:
-        check_shape(self)
+        super().__post_init__()
         if self.width % (2 * self.heads) or self.width < 4 * self.heads:
             raise UsageError(
                 f"width {self.width} is not an even multiple, at least fourfold, of {self.heads} heads; "
@@ -118,11 +102,6 @@ class CMATHConfig:
                 f"{self.window} holds {self.window - 1}; choose a smaller kernel or a longer window."
             )
 
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities in use, in the project's order."""
-        return tuple(m for m in MODALITIES if m in self.dimensions)
-
 
 class CMATransformer(nn.Module):
     """Eq. 9-14 for every central modality at once: P = M * M pairs (central m, source n), central-major."""
@@ -132,17 +111,7 @@ class CMATransformer(nn.Module):
     def __init__(self, config: CMATHConfig) -> None:
         super().__init__()
         c, m = config, len(config.modalities)
-        self.encoder = EncoderLayer(
-            m * m,
-            c.width,
-            c.heads,
-            c.feed_forward,
-            window=c.window,
-            keep=c.window - 1 + c.rewind if c.causal else 0,
-            rotary=c.positions == "rotary",
-            causal=c.causal,
-            dropout=c.dropout,
-        )
+        self.encoder = build_encoder_layer(c, m * m, rotary=c.positions == "rotary")
         self.gate = StackedLinear(m * m, c.width, c.width, bias=False)
         self.register_buffer("intra", torch.eye(m, dtype=torch.bool)[..., None, None, None], persistent=False)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
-from core_models.networks.attention import KeyValueCache
+from core_models.networks.attention import EncoderLayer, KeyValueCache
 from core_models.networks.dialogue_state import DialogueState
 
 STANDARDISED_LIMIT = 1e4
@@ -32,41 +33,69 @@ _LEAST = {
 Output = TypeVar("Output", bound=tuple[Any, ...])
 
 
-class DialogueConfig(Protocol):
-    """What the frame needs to know of a model's shape."""
+@dataclass(frozen=True)
+class DialogueConfig:
+    """The shape that every dialogue model has; UsageError at construction when it cannot work."""
 
-    @property
-    def dimensions(self) -> dict[str, int]: ...
-    @property
-    def modalities(self) -> tuple[str, ...]: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def speakers(self) -> int: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def rewind(self) -> int: ...
-    @property
-    def causal(self) -> bool: ...
-    @property
-    def dropout(self) -> float: ...
+    dimensions: dict[str, int]
+    """Modality -> width of its feature vector; a modality that is not named here is not used."""
+    classes: int
+    """Number of emotions."""
+    width: int = 256
+    """Common width d of all representations (papers: SDT 1024; CMATH 500 for IEMOCAP, 400 for MELD)."""
+    heads: int = 8
+    """Attention heads (CMATH at the paper's widths: 10, which divide them)."""
+    feed_forward: int = 256
+    """Inner width of the encoder layers (SDT's paper: 1024)."""
+    layers: int = 1
+    """Encoder layers, one after the other."""
+    kernel: int = 1
+    """Kernel of the temporal convolutions, in utterances."""
+    dropout: float = 0.5
+    """Dropout rate."""
+    speakers: int = 9
+    """Speaker slots; further speakers share the last one."""
+    window: int = 32
+    """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
+    causal: bool = True
+    """Off: the paper's own setting, where an utterance sees the future too."""
+    rewind: int = 8
+    """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
-
-def check_shape(config: DialogueConfig) -> None:
-    """Raise UsageError where a number that every dialogue model has is out of its range."""
-    if not set(config.dimensions) <= set(MODALITIES) or min(config.dimensions.values(), default=0) < 1:
-        raise UsageError(
-            f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
-            f"not {config.dimensions}; correct the model's configuration."
-        )
-    for name, least in _LEAST.items():
-        if getattr(config, name) < least:
+    def __post_init__(self) -> None:
+        if not set(self.dimensions) <= set(MODALITIES) or min(self.dimensions.values(), default=0) < 1:
             raise UsageError(
-                f"{name} is {getattr(config, name)}, at least {least} was expected; correct the model's configuration."
+                f"dimensions must give a width of at least 1 for some of {', '.join(MODALITIES)}, "
+                f"not {self.dimensions}; correct the model's configuration."
             )
-    if not 0 <= config.dropout < 1:
-        raise UsageError(f"dropout is {config.dropout}, a rate from 0 to below 1 was expected; change it.")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}, at least {least} was expected; correct the model's "
+                    "configuration."
+                )
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout is {self.dropout}, a rate from 0 to below 1 was expected; change it.")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities in use, in the project's order."""
+        return tuple(m for m in MODALITIES if m in self.dimensions)
+
+
+def build_encoder_layer(config: DialogueConfig, count: int, *, rotary: bool) -> EncoderLayer:
+    """`count` encoder layers side by side, whose state reaches back the window and what may be taken back."""
+    return EncoderLayer(
+        count,
+        config.width,
+        config.heads,
+        config.feed_forward,
+        window=config.window,
+        keep=config.window - 1 + config.rewind if config.causal else 0,
+        rotary=rotary,
+        causal=config.causal,
+        dropout=config.dropout,
+    )
 
 
 def speaker_embedding(config: DialogueConfig) -> nn.Embedding:

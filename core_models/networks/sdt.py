@@ -50,36 +50,21 @@ import torch
 from torch import Tensor, nn
 
 from core_models.errors import UsageError
-from core_models.feature_spec import MODALITIES
 from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoidal_positions
-from core_models.networks.dialogue_model import DialogueModel, check_shape, convolve_causally, speaker_embedding
+from core_models.networks.dialogue_model import (
+    DialogueConfig,
+    DialogueModel,
+    build_encoder_layer,
+    convolve_causally,
+    speaker_embedding,
+)
 from core_models.networks.dialogue_state import DialogueOutput, DialogueState
 
 
 @dataclass(frozen=True)
-class SDTConfig:
-    """Shape of an SDT; UsageError at construction when it cannot work."""
+class SDTConfig(DialogueConfig):
+    """Shape of an SDT; UsageError at construction when it cannot work. `kernel` is that of eq. 1."""
 
-    dimensions: dict[str, int]
-    """Modality -> width of its feature vector; a modality that is not named here is not used."""
-    classes: int
-    """Number of emotions."""
-    width: int = 256
-    """Common width d of all representations (paper: 1024)."""
-    heads: int = 8
-    """Attention heads."""
-    feed_forward: int = 256
-    """Inner width of the encoder layers (paper: 1024)."""
-    layers: int = 1
-    """Encoder layers of each intra- and inter-modal transformer."""
-    kernel: int = 1
-    """Kernel of the temporal convolution, eq. 1, in utterances."""
-    dropout: float = 0.5
-    """Dropout rate."""
-    speakers: int = 9
-    """Speaker slots; further speakers share the last one."""
-    window: int = 32
-    """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
     positions: Literal["rotary", "sinusoidal", "none"] = "rotary"
     """How order enters: eq. 2, rotary angles, or not at all (Table IV, w/o positional embeddings)."""
     speaker_embeddings: bool = True
@@ -93,13 +78,9 @@ class SDTConfig:
     """Eq. 7-8 as printed, with W frozen at identity, or left out (H' = H)."""
     multimodal_gate: Literal["learned", "none"] = "learned"
     """Eq. 10 as printed, or equal weights for what is present."""
-    causal: bool = True
-    """Off: the paper's own setting, where an utterance sees the future too."""
-    rewind: int = 8
-    """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
     def __post_init__(self) -> None:
-        check_shape(self)
+        super().__post_init__()
         if self.width % (4 * self.heads):
             raise UsageError(
                 f"width {self.width} is not a multiple of 4 x {self.heads} heads; choose another width or "
@@ -110,11 +91,6 @@ class SDTConfig:
                 f"transformers is inter, but {self.modalities[0]} is the only modality: give another modality, or "
                 "choose all or intra."
             )
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The modalities in use, in the project's order."""
-        return tuple(m for m in MODALITIES if m in self.dimensions)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -145,20 +121,7 @@ class SDT(DialogueModel[DialogueOutput]):
             {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in c.modalities}
         )
         self.speakers = speaker_embedding(c) if c.speaker_embeddings else None
-        self.encoder = nn.ModuleList(
-            EncoderLayer(
-                p,
-                c.width,
-                c.heads,
-                c.feed_forward,
-                window=c.window,
-                keep=c.window - 1 + c.rewind if c.causal else 0,
-                rotary=c.positions == "rotary",
-                causal=c.causal,
-                dropout=c.dropout,
-            )
-            for _ in range(c.layers)
-        )
+        self.encoder = nn.ModuleList(build_encoder_layer(c, p, rotary=c.positions == "rotary") for _ in range(c.layers))
         gated, concatenated, alone = c.fusion == "gated", c.fusion == "concatenation", c.fusion == "uni-cat"
         filtered, weighed = gated and c.unimodal_gate == "learned", gated and c.multimodal_gate == "learned"
         self.unimodal_gate = StackedLinear(p, c.width, c.width, bias=False) if filtered else None

@@ -142,24 +142,24 @@ def relabel(corpus: Corpus, labels: LabelSet) -> tuple[Corpus, dict[str, int], s
     one that stays alone is the label. `label_map` of the new corpus is the name of the map. Raises UsageError where
     there is no map into `labels`.
     """
-    twins = label_map(corpus.labels, labels)
+    mapped = label_map(corpus.labels, labels)
     if corpus.labels == labels:
         return corpus, {}, corpus.label_map
-    name = twins.describe() if corpus.label_map == "own" else f"{corpus.label_map}; {twins.describe()}"
+    name = mapped.describe() if corpus.label_map == "own" else f"{corpus.label_map}; {mapped.describe()}"
     counts = Counter(utterance.label for utterance in corpus.utterances())
 
     def renamed(utterance: Utterance) -> Utterance:
-        found = tuple(dict.fromkeys(twins.twins[one] for one in utterance.candidates if one in twins.twins))
+        found = tuple(dict.fromkeys(mapped.mapping[one] for one in utterance.candidates if one in mapped.mapping))
         if len(found) == 1:
             return replace(utterance, label=found[0], candidates=())
-        return replace(utterance, label=twins.twins.get(utterance.label or ""), candidates=found)
+        return replace(utterance, label=mapped.mapping.get(utterance.label or ""), candidates=found)
 
     dialogues = tuple(
         replace(d, utterances=tuple(renamed(utterance) for utterance in d.utterances)) for d in corpus.dialogues
     )
-    left_out = {label: counts[label] for label in twins.without if counts[label]}
+    left_out = {label: counts[label] for label in mapped.unmapped if counts[label]}
     several = [set(utterance.candidates) for utterance in corpus.utterances() if utterance.candidates]
-    if twinless := sum(not candidates & set(twins.twins) for candidates in several):
+    if twinless := sum(not candidates & set(mapped.mapping) for candidates in several):
         left_out["any of several labels"] = twinless
     return replace(corpus, labels=labels, dialogues=dialogues, label_map=name), left_out, name
 

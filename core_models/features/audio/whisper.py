@@ -94,9 +94,7 @@ class Whisper:
     digest: str
     device: str
 
-    def __init__(
-        self, folder: Path, *, device: str = "auto", compute_type: str = "auto", threads: int = 2
-    ) -> None:
+    def __init__(self, folder: Path, *, device: str = "auto", compute_type: str = "auto", threads: int = 2) -> None:
         for file in ("model.bin", "tokenizer.json", "config.json"):
             # Without this check the loader asks a hub for whatever is missing.
             if not (folder / file).is_file():
@@ -115,9 +113,7 @@ class Whisper:
             on_gpu = device == "cuda" or (device == "auto" and get_cuda_device_count() > 0)
             compute_type = "float16" if on_gpu else "int8"
         try:
-            self.model = WhisperModel(
-                str(folder), device=device, compute_type=compute_type, cpu_threads=threads
-            )
+            self.model = WhisperModel(str(folder), device=device, compute_type=compute_type, cpu_threads=threads)
         except (ValueError, RuntimeError) as error:
             raise UsageError(
                 f"Whisper cannot run with device={device} and compute_type={compute_type} here "
@@ -198,9 +194,7 @@ class Whisper:
             raise UsageError(
                 f"{self.name} does not know the language {language!r}: use one of {', '.join(self.languages)}."
             )
-        tokenizer = self._tokenizer(
-            self.model.hf_tokenizer, self.multilingual, task="transcribe", language=language
-        )
+        tokenizer = self._tokenizer(self.model.hf_tokenizer, self.multilingual, task="transcribe", language=language)
         rate = _TOKENS_PER_SECOND if language == "en" else _BYTES_PER_SECOND
         bound = min(_TOKENS_BASE + round(rate * seconds), 224)
         result = self._network.generate(

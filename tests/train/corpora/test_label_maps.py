@@ -54,9 +54,9 @@ def test_every_corpus_has_its_twins_among_the_seven(
 ) -> None:
     """What means the same is mapped, what means something else is left without a twin."""
     found = label_map(source, MELD7)  # type: ignore[arg-type]
-    assert twins.items() <= found.twins.items()
-    assert found.twins["neutral"] == "neutral"
-    assert found.without == without
+    assert twins.items() <= found.mapping.items()
+    assert found.mapping["neutral"] == "neutral"
+    assert found.unmapped == without
     assert all(label in found.describe() for label in without)
 
 
@@ -68,9 +68,9 @@ def test_maps_lead_into_known_labels_alone() -> None:
         except UsageError:
             assert target not in (MELD7, MCED5, IEMOCAP6, IEMOCAP4, EMORYNLP7)
             continue
-        assert set(found.twins) <= set(source.labels)
-        assert set(found.twins.values()) <= set(target.labels)
-    assert label_map(IEMOCAP6, IEMOCAP4).twins["excited"] == "happy"
+        assert set(found.mapping) <= set(source.labels)
+        assert set(found.mapping.values()) <= set(target.labels)
+    assert label_map(IEMOCAP6, IEMOCAP4).mapping["excited"] == "happy"
     assert label_map(MELD7, MELD7).describe() == "own"
 
 

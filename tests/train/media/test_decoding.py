@@ -18,13 +18,13 @@ from train.media.utterance_audio import read_sound
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 
 
-def write_film(path: Path, seconds: int = 4, rate: int = 44_100, read_sound: bool = True) -> Path:
+def write_film(path: Path, seconds: int = 4, rate: int = 44_100, sound: bool = True) -> Path:
     """A film of 25 pictures a second: its left half grows brighter, its right half darker; a tone that grows louder."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg4", rate=25)
         video.width, video.height, video.pix_fmt, video.gop_size = 128, 96, "yuv420p", 25
         video.bit_rate = 2_000_000
-        audio = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=rate) if read_sound else None
+        audio = container.add_stream("aac" if path.suffix == ".mp4" else "pcm_s16le", rate=rate) if sound else None
         for number in range(25 * seconds):
             picture = np.zeros((96, 128, 3), np.uint8)
             picture[:, :64], picture[:, 64:] = 50 + 2 * number, 250 - 2 * number
