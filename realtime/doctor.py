@@ -28,6 +28,7 @@ from core_models.features.face.expression_posteriors import open_face
 from core_models.option_parser import build_parser, read_options
 from realtime.demo.assemble import FACE
 from realtime.dialogue.tracker import Tracker
+from realtime.pipeline.latency_report import describe_latency, measure_latency
 from realtime.pipeline.models import load_models
 from realtime.sources.devices import device_table, list_devices
 from realtime.sources.file import read_audio
@@ -73,12 +74,21 @@ def _run_doctor(arguments: Sequence[str]) -> Exit:
     for timing in (*recognisers.values(), *steps.values(), face):
         table.add_row(Text(timing.what), _format_timing(timing))
     console.print(table)
+    console.print(_latency_lines(next(iter(names), "default")), soft_wrap=True, markup=False)
     whole = {name: [step, recognisers[_recogniser_of(name)]] for name, step in steps.items()}
     microphone = any(device.kind == "microphone" for device in list_devices()[0])
     console.print(recommend_command(whole, face, microphone=microphone), soft_wrap=True, markup=False)
     if not _measured_runs(whole):
         return Exit.WEIGHTS
     return Exit.OK if microphone else Exit.NO_MICROPHONE
+
+
+def _latency_lines(checkpoint: str) -> str:
+    """What the pipeline's stages declare of their latency, beside what the demonstration took with `checkpoint`."""
+    try:
+        return describe_latency(*measure_latency(checkpoint, _DEMO))
+    except TrackerError as error:
+        return str(error)
 
 
 def recommend_command(timings: dict[str, list[Timing]], face: Timing, *, microphone: bool) -> str:

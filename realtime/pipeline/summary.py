@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Summary:
-    """What a session amounted to; `latencies_ms` counts from the endpoint decision to `emotion.final`.
+    """What a session amounted to.
 
-    `ready` counts the finals whose transcription was ready when their endpoint was decided.
+    `latencies_ms` counts from the endpoint decision to `emotion.final`, without the waiting behind a file that is read
+    faster than it was spoken. `ready` counts the finals whose transcription was ready when their endpoint was decided.
     """
 
     utterances: int = 0

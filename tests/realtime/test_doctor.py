@@ -50,6 +50,7 @@ def test_the_screen_is_printed_whatever_this_machine_has() -> None:
     assert ran.returncode == (Exit.NO_MICROPHONE if "There is no microphone" in ran.stdout else Exit.OK), ran.stderr
     assert "whisper-base, 5 s of speech" in ran.stdout
     assert "python -m realtime.listen --checkpoint" in ran.stdout
+    assert "The stages wait 400 ms after the last word; the work took" in ran.stdout
     assert len(ran.stdout.splitlines()) <= 50
 
 
