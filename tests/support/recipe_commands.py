@@ -55,7 +55,7 @@ def mced(pieces: Pieces) -> Recipe:
     """A student that learns labelled sounds by their filter banks."""
     data = (
         *("--finetune.data.train.corpus=folder", f"--finetune.data.train.root={pieces.pairs}"),
-        *("--finetune.data.apart=speakers", "--finetune.data.validation_share=0.3"),
+        *("--finetune.data.apart=speakers", "--finetune.data.validation-share=0.3"),
         f"--finetune.data.store={pieces.store}",
     )
     shape = "--finetune.student={width: 16, layers: 2, heads: 2, feed_forward: 16}"
@@ -68,7 +68,7 @@ def mced(pieces: Pieces) -> Recipe:
 def tdfnet(pieces: Pieces) -> Recipe:
     """TDFNet on filter banks and token states; all that it writes lies in the folder of the run."""
     small = (
-        *("--plan=holdout", "--validation_share=0.3", "--embeddings.frames=spectrogram", "--embeddings.speaker=null"),
+        *("--plan=holdout", "--validation-share=0.3", "--embeddings.frames=spectrogram", "--embeddings.speaker=null"),
         *(
             f"--embeddings.text={pieces.encoder}",
             "--schedule.epochs=2",
@@ -86,7 +86,7 @@ def voice(pieces: Pieces) -> Recipe:
     small = (
         *("--whisper=whisper-tiny.en", "--copies=0", "--members=1", "--folds=2", f"--store={pieces.store}"),
         *("--schedule.epochs=2", "--schedule.average=1", "--schedule.batch=8", "--head.width=12"),
-        "--head.prosody_width=4",
+        "--head.prosody-width=4",
     )
     options = ("voice", "--corpus.corpus=folder", f"--corpus.root={pieces.pairs}", *small)
     return Recipe(options, "--schedule.", "--out={}".format, "--run={}".format, "--schedule.lr={}".format)
@@ -96,7 +96,7 @@ def dialogue(miniature: Miniature) -> Recipe:
     """SDT on words alone."""
     small = (
         *("--features.voice=null", "--features.face=null", "--epochs=2", "--batch=4"),
-        *("--model.width=16", "--model.heads=2", "--model.feed_forward=16"),
+        *("--model.width=16", "--model.heads=2", "--model.feed-forward=16"),
     )
     options = ("fit", *miniature.options("meld"), *small)
     return Recipe(options, "--", "--out={}".format, "--runs={}".format, "--lr={}".format)
