@@ -13,6 +13,7 @@ from train.evaluation.results import SCORES, Comparison
 
 COUNTED = tuple(name for name in SCORES if name != "ece")
 """What a confusion matrix alone gives."""
+# The 2.5th percentile then stands on 50 resamples.
 RESAMPLES = 2000
 
 

@@ -35,4 +35,5 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
+    # Held-out utterances that are all right, or all wrong, would drive the temperature to 0 or without bound.
     return float(log_temperature.detach().exp().clamp(0.05, 20))
