@@ -24,8 +24,12 @@ _NO_SPEECH, _WEAK_LOGPROB = 0.5, -1.12
 """From this probability on, only words above this one, and no loop."""
 _NO_WORDS_LOGPROB = -2.5
 """Below this mean log-probability, no words are believed at all."""
-_DOUBTFUL_LOGPROB, _WORTH_PADDING = -1.0, 4
-"""Below this, words of so many tokens or more are decoded again with padding; a lone "local" always is doubtful."""
+_DOUBTFUL_LOGPROB = -1.0
+"""Below this, words are decoded again with padding: of 70 prompts of one to three words that `base` heard right, four
+lay below it."""
+_SHORT_SECONDS = 3.0
+"""So short an utterance is decoded again where it is about to be discarded for its no-speech token alone, which Whisper
+gives lone words up to 0.77."""
 
 _LONGEST_LOOP = 8
 _LOOPS, _LOOPED_TOKENS = 5, 15
@@ -85,7 +89,7 @@ class Transcriber:
         encoded = self._whisper.encode(samples)
         language, vote = self._language(encoded)
         heard, padded = self._whisper.decode(encoded, language), False
-        if _worth_padding(heard):
+        if _worth_padding(heard, encoded.seconds):
             heard, padded = self._whisper.decode_padded(samples, language), True
         return self._transcript(heard, encoded, padded, vote)
 
@@ -125,10 +129,18 @@ class Transcriber:
         return self._heard or "en", vote
 
 
-def _worth_padding(heard: Hypothesis) -> bool:
-    """Whether it sounds like speech, but the short context may have misled the decoder."""
-    doubtful = len(heard.tokens) >= _WORTH_PADDING and heard.mean_logprob < _DOUBTFUL_LOGPROB
-    return heard.no_speech < _NO_SPEECH and (doubtful or _loops(heard))
+def _worth_padding(heard: Hypothesis, seconds: float) -> bool:
+    """Whether it may be speech, but the short context may have misled the decoder.
+
+    What the decoder says twice was said twice, or is the error that a short context makes: the full one tells.
+    """
+    if not any(character.isalnum() for character in heard.text) or heard.mean_logprob < _NO_WORDS_LOGPROB:
+        return False
+    if _loops(heard) or _repeats(heard):
+        return heard.no_speech < _NO_SPEECH or heard.mean_logprob >= _WEAK_LOGPROB
+    if heard.no_speech < _NO_SPEECH:
+        return heard.mean_logprob < _DOUBTFUL_LOGPROB
+    return seconds < _SHORT_SECONDS and heard.mean_logprob >= _WEAK_LOGPROB and _no_speech(heard) is not None
 
 
 def _no_speech(heard: Hypothesis) -> tuple[str, str] | None:
@@ -141,6 +153,16 @@ def _no_speech(heard: Hypothesis) -> tuple[str, str] | None:
     ):
         return "not_speech", "It is noise, music or silence rather than speech: no words could be believed."
     return None
+
+
+def _repeats(heard: Hypothesis) -> bool:
+    """Whether the same words come twice in a row, whatever stands between them."""
+    words = "".join(c if c.isalnum() or c == "'" else " " for c in heard.text.lower()).split()
+    return any(
+        words[at : at + n] == words[at + n : at + 2 * n]
+        for n in range(1, _LONGEST_LOOP + 1)
+        for at in range(len(words) - 2 * n + 1)
+    )
 
 
 def _loops(heard: Hypothesis) -> bool:

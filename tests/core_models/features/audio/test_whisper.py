@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +49,33 @@ def test_a_short_sentence_is_said_once(size: str, corpora: Path, request: pytest
 
 
 def test_the_decoder_sees_the_utterance_and_then_quiet(whisper_tiny: Whisper, librivox) -> None:
-    """Fifteen seconds of states at least: the utterance's own, and behind them always the same."""
+    """Thirty seconds of states: the utterance's own, and behind them always the same."""
     behind = []
     for _, samples in librivox:
         encoded = whisper_tiny.encode(samples[: 4 * SAMPLE_RATE])
         states = np.array(encoded.states)[0]
         np.testing.assert_array_equal(states[: len(encoded.frames)], encoded.frames)
-        behind.append(states[len(encoded.frames) + 50 :][-400:])
-        assert len(states) >= 750
+        behind.append(states[len(encoded.frames) + 50 :][-1_000:])
+        assert len(states) == 1_500
     for other in behind:
         np.testing.assert_array_equal(other, behind[0])
+
+
+@pytest.mark.parametrize("size", ["whisper_base", "whisper_tiny"])
+def test_what_the_decoder_gets_leaves_the_voice_feature_as_it_is(
+    size: str, librivox, request: pytest.FixtureRequest
+) -> None:
+    """The voice vector is bit by bit that of the network's own encoder over the short context, nothing added."""
+    whisper: Whisper = request.getfixturevalue(size)
+    for _, samples in librivox[:2]:
+        mel = whisper.model.feature_extractor(samples, padding=0)
+        context = np.zeros((len(mel), max(500, mel.shape[1] + 200)), np.float32)
+        context[:, : mel.shape[1]] = mel
+        states = np.array(whisper.model.encode(context), dtype=np.float32)[0][: (mel.shape[1] + 1) // 2]
+        encoded = whisper.encode(samples)
+        feature = VoiceFeature(whisper)
+        np.testing.assert_array_equal(encoded.frames, states)
+        np.testing.assert_array_equal(feature(encoded), feature(replace(encoded, frames=states, states=None)))
 
 
 def test_frames_are_fifty_a_second_and_none_of_the_padding(whisper_base: Whisper, librivox) -> None:
