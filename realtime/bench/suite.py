@@ -72,6 +72,12 @@ def _load_restraint() -> Measure:
     return restraint
 
 
+def _load_short_words() -> Measure:
+    from realtime.bench.short_words import short_words
+
+    return short_words
+
+
 def _load_endurance() -> Measure:
     from realtime.bench.endurance import endurance
 
@@ -97,6 +103,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": Benchmark("Resident memory after everything is loaded.", _load_memory),
     "text": Benchmark("Milliseconds of a text encoder for one utterance.", _load_text),
     "restraint": Benchmark("Strong emotions an hour in sound that holds none.", _load_restraint),
+    "short-words": Benchmark("Word errors on one to three words alone, beside padded decoding.", _load_short_words),
     "endurance": Benchmark("Memory growth, lag and recall over hours.", _load_endurance),
     "feed": Benchmark("Encoding, fan-out to many clients, mass resumption, kill -9.", _load_feed),
     "page": Benchmark("The dashboard in Chromium with 10,000 utterances.", _load_page),
