@@ -44,7 +44,7 @@ STAGES = [
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TextConfig:
     """A run on a tiny encoder and on small corpora in their owners' layouts."""
     base = tiny_encoder(tmp_path / "tiny")
-    monkeypatch.setattr(train.recipes.text.fit, "model_folder", lambda name: base.parent / name)
+    monkeypatch.setattr(train.recipes.text.fit, "model_folder_of", lambda name: base.parent / name)
     names = list(PHRASES)
     meld, goemotions = tmp_path / "meld", tmp_path / "goemotions"
     meld.mkdir()
