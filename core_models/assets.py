@@ -22,10 +22,10 @@ from typing import IO
 import msgspec
 from rich.table import Table
 
-from core_models.close_names import suggest_name
-from core_models.command_line import TerminalConsole, choose_command, run_cli
+from core_models.command_line.close_names import suggest_name
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import TerminalConsole, choose_command, run_cli
 from core_models.errors import UsageError, WeightsError
-from core_models.option_parser import build_parser, read_options
 
 _ROOT = Path(__file__).resolve().parents[1]
 _MANIFEST = _ROOT / "configs" / "models.yaml"

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 
-from core_models.close_names import suggest_name
+from core_models.command_line.close_names import suggest_name
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.labels import LABEL_SETS

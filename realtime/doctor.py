@@ -21,11 +21,11 @@ from rich.text import Text
 
 from core_models.assets import model_folder
 from core_models.checkpoint import TENSORS, WEIGHTS, load
-from core_models.command_line import TerminalConsole, run_cli
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import TerminalConsole, run_cli
 from core_models.errors import Exit, TrackerError
 from core_models.features.audio.whisper import Whisper
 from core_models.features.face.expression_posteriors import open_face
-from core_models.option_parser import build_parser, read_options
 from realtime.demo.assemble import FACE
 from realtime.dialogue.tracker import Tracker
 from realtime.pipeline.latency_report import describe_latency, measure_latency

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from core_models.command_line import run_cli
+from core_models.command_line.options import build_parser, collect_fields, read_options
+from core_models.command_line.run import run_cli
 from core_models.errors import DiskError
-from core_models.option_parser import build_parser, collect_fields, read_options
 from realtime.exports.elan import render_eaf
 from realtime.exports.emotionml import render_emotionml
 from realtime.exports.html_report import render_html

@@ -20,9 +20,9 @@ from contextlib import suppress
 
 import structlog
 
-from core_models.command_line import TerminalConsole, run_cli
+from core_models.command_line.options import build_parser, collect_fields, hide_options, read_options
+from core_models.command_line.run import TerminalConsole, run_cli
 from core_models.errors import Exit
-from core_models.option_parser import build_parser, collect_fields, hide_options, read_options
 from realtime.cli.listen_options import EXPERIMENTAL, Listen
 
 

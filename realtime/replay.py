@@ -21,9 +21,9 @@ from typing import Literal
 
 import msgspec
 
-from core_models.command_line import TerminalConsole, run_cli
+from core_models.command_line.options import build_parser, collect_fields, read_options
+from core_models.command_line.run import TerminalConsole, run_cli
 from core_models.errors import DiskError, Exit, UsageError
-from core_models.option_parser import build_parser, collect_fields, read_options
 from realtime.cli.feed_options import FeedOptions, build_feed, start_feed
 from realtime.cli.terminal import Terminal
 from realtime.feed.publisher import EventPublisher

@@ -21,9 +21,9 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser, Namespace
 
-from core_models.command_line import choose_command, run_cli
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import choose_command, run_cli
 from core_models.errors import UsageError
-from core_models.option_parser import build_parser, read_options
 
 _PROGRAM = "python -m train"
 

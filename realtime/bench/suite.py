@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from rich.table import Table
 
-from core_models.command_line import TerminalConsole, choose_command, run_cli
-from core_models.option_parser import build_parser, read_options
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import TerminalConsole, choose_command, run_cli
 from realtime.bench.machine import describe_machine, measure_load
 
 _PROGRAM = "python -m realtime.bench"

@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from core_models.assets import model_folder
-from core_models.command_line import run_cli
-from core_models.option_parser import build_parser, read_options
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import run_cli
 
 _FPS = 12
 _SCENE = Path(__file__).with_name("conversation.ogg")

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core_models.command_line import TerminalConsole, choose_command, run_cli
+from core_models.command_line.options import build_parser, read_options
+from core_models.command_line.run import TerminalConsole, choose_command, run_cli
 from core_models.errors import TrackerError, UsageError
-from core_models.option_parser import build_parser, read_options
 from realtime.journal.reader import read_events
 from realtime.journal.session_files import (
     default_folder,

@@ -11,7 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from core_models.checkpoint import MODELS
-from core_models.close_names import suggest_name
+from core_models.command_line.close_names import suggest_name
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
 from train.losses.cmath import CMATHObjective

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core_models.checkpoint import load, locate, shipped_checkpoints
-from core_models.command_line import choose_command, program_version, run_cli
+from core_models.command_line.run import choose_command, program_version, run_cli
 from core_models.errors import CheckpointError, DiskError, Exit, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

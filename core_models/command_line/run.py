@@ -1,6 +1,6 @@
 """How every command begins and ends: its streams, errors as one sentence, exit codes, the choice of a subcommand.
 
-The options themselves are core_models/option_parser.py's.
+The options themselves are core_models/command_line/options.py's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 
-from core_models.close_names import suggest_name
+from core_models.command_line.close_names import suggest_name
 from core_models.errors import Exit, TrackerError, UsageError
 
 _DISTRIBUTION = "conversation-emotion-tracker"

@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from core_models.close_names import suggest_name
-from core_models.command_line import print_error, program_version
+from core_models.command_line.close_names import suggest_name
+from core_models.command_line.run import print_error, program_version
 from core_models.errors import UsageError
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 from jsonargparse import ArgumentParser, Namespace
 
+from core_models.command_line.options import build_parser, hide_options, read_options
 from core_models.errors import UsageError
-from core_models.option_parser import build_parser, hide_options, read_options
 
 
 @dataclass(frozen=True)

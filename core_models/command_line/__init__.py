@@ -1,0 +1,1 @@
+"""How every command begins, reads its options, tells what is wrong and ends."""
