@@ -29,6 +29,9 @@ class AdapterSidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rank: int
     alpha: float
     targets: list[str]
+    """Modules whose matrix the adapter changes by `lora_A` and `lora_B`."""
+    deltas: list[str] = []
+    """Vectors (biases, normalisations) to which it adds `NAME.delta`; adapters tuned by LoRA alone have none."""
     labels: str
     context: int = 0
     max_tokens: int = MAX_TOKENS
@@ -45,6 +48,7 @@ def load_adapter(folder: Path) -> tuple[AdapterSidecar, dict[str, Tensor]]:
             f"{folder} is not a text adapter ({error}): expected sidecar.json and adapter.safetensors."
         ) from None
     expected = {f"{target}.{factor}" for target in sidecar.targets for factor in ("lora_A", "lora_B")}
+    expected |= {f"{name}.delta" for name in sidecar.deltas}
     odd = sorted(expected ^ {name for name in tensors if not name.startswith("classifier.")})
     if odd:
         raise CheckpointError(

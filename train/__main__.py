@@ -84,6 +84,13 @@ def _load_text() -> tuple[type[Any], Callable[[Any], object]]:
     return TextConfig, fit_text
 
 
+def _load_words() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.recipes.words.config import WordsConfig
+    from train.recipes.words.fit import fit_words
+
+    return WordsConfig, fit_words
+
+
 def _load_voice() -> tuple[type[Any], Callable[[Any], object]]:
     from train.recipes.voice.fit import VoiceTraining, train_voice
 
@@ -123,6 +130,7 @@ COMMANDS: dict[str, Command] = {
     "table": Command("Make one table of many results.", _load_table),
     "card": Command("Write a checkpoint's model card.", _load_card),
     "text": Command("Teach a sentence encoder emotion.", _load_text),
+    "words": Command("Tune a sentence encoder whole over many corpora in one pass.", _load_words),
     "voice": Command("Teach a voice emotion: fold by fold, then the head that ships.", _load_voice),
     "mced": Command("Teach a voice from words: MCED's teacher, distillation and fine-tuning.", _load_mced),
     "tdfnet": Command("Train and test TDFNet on folds of a corpus.", _load_tdfnet),

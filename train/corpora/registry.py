@@ -18,6 +18,7 @@ from train.corpora.dailydialog import read_dailydialog
 from train.corpora.dialogues import Corpus, by_end, relabel
 from train.corpora.emodb import read_emodb
 from train.corpora.emorynlp import read_emorynlp
+from train.corpora.everyday import read_everyday
 from train.corpora.feature_pickle import PICKLES, read_pickled
 from train.corpora.fer2013 import read_fer2013
 from train.corpora.ferplus import read_ferplus
@@ -50,6 +51,7 @@ CorpusName = Literal[
     "isear",
     "mspimprov",
     "ferplus",
+    "everyday",
 ]
 
 
@@ -59,9 +61,9 @@ class CorpusConfig:
 
     corpus: CorpusName
     """Which corpus."""
-    root: Path
-    """Its folder in its owner's layout (FER-2013: or tar; IEMOCAP and MELD: or the community's feature
-    pickle; folder: a CSV of path, start, end, speaker, label; corrections: the folder of the journals)."""
+    root: Path = Path()
+    """Its folder in its owner's layout (everyday needs none; FER-2013: or tar; IEMOCAP and MELD: or the community's
+    feature pickle; folder: a CSV of path, start, end, speaker, label; corrections: the folder of the journals)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
     to 4 and test session 5, as papers have it; XED: train and dev are our own; Topical-Chat: train, valid_freq,
@@ -185,6 +187,7 @@ CORPORA: dict[str, CorpusReader] = {
     "mspimprov": CorpusReader(
         read=lambda part: read_mspimprov(part.root, part.numbers), whole=True, subset="sessions=1,2,3"
     ),
+    "everyday": CorpusReader(read=lambda part: read_everyday(), whole=True),
     "folder": CorpusReader(
         read=lambda part: read_folder(part.root, part.labels),
         labels=tuple(LABEL_SETS),

@@ -21,6 +21,8 @@ SHIFT = (
 )
 LENGTH = "CMATH Fig. 5: dialogues by the number of their labelled utterances"
 STYLE = "IEMOCAP's scripted dialogues repeat their lines across sessions; improvised ones do not"
+_STYLES = {"everyday": "sentences with a word for their emotion, and without one; neutral ones are neither"}
+"""Corpus whose dialogues' styles are something else -> what they are."""
 SUBSETS = "each non-empty subset of the modalities, the others masked throughout; counted where one of it is present"
 MISSING = (
     "rate as in GCNet (Lian et al., 2023): that share of all present entries (utterance, modality) is masked, drawn "
@@ -43,7 +45,10 @@ def break_down_predictions(predictions: Predictions, corpus: Corpus) -> dict[str
         {
             "shift": (SHIFT, [names[shifts[place.dialogue][place.row]] for place in predictions.places]),
             "length": (LENGTH, [length_class(corpus.name, dialogues[p.dialogue]) for p in predictions.places]),
-            "style": (STYLE, [dialogues[place.dialogue].style or "" for place in predictions.places]),
+            "style": (
+                _STYLES.get(corpus.name, STYLE),
+                [dialogues[place.dialogue].style or "" for place in predictions.places],
+            ),
         },
         predictions,
     )

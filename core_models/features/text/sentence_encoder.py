@@ -216,9 +216,9 @@ def apply_adapter(encoder: Encoder, folder: Path) -> tuple[AdapterSidecar, str]:
     """Adds the adapter in `folder` to the encoder's weights in place: (its sidecar, digest of both).
 
     `<module>.lora_A` [rank, in] and `<module>.lora_B` [out, rank] add alpha / rank * B A to that module's
-    weight (Hu et al., 2021, eq. 3); `classifier.*` belongs to the trainer and is left alone. The digest is
-    taken over the base's tensors and the adapter's, not over their sum, whose last bits differ between
-    processors.
+    weight (Hu et al., 2021, eq. 3), `<name>.delta` to that vector; `classifier.*` belongs to the trainer and is
+    left alone. The digest is taken over the base's tensors and the adapter's, not over their sum, whose last bits
+    differ between processors.
     """
     sidecar, factors = load_adapter(folder)
     if sidecar.base_digest != encoder.digest:
@@ -231,11 +231,13 @@ def apply_adapter(encoder: Encoder, folder: Path) -> tuple[AdapterSidecar, str]:
         for target in sidecar.targets:
             down, up = factors[f"{target}.lora_A"].float(), factors[f"{target}.lora_B"].float()
             weights[f"{target}.weight"].add_(up @ down, alpha=sidecar.alpha / sidecar.rank)
+        for name in sidecar.deltas:
+            weights[name].add_(factors[f"{name}.delta"].float())
     summands: list[tuple[str, NDArray[np.generic]]] = [
         ("base", np.frombuffer(bytes.fromhex(encoder.digest), np.uint8)),
         ("scale", np.array([sidecar.alpha / sidecar.rank])),
     ]
-    summands += [(name, tensor.numpy()) for name, tensor in factors.items() if ".lora_" in name]
+    summands += [(name, tensor.numpy()) for name, tensor in factors.items() if not name.startswith("classifier.")]
     return sidecar, tensors_digest(summands)
 
 
