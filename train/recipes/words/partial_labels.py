@@ -54,7 +54,7 @@ def partial_lines(corpus: Corpus, context: bool) -> list[PartialLine]:
 
 def admitted_labels(corpus: Corpus, utterance: Utterance) -> tuple[int, ...]:
     """Indices in MELD7, rising, of what the utterance's label or candidates may be; empty where that is nothing."""
-    twins = label_map(corpus.labels, MELD7).twins
+    twins = label_map(corpus.labels, MELD7).mapping
     partial = ADMITTED.get(corpus.labels.name, {})
     admitted: set[int] = set()
     for name in utterance.candidates or (utterance.label,):
@@ -103,4 +103,4 @@ def log_prior(admission: NDArray[np.bool_]) -> NDArray[np.float32]:
     A class that no line admits gets log 1e-9, which takes it out of the softmax: nothing is learnt of it there.
     """
     shares = (admission / admission.sum(axis=1, keepdims=True)).mean(axis=0)
-    return np.log(np.maximum(shares, 1e-9)).astype(np.float32)
+    return np.asarray(np.log(np.maximum(shares, 1e-9)), dtype=np.float32)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core_models.features.text.sentence_encoder import Encoder
 from core_models.labels import MELD7
-from train.data.length_buckets import bucketed
+from train.data.length_buckets import bucket_by_length
 from train.evaluation.metrics import score
 from train.loop.trainer import Trainer
 from train.recipes.words.config import WordsConfig
@@ -115,7 +115,7 @@ class WordsRun:
         parts = np.array_split(self._drawn, self.config.schedule.epochs)
         rows = parts[epoch].tolist()
         seed = (self.config.schedule.seed, 0, epoch)
-        batches = bucketed([len(self._rows[row].ids) for row in rows], self.config.schedule.batch, seed=seed)
+        batches = bucket_by_length([len(self._rows[row].ids) for row in rows], self.config.schedule.batch, seed=seed)
         return [[rows[place] for place in batch] for batch in batches]
 
     def _step(self, batch: list[int]) -> dict[str, Tensor]:
