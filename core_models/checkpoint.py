@@ -29,12 +29,12 @@ TENSORS = "model.safetensors"
 Config = SDTConfig | CMATHConfig | TDFNetConfig
 Model = SDT | CMATH | TDFNet
 
+# `Sidecar.model` -> its configuration and its network.
 MODELS: Mapping[str, tuple[type[Config], type[Model]]] = {
     "sdt": (SDTConfig, SDT),
     "cmath": (CMATHConfig, CMATH),
     "tdfnet": (TDFNetConfig, TDFNet),
 }
-"""`Sidecar.model` -> its configuration and its network."""
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,8 +52,8 @@ class Recorded:
     utterances: dict[str, dict[str, NDArray[np.float32]]]
 
 
+# Stores an utterance's features: its id, its speaker, and the arrays by modality. OSError.
 Keep = Callable[[str, str, Mapping[str, NDArray[np.float32]]], None]
-"""Stores an utterance's features: its id, its speaker, and the arrays by modality. OSError."""
 
 
 class FeatureRecorder:

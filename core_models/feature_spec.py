@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+# The order of modalities in every array, mask and gate of the project.
 MODALITIES = ("text", "voice", "face")
-"""The order of modalities in every array, mask and gate of the project."""
 
 
 class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):

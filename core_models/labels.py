@@ -156,5 +156,5 @@ def label_map(source: LabelSet, target: LabelSet) -> LabelMap:
     return LabelMap(source, target, twins)
 
 
+# Label of an utterance that counts in no term.
 IGNORED = -1
-"""Label of an utterance that counts in no term."""

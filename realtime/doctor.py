@@ -34,14 +34,14 @@ from realtime.sources.devices import device_table, list_devices
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
 
+# The larger one first.
 RECOGNISERS = ("whisper-base", "whisper-tiny.en")
-"""The larger one first."""
 _CLIP_S = 5
 _ROUNDS = 3
+# An utterance of five seconds should be judged within this, so that its result follows the pause that ends it.
 _BUDGET_MS = 600.0
-"""An utterance of five seconds should be judged within this, so that its result follows the pause that ends it."""
+# Six pictures a second, the default, then keep a third of a core busy.
 _FACE_BUDGET_MS = 60.0
-"""Six pictures a second, the default, then keep a third of a core busy."""
 _DEMO = Path(__file__).with_name("demo") / "conversation.ogg"
 
 

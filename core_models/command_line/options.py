@@ -23,8 +23,8 @@ from core_models.errors import UsageError
 
 T = TypeVar("T")
 
+# The parser library's own option, as it is registered; `--print-config` is what people type.
 PRINT_CONFIG = "--print_config"
-"""The parser library's own option, as it is registered; `--print-config` is what people type."""
 
 
 class _Option(NamedTuple):

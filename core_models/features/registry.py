@@ -20,8 +20,8 @@ from core_models.features.voice.mced_embedding import STUDENTS, MCEDVoice, encod
 from core_models.features.voice.statistics_pooling import Voice, VoiceFeature
 from core_models.features.voice.tdfnet_embedding import TDFNetVoice, tdfnet_folder
 
+# Modality -> settings of a spec that may name its weights, the one that decides first.
 _WEIGHTS_SETTINGS = {"text": ("base",), "voice": ("student", "head", "tdfnet", "whisper"), "face": ()}
-"""Modality -> settings of a spec that may name its weights, the one that decides first."""
 
 
 def weights_of(spec: FeatureSpec) -> str | None:

@@ -15,8 +15,8 @@ from core_models.feature_spec import MODALITIES
 from core_models.networks.attention import EncoderLayer, KeyValueCache
 from core_models.networks.dialogue_state import DialogueState
 
+# Standardised features are held within this, so that one broken vector leaves every loss finite.
 STANDARDISED_LIMIT = 1e4
-"""Standardised features are held within this, so that one broken vector leaves every loss finite."""
 
 _LEAST = {
     "classes": 2,

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from core_models.errors import UsageError
 
+# Added to a picture's deviation (grey levels) before it is divided by it: an empty picture stays empty.
 CONTRAST = 8.0
-"""Added to a picture's deviation (grey levels) before it is divided by it: an empty picture stays empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,8 @@ from core_models.feature_spec import MODALITIES
 from core_models.networks.attention import KeyValueCache
 from core_models.networks.dialogue_state import DialogueOutput, DialogueState
 
+# What TDFNet can take, in the order of MODALITIES.
 TDFNET_MODALITIES = ("text", "voice")
-"""What TDFNet can take, in the order of MODALITIES."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ _NAMED = (
     "digits/thousand digits/million digits/billion digits/dollars digits/minus digits/pound digits/star letters/dash "
     "letters/dot letters/plus letters/slash letters/equals letters/asterisk"
 ).split()
+# What the prompts of one to three words say, by their names in Debian's asterisk-core-sounds-en-wav.
 _SPELT = {
     "hello-world": "hello world",
     "telephone-number": "telephone number",
@@ -54,13 +55,12 @@ _SPELT = {
     "to-extension": "to extension",
     "is-set-to": "is set to",
 }
-"""What the prompts of one to three words say, by their names in Debian's asterisk-core-sounds-en-wav."""
 
 _ROOM = 10 ** (-70 / 20)
 _LEVEL = 10 ** (-24 / 20)
 _PREROLL, _POSTROLL = SAMPLE_RATE * 3 // 10, SAMPLE_RATE // 5
+# Samples between a word and its repetition: shorter than any hangover, so both are one utterance.
 _PAUSE = SAMPLE_RATE * 18 // 100
-"""Samples between a word and its repetition: shorter than any hangover, so both are one utterance."""
 
 
 def short_words(

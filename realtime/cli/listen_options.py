@@ -14,8 +14,8 @@ from realtime.segmentation.endpointing import Endpointing
 # and is for experiments in a config.
 _ENDPOINTING_SHOWN = ("silero", "hangover_ms")
 
+# Keys of `Listen` that `--help` names but does not explain.
 EXPERIMENTAL = tuple(f"endpointing.{one.name}" for one in fields(Endpointing) if one.name not in _ENDPOINTING_SHOWN)
-"""Keys of `Listen` that `--help` names but does not explain."""
 
 
 @dataclass(frozen=True)

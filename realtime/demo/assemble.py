@@ -20,8 +20,8 @@ from core_models.command_line.run import run_cli
 
 _FPS = 12
 _SCENE = Path(__file__).with_name("conversation.ogg")
+# The clip among the files of demo-face.
 FACE = "WolfgangLanger_Pexels.mp4"
-"""The clip among the files of demo-face."""
 
 # (from this second of the conversation, clip from, clip to): the clip runs forth and back between the two,
 # None is a covered camera. Its first half is sad, its second half laughs.

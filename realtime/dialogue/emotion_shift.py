@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# An utterance whose emotion leads the settled one by so much is evidence enough; else it takes two in a row.
 _LEAD = 0.4
-"""An utterance whose emotion leads the settled one by so much is evidence enough; else it takes two in a row."""
 
 
 @dataclass(frozen=True)

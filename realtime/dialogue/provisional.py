@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from core_models.errors import UsageError
 
+# Weight of the latest look against those before it.
 _LATEST = 0.6
-"""Weight of the latest look against those before it."""
+# Another emotion must lead the one that is shown by so much before it is shown.
 _LEAD = 0.1
-"""Another emotion must lead the one that is shown by so much before it is shown."""
 
 
 @dataclass(frozen=True)

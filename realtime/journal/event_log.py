@@ -25,13 +25,13 @@ import msgspec
 from core_models.errors import DiskError
 
 # Some 250 events of 1 KiB: few system calls for a client that catches up, and little memory when a hundred do at once.
+# Bytes that one `read_after` gives at the most, unless a single line is longer.
 PAGE = 256 * 1024
-"""Bytes that one `read_after` gives at the most, unless a single line is longer."""
 
 # Forcing each event would make every result wait for the disk; one force a second bounds the loss, and clients then
 # resume in a new epoch.
+# Seconds of events that a power failure may cost, besides what the disk itself takes to obey.
 SYNC_S = 1.0
-"""Seconds of events that a power failure may cost, besides what the disk itself takes to obey."""
 
 
 class Record(NamedTuple):

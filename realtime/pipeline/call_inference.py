@@ -23,12 +23,12 @@ from realtime.segmentation.segments import Rejected, Utterance
 
 OPTED_OUT = "This speaker does not want to be judged."
 
+# Words are decoded in an interim judgement where that takes no more than this share of the time between two of them:
+# the rest is left for finals and for what else runs on the machine.
 _WORDS_SHARE = 0.3
-"""Words are decoded in an interim judgement where that takes no more than this share of the time between two of them:
-the rest is left for finals and for what else runs on the machine."""
+# A measured decoding time fades by so much with each judgement without words, so that a machine that was busy for a
+# while decodes them again after some: from twice the limit after seven.
 _WORDS_DECAY = 0.9
-"""A measured decoding time fades by so much with each judgement without words, so that a machine that was busy for a
-while decodes them again after some: from twice the limit after seven."""
 
 
 @dataclass

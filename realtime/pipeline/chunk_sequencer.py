@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
+# Samples of late sound in a row after which a source's clock counts as set back. Networks deliver packets again, or
+# out of order, within a second; a stray chunk must not move the clock of all that follows.
 SET_BACK = 2 * SAMPLE_RATE
-"""Samples of late sound in a row after which a source's clock counts as set back. Networks deliver packets again, or
-out of order, within a second; a stray chunk must not move the clock of all that follows."""
 
 
 class ChunkSequencer:

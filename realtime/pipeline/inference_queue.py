@@ -18,9 +18,9 @@ from realtime.pipeline.summary import Summary
 from realtime.pipeline.work_item import WorkItem
 from realtime.protocol import events
 
+# Utterances that may have ended and not be judged. At 2.5 s an utterance that is ten minutes of speech, 40 MB of
+# samples: a recording waits at the bound, and a live machine that is so far behind does not catch up any more.
 CAPACITY = 256
-"""Utterances that may have ended and not be judged. At 2.5 s an utterance that is ten minutes of speech, 40 MB of
-samples: a recording waits at the bound, and a live machine that is so far behind does not catch up any more."""
 
 
 class RequestKind(Enum):

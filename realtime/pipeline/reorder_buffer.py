@@ -7,9 +7,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+# Media time by which a source may be behind the others before nobody waits for it: sources of one call deliver blocks
+# of 10 to 100 ms, so one that is half a second behind has stalled, and waiting longer would delay everybody's finals.
 PATIENCE_MS = 500
-"""Media time by which a source may be behind the others before nobody waits for it: sources of one call deliver blocks
-of 10 to 100 ms, so one that is half a second behind has stalled, and waiting longer would delay everybody's finals."""
 
 
 class _Place(NamedTuple):

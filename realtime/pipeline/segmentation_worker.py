@@ -23,15 +23,15 @@ from realtime.segmentation.segmenter import Segmenter
 from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, SpeechStarted, Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
+# Code under which sound is counted, in milliseconds, that arrived twice or too late to be heard.
 LATE_SOUND = "late_sound_ms"
-"""Code under which sound is counted, in milliseconds, that arrived twice or too late to be heard."""
+# Chunks that may wait: 30 s of a device that delivers blocks of 10 ms. Segmenting takes under a hundredth of real
+# time, so more than that waits only where the machine is stopped.
 CAPACITY = 3_000
-"""Chunks that may wait: 30 s of a device that delivers blocks of 10 ms. Segmenting takes under a hundredth of real
-time, so more than that waits only where the machine is stopped."""
+# Samples after which the endpoint may follow what the words say: a frame of 20 ms.
 _PIECE = SAMPLE_RATE // 50
-"""Samples after which the endpoint may follow what the words say: a frame of 20 ms."""
+# Media time between two reports of sound that was left out, so that a bad line is reported and floods nobody.
 _REPORT_EVERY_MS = 10_000
-"""Media time between two reports of sound that was left out, so that a bad line is reported and floods nobody."""
 
 
 class TurnSplitter:

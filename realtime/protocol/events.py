@@ -102,12 +102,13 @@ __all__ = [
 ]
 
 # Another version of the wire would be served beside this one, under another name.
+# The WebSocket sub-protocol of version 1.
 SUBPROTOCOL = "emotion.v1"
-"""The WebSocket sub-protocol of version 1."""
 
 # Base 32 without I, L, O and U, which people misread: ids are typed after `journal delete`.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
+# Events that have a number and stand in the journal.
 Logged = (
     SessionCreated
     | SpeechStarted
@@ -127,10 +128,9 @@ Logged = (
     | Error
     | SessionClosed
 )
-"""Events that have a number and stand in the journal."""
 
+# What a client may receive.
 Message = Logged | StreamGap | Snapshot | CommandResult
-"""What a client may receive."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

@@ -14,8 +14,8 @@ from realtime.protocol import events
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
 # Enough to see where a mood goes; a snapshot of two speakers stays below 8 KiB.
+# Utterances of each speaker that a snapshot holds.
 TREND = 10
-"""Utterances of each speaker that a snapshot holds."""
 
 
 class _Course:

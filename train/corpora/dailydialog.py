@@ -18,8 +18,8 @@ from train.corpora.detokenization import detokenize, normalize
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.text_files import locate_file, read_text_file
 
+# Split -> what the files of the corpus call it.
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-"""Split -> what the files of the corpus call it."""
 LABEL_MAP = "dailydialog: no emotion as neutral, happiness as joy"
 
 _EMOTIONS = ("neutral", "anger", "disgust", "fear", "joy", "sadness", "surprise")  # 0 to 6

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from core_models.feature_spec import FeatureSpec
 from core_models.labels import LabelSet, label_map
 
+# (start, end) in milliseconds of a file.
 Span = tuple[int, int]
-"""(start, end) in milliseconds of a file."""
 
 
 class Recorded(NamedTuple):

@@ -23,14 +23,14 @@ from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.safe_unpickle import load_pickle
 
 PICKLES = {".pkl", ".pickle"}
+# Modality -> (its item, its name); of the four text vectors only the first is used, as in SDT.
 VECTORS = {"text": (3, "roberta-large"), "voice": (7, "opensmile"), "face": (8, "densenet")}
-"""Modality -> (its item, its name); of the four text vectors only the first is used, as in SDT."""
 
+# Number of items -> corpus, label set, and the label that each number stands for.
 _OWNERS: Mapping[int, tuple[str, LabelSet, tuple[str, ...]]] = {
     12: ("iemocap", IEMOCAP6, ("happy", "sad", "neutral", "angry", "excited", "frustrated")),
     13: ("meld", MELD7, ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")),
 }
-"""Number of items -> corpus, label set, and the label that each number stands for."""
 _IDS, _SPEAKERS, _LABELS, _SENTENCES, _TRAIN, _TEST = 0, 1, 2, 9, 10, 11
 
 

@@ -14,8 +14,8 @@ from core_models.labels import FERPLUS8
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.fer2013 import open_archive, still_bytes
 
+# Split -> the official folder, or tar, of its part.
 PARTS = {"train": "FER2013Train", "validation": "FER2013Valid", "dev": "FER2013Valid", "test": "FER2013Test"}
-"""Split -> the official folder, or tar, of its part."""
 
 _USAGE = {"FER2013Train": "Training", "FER2013Valid": "PublicTest", "FER2013Test": "PrivateTest"}
 _VOTED = len(FERPLUS8) + 2  # unknown, no face

@@ -10,8 +10,8 @@ from core_models.labels import MELD7
 from train.corpora.csv_rows import episode_of, read_utterances, require_split
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
+# Split -> the folder that its archive of diaX_uttY.mp4 unpacks to.
 FILMS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
-"""Split -> the folder that its archive of diaX_uttY.mp4 unpacks to."""
 COLUMNS = (
     *("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID"),
     *("Season", "Episode", "StartTime", "EndTime"),

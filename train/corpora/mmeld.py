@@ -12,8 +12,8 @@ from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.meld import COLUMNS
 from train.corpora.text_files import parse_csv, read_text_file
 
+# Language (Greek as its files call it) -> the column of its words.
 LANGUAGES = {"fr": "french_text", "es": "spanish_text", "gr": "greek_text"}
-"""Language (Greek as its files call it) -> the column of its words."""
 
 _TAG = re.compile(r"</?i>", re.IGNORECASE)
 _ELLIPSIS = re.compile(r"\s*\.(?: \.){2,}")

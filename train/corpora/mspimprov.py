@@ -19,8 +19,8 @@ COLUMNS = (
 )
 
 _CATEGORIES = {"A": "anger", "H": "happiness", "N": "neutral", "S": "sadness", "O": "other", "X": None}
+# Scenarios in which the actor says the scene's given sentence: its words tell nothing of the emotion.
 _READ = {"R", "T"}
-"""Scenarios in which the actor says the scene's given sentence: its words tell nothing of the emotion."""
 _RUN_ON = re.compile(r"\.\.(?=\S)")
 
 

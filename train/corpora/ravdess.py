@@ -12,10 +12,10 @@ from train.corpora.dialogues import Corpus, Dialogue, Utterance, relabel
 
 _STATEMENTS = ("Kids are talking by the door.", "Dogs are sitting by the door.")
 
+# A man and a woman on whom passes are chosen.
 VALIDATION_ACTORS = (17, 18)
-"""A man and a woman on whom passes are chosen."""
+# Two men and two women whom nothing that ships has heard: the voices' scores on RAVDESS are of them.
 HELD_OUT_ACTORS = (5, 10, 15, 20)
-"""Two men and two women whom nothing that ships has heard: the voices' scores on RAVDESS are of them."""
 
 # modality-channel-emotion-intensity-statement-repetition-actor; modality 03 is sound alone, channel 01 is speech.
 _NAME = re.compile(r"03-01-0([1-8])-0[12]-0([12])-0[12]-(\d\d)")

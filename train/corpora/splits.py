@@ -12,10 +12,10 @@ from core_models.errors import UsageError
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.iemocap import TEST_SESSIONS
 
+# `standard`: IEMOCAP's sessions 1 to 4 against 5 (120 and 31 dialogues); `loso`: one group (session, episode, actor)
+# left out at a time; `lopo`: one person at a time; `random`: utterances drawn at random (TDFNet); `holdout`: a random
+# share of dialogues (CMATH).
 Plan = Literal["standard", "loso", "lopo", "random", "holdout"]
-"""`standard`: IEMOCAP's sessions 1 to 4 against 5 (120 and 31 dialogues); `loso`: one group (session, episode, actor)
-left out at a time; `lopo`: one person at a time; `random`: utterances drawn at random (TDFNet); `holdout`: a random
-share of dialogues (CMATH)."""
 
 SHARED = "dialogues are shared: lines of one dialogue are in training and in test"
 

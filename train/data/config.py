@@ -11,8 +11,8 @@ from train.corpora.fer2013 import Stills
 from train.corpora.registry import CorpusConfig
 from train.corpora.splits import Plan
 
+# Options that name a corpus of single clips, and the modality that it lends to dialogues that lack it.
 CLIPS = {"ravdess": "voice", "fer2013": "face"}
-"""Options that name a corpus of single clips, and the modality that it lends to dialogues that lack it."""
 
 
 @dataclass(frozen=True)

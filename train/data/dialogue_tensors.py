@@ -16,8 +16,8 @@ from core_models.labels import IGNORED
 from train.corpora.dialogues import Corpus, Dialogue
 from train.data.dialogue_layout import DialogueLayout
 
+# Modality -> utterance id -> feature vector.
 Vectors = Mapping[str, Mapping[str, NDArray[np.float32]]]
-"""Modality -> utterance id -> feature vector."""
 
 
 @dataclass(frozen=True)

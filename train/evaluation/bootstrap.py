@@ -11,8 +11,8 @@ from core_models.labels import LABEL_SETS
 from train.evaluation.predictions import Predictions
 from train.evaluation.results import SCORES, Comparison
 
+# What a confusion matrix alone gives.
 COUNTED = tuple(name for name in SCORES if name != "ece")
-"""What a confusion matrix alone gives."""
 # The 2.5th percentile then stands on 50 resamples.
 RESAMPLES = 2000
 

@@ -121,8 +121,8 @@ class CheckpointOnCorpus:
         return f"causal, window {config.window}" if config.causal else "bidirectional"
 
 
+# Draws the figures of a result and returns their names (train/figures/evaluation_figures.py).
 Draw = Callable[..., tuple[str, ...]]
-"""Draws the figures of a result and returns their names (train/figures/evaluation_figures.py)."""
 
 
 def evaluate(config: EvalConfig, draw: Draw | None = None) -> Result | Summary:

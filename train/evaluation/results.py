@@ -13,11 +13,11 @@ import msgspec
 from core_models.errors import DiskError, UsageError
 from train.corpora.dialogues import Corpus
 
+# The scores of every result, part and difference, all shares in [0, 1].
 SCORES = ("weighted_f1", "macro_f1", "accuracy", "uar", "ece")
-"""The scores of every result, part and difference, all shares in [0, 1]."""
 
+# What every result, table and card says where the pass was chosen by its test score.
 STAMP = "SELECTED ON TEST"
-"""What every result, table and card says where the pass was chosen by its test score."""
 
 
 class ScoreFields(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,8 +22,8 @@ from core_models.networks.dialogue_state import DialogueOutput
 from core_models.text_adapter import load_adapter
 from train.extraction.extractors import open_extractor
 
+# `Sidecar.model` of a network that is evaluated by itself, and what it sees of a dialogue.
 NETWORKS = {"mced": "its own sound", "voice": "its own sound", "expression": "its own face"}
-"""`Sidecar.model` of a network that is evaluated by itself, and what it sees of a dialogue."""
 
 
 @dataclass(frozen=True)

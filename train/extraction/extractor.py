@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from core_models.feature_spec import FeatureSpec
 from train.corpora.dialogues import UtteranceInContext
 
+# An extractor as it travels to another process: what opens it again there.
 Reduced = tuple[type["Extractor"], tuple[Any, ...]]
-"""An extractor as it travels to another process: what opens it again there."""
 
 
 class Extractor(Protocol):

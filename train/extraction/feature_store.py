@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from core_models.feature_spec import FeatureSpec
 from train.extraction.shards import open_shards, spec_digest, write_shard
 
+# What a killed extraction may lose: seconds of a text encoder, a minute of a landmarker.
 VECTORS_A_SHARD = 128
-"""What a killed extraction may lose: seconds of a text encoder, a minute of a landmarker."""
 
 
 class FeatureStore:

@@ -16,12 +16,12 @@ from core_models.features.audio.opensmile_descriptors import Descriptors
 from core_models.features.audio.whisper import Whisper
 from core_models.features.voice.mced_embedding import encoder_frames_spec
 
+# Name of openSMILE's low-level descriptors among the frames.
 DESCRIPTORS = "descriptors"
-"""Name of openSMILE's low-level descriptors among the frames."""
 
 
+# Name of log mel filter banks among the frames.
 SPECTROGRAM = "spectrogram"
-"""Name of log mel filter banks among the frames."""
 
 
 class Frames(Protocol):

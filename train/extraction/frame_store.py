@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from core_models.feature_spec import FeatureSpec
 from train.extraction.shards import open_shards, spec_digest, write_shard
 
+# Settings by which a network's states are known.
 NETWORK_SETTINGS = {"whisper", "hubert", "base"}
-"""Settings by which a network's states are known."""
+# What a killed extraction may lose: some ten seconds of a Whisper on two cores.
 CLIPS_A_SHARD = 64
-"""What a killed extraction may lose: some ten seconds of a Whisper on two cores."""
 
 
 class FrameStore:

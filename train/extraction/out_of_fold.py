@@ -20,8 +20,8 @@ from core_models.atomic_write import write_atomically
 from core_models.errors import CheckpointError
 
 FILE = "cross_fit.safetensors"
+# Of a clip's digest, which are enough to know it by.
 _KEY_BYTES = 8
-"""Of a clip's digest, which are enough to know it by."""
 
 
 def write_out_of_fold(folder: Path, predictions: Mapping[str, Tensor]) -> None:

@@ -17,8 +17,8 @@ from core_models.errors import MediaError
 from train.corpora.dialogues import UtteranceInContext
 from train.extraction.extractor import Extractor  # the protocol alone: a worker opens one extractor's libraries
 
+# The vectors of a batch, or the sentence that says why its clip is broken.
 Vectors = list[NDArray[np.float32] | None] | str
-"""The vectors of a batch, or the sentence that says why its clip is broken."""
 
 _extractor: Extractor | None = None  # of a worker process
 

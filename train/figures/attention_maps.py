@@ -18,8 +18,8 @@ from core_models.networks.attention import UtteranceAttention
 from train.data.dialogue_tensors import TensorDialogue, collate_dialogues
 from train.evaluation.predictions import Place, Predictions
 
+# Utterances in a figure at most; what lies further away stands in one row.
 SHOWN = 16
-"""Utterances in a figure at most; what lies further away stands in one row."""
 FURTHER = "further away"
 SETTLED = 4  # utterances before the chosen one, so that there is something to attend to
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from core_models.atomic_write import reason_of
 from core_models.errors import DiskError, Exit, TrackerError
 
+# What torch's RuntimeErrors say where memory lacks: the CPU allocator's words on Windows and Linux, and CUDA's.
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
-"""What torch's RuntimeErrors say where memory lacks: the CPU allocator's words on Windows and Linux, and CUDA's."""
 
 GO_ON = "go on from the last checkpoint with resume true"
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Options that decide nothing of the result: where things lie, and what they run on.
 UNDECISIVE = frozenset({"out", "run", "store", "root", "checkpoint_every", "device", "threads", "resume", "seeds"})
-"""Options that decide nothing of the result: where things lie, and what they run on."""
 
+# Settings that a run may change when it goes on: what one that diverged or ran out of memory must.
 CHANGEABLE = frozenset({"lr", "batch", "clip", "epochs", "patience"})
-"""Settings that a run may change when it goes on: what one that diverged or ran out of memory must."""
 
 
 def fingerprint(config: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from core_models.errors import UsageError
 
+# Part of the peak rate that is always left: the first step of a warm-up and the last of a fall still learn.
 LOWEST_FACTOR = 1e-3
-"""Part of the peak rate that is always left: the first step of a warm-up and the last of a fall still learn."""
 
 
 @dataclass(frozen=True)

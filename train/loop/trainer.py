@@ -26,8 +26,8 @@ from train.loop.failures import GO_ON, check_finite, guarded
 from train.loop.fingerprint import CHANGEABLE, changed
 from train.loop.schedule import Schedule, learning_rate
 
+# What a run leaves in its folder: what it goes on from, the weights of the pass that is kept, a row for each pass.
 FILES = ("last.pt", "best.safetensors", "history.jsonl")
-"""What a run leaves in its folder: what it goes on from, the weights of the pass that is kept, a row for each pass."""
 
 
 @dataclass

@@ -24,11 +24,12 @@ from torch import Tensor
 from core_models.errors import UsageError
 from train.losses.terms import kl_divergence
 
+# Layers of a teacher -> I^t.
 TEACHER_LAYERS: Mapping[int, tuple[int, ...]] = {12: (6, 8, 10, 12), 6: (3, 4, 5, 6)}
-"""Layers of a teacher -> I^t."""
+# I^s.
 STUDENT_LAYERS = (3, 4, 5, 6)
-"""I^s."""
 
+# Row of Table 6 -> (`response`, `last`).
 TABLE_6: Mapping[str, tuple[bool, int]] = {
     "RL": (True, 0),
     "FL-4layers": (False, 4),
@@ -37,7 +38,6 @@ TABLE_6: Mapping[str, tuple[bool, int]] = {
     "RL+FL-3layers": (True, 3),
     "RL+FL-4layers": (True, 4),
 }
-"""Row of Table 6 -> (`response`, `last`)."""
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,12 @@ DIMENSION = 192
 SHORTEST_SECONDS = 0.1
 
 _PICKLED, _KEPT = "campplus_cn_en_common.pt", "campplus.safetensors"
+# Number, layers and dilation of each densely connected block (section 3.1).
 _DENSE = ((1, 12, 1), (2, 24, 2), (3, 16, 2))
-"""Number, layers and dilation of each densely connected block (section 3.1)."""
+# Weights and statistics in all.
 _TENSORS = 815
-"""Weights and statistics in all."""
+# Frames that share one mask of the context (section 3.2): two seconds.
 _SEGMENT = 100
-"""Frames that share one mask of the context (section 3.2): two seconds."""
 
 
 class SpeakerVector:

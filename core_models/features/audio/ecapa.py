@@ -27,10 +27,10 @@ SAMPLE_RATE = 16_000
 WINDOW, HOP, BANKS = 400, 160, 80
 WEIGHTS = "embedding_model.ckpt"
 
+# Samples below which a clip is filled up with silence, as for CAM++.
 _SHORTEST = 1600
-"""Samples below which a clip is filled up with silence, as for CAM++."""
+# How far below the loudest bank the quietest may lie.
 _QUIETEST_DB = 80.0
-"""How far below the loudest bank the quietest may lie."""
 
 
 class Ecapa:

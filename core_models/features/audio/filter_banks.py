@@ -12,8 +12,8 @@ from torch import Tensor
 from core_models.feature_spec import FeatureSpec, tensors_digest
 
 SAMPLE_RATE = 16_000
+# Samples: frames of 25 ms, 100 a second, whole ones alone.
 WINDOW, HOP = 400, 160
-"""Samples: frames of 25 ms, 100 a second, whole ones alone."""
 BANKS = 80
 
 _FFT = 512

@@ -19,8 +19,8 @@ from core_models.feature_spec import FeatureSpec, tensors_digest
 from core_models.torch_threads import torch_threads
 
 VERSION = 1
+# Samples that the convolutions need for one frame.
 _SHORTEST = 400
-"""Samples that the convolutions need for one frame."""
 
 
 class Hubert:

@@ -14,17 +14,17 @@ from core_models.features.audio.filter_banks import BANKS, HOP, WINDOW, log_mel_
 
 VERSION = 1
 SAMPLE_RATE = 16_000
+# The lowest and the highest voice that is looked for.
 PITCH_HZ = (60.0, 500.0)
-"""The lowest and the highest voice that is looked for."""
+# Log mel banks, loudness, pitch, how far pitch is from the utterance's own, and how periodic the sound is.
 DIMENSION = BANKS + 4
-"""Log mel banks, loudness, pitch, how far pitch is from the utterance's own, and how periodic the sound is."""
 
+# Samples between two frames: 50 a second.
 _STEP = 2 * HOP
-"""Samples between two frames: 50 a second."""
+# How far (natural logarithm of power, 60 dB) below its loudest a bank may lie: underneath is what rounding left.
 _DEPTH = 14.0
-"""How far (natural logarithm of power, 60 dB) below its loudest a bank may lie: underneath is what rounding left."""
+# Samples in which periods are looked for: three of the lowest voice.
 _SPAN = 800
-"""Samples in which periods are looked for: three of the lowest voice."""
 _FFT = 2048
 _VOICED = 0.45
 _LAGS = (round(SAMPLE_RATE / PITCH_HZ[1]), round(SAMPLE_RATE / PITCH_HZ[0]))

@@ -23,27 +23,27 @@ from core_models.feature_spec import tensors_digest
 from core_models.features.audio.ctranslate2_format import read_tensors
 
 SAMPLE_RATE = 16_000
+# Samples a mel frame; the encoder's second convolution halves the rate again, to 50 frames a second.
 HOP = 160
-"""Samples a mel frame; the encoder's second convolution halves the rate again, to 50 frames a second."""
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 30.0
 _WINDOW = 3000  # mel frames of the 30 s that the position embedding of the encoder covers
 
+# Mel frames the encoder sees at least (5 s).
 CONTEXT_MIN = 500
-"""Mel frames the encoder sees at least (5 s)."""
+# Mel frames of silence behind the speech (2 s).
 MARGIN = 200
-"""Mel frames of silence behind the speech (2 s)."""
 
 _TOKENS_BASE = 16
+# Bound of the decoded length: fast English runs at 5 tokens a second.
 _TOKENS_PER_SECOND = 8
-"""Bound of the decoded length: fast English runs at 5 tokens a second."""
+# The same for other languages, whose scripts may fall apart into bytes.
 _BYTES_PER_SECOND = 16
-"""The same for other languages, whose scripts may fall apart into bytes."""
+# Encoder states (0.3 s) behind the speech that the decoder still sees as they are; from there on it sees quiet up to
+# 30 s. Of 39 numbers alone or said twice `base` gets 10 wrong; 12 where a second is kept, and 176, nearly all of them
+# repetitions, where the quiet ends at 15 s. The time is the same.
 _KEPT = 15
-"""Encoder states (0.3 s) behind the speech that the decoder still sees as they are; from there on it sees quiet up to
-30 s. Of 39 numbers alone or said twice `base` gets 10 wrong; 12 where a second is kept, and 176, nearly all of them
-repetitions, where the quiet ends at 15 s. The time is the same."""
 
 
 @dataclass(frozen=True, slots=True)

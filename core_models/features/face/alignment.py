@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# Pixels a side, those of FER-2013, so that the network learns from what its corpus has and no more.
 SIDE = 48
-"""Pixels a side, those of FER-2013, so that the network learns from what its corpus has and no more."""
 
 # The mesh's points that expression moves least (corners of the eyes, bridge and base of the nose), and where they
 # lie on MediaPipe's canonical head, in cm to the right and down from its centre.

@@ -19,6 +19,7 @@ from core_models.torch_threads import torch_threads
 VERSION = 1
 TASK = "face_landmarker.task"
 
+# Expression networks on disk.
 EXPRESSIONS = FeatureNetworkKind(
     noun="expression network",
     tensors="expression.safetensors",
@@ -27,7 +28,6 @@ EXPRESSIONS = FeatureNetworkKind(
     width=lambda config: SIDE * SIDE + config.scores,
     made_by="python -m train face",
 )
-"""Expression networks on disk."""
 
 
 class ExpressionFeature(FaceFeature):

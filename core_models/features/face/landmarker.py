@@ -19,33 +19,33 @@ from core_models.feature_spec import FeatureSpec, tensors_digest
 
 VERSION = 1
 BLENDSHAPES = 52
+# Numbers of a face: blendshape scores in [0, 1], then yaw, pitch and roll in radians.
 SCORES = BLENDSHAPES + 3
-"""Numbers of a face: blendshape scores in [0, 1], then yaw, pitch and roll in radians."""
+# Which of them says how far the mouth is open.
 JAW_OPEN = 25
-"""Which of them says how far the mouth is open."""
 
+# Blendshapes of the left and of the right.
 _PAIRS = (
     *((1, 2), (4, 5), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (17, 18), (19, 20), (21, 22), (24, 26), (28, 29)),
     *((30, 31), (33, 39), (34, 35), (36, 37), (44, 45), (46, 47), (48, 49), (50, 51)),
 )
-"""Blendshapes of the left and of the right."""
 _OTHER_SIDE = {left: right for pair in _PAIRS for left, right in (pair, pair[::-1])}
 MIRROR = tuple(_OTHER_SIDE.get(number, number) for number in range(SCORES))
+# A mirrored face has scores[MIRROR] * MIRROR_SIGN: left and right change places, yaw and roll their sign.
 MIRROR_SIGN = (1.0,) * BLENDSHAPES + (-1.0, 1.0, -1.0)
-"""A mirrored face has scores[MIRROR] * MIRROR_SIGN: left and right change places, yaw and roll their sign."""
 
+# Least confidence of detection and presence (MediaPipe's own default).
 CONFIDENCE = 0.5
-"""Least confidence of detection and presence (MediaPipe's own default)."""
+# Larger frames are reduced to this before detection: the landmarker looks at 192 x 192 anyway.
 LARGEST_SIDE = 640
-"""Larger frames are reduced to this before detection: the landmarker looks at 192 x 192 anyway."""
+# At most so many faces are looked at in one picture.
 FACES = 3
-"""At most so many faces are looked at in one picture."""
+# What of the landmarker is part of a spec.
 SETTINGS: dict[str, str | int | float | bool] = {
     "confidence": CONFIDENCE,
     "largest_side": LARGEST_SIDE,
     "mode": "image",
 }
-"""What of the landmarker is part of a spec."""
 
 
 @dataclass(frozen=True)

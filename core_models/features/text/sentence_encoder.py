@@ -27,8 +27,8 @@ from core_models.text_adapter import MAX_TOKENS, AdapterSidecar, load_adapter
 from core_models.torch_threads import torch_threads
 
 VERSION = 1
+# Turns of the past that are read at most, however short they are.
 REACH = 24
-"""Turns of the past that are read at most, however short they are."""
 BATCH = 32
 
 # Corpora are printed with typographic marks, recognisers write plain ones; the tokenizers tell them apart.

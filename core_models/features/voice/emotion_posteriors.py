@@ -17,6 +17,7 @@ from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
+# Voice heads on disk.
 HEADS = FeatureNetworkKind(
     noun="voice",
     tensors="voice.safetensors",
@@ -25,7 +26,6 @@ HEADS = FeatureNetworkKind(
     width=lambda config: config.states + config.prosody,
     made_by="python -m train voice",
 )
-"""Voice heads on disk."""
 
 
 class VoiceEmotion:

@@ -14,6 +14,7 @@ from core_models.torch_threads import torch_threads
 
 VERSION = 1
 
+# MCED students on disk.
 STUDENTS = FeatureNetworkKind(
     noun="MCED student",
     tensors="student.safetensors",
@@ -23,7 +24,6 @@ STUDENTS = FeatureNetworkKind(
     made_by="python -m train mced",
     whole=("mean", "deviation"),  # of the frames: descriptors of openSMILE run into the millions, beyond float16
 )
-"""MCED students on disk."""
 
 
 class MCEDVoice:

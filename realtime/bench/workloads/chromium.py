@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 
+# How Chromium is started where there is no screen, as root too, and without connections of its own.
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--enable-precise-memory-info"),
 )
-"""How Chromium is started where there is no screen, as root too, and without connections of its own."""
 
 
 def browser() -> str | None:

@@ -15,12 +15,12 @@ from realtime.sources.media import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 
+# Of recordings that are looked for in folders.
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
-"""Of recordings that are looked for in folders."""
+# Standard deviation of a quiet room's noise, -72 dBFS: digital silence would be easier than any microphone.
 ROOM_LEVEL = 2.5e-4
-"""Standard deviation of a quiet room's noise, -72 dBFS: digital silence would be easier than any microphone."""
+# Silence before the first turn: long enough to measure what waiting for speech costs.
 LEADING_SILENCE_S = 20
-"""Silence before the first turn: long enough to measure what waiting for speech costs."""
 _SHORTEST_S, _LONGEST_S = 1, 10  # utterances of a call; longer ones are cut, which is another question
 _LOUD_DB = 25  # speech falls so far below its loud parts and is still speech; breath and room are below
 _SILENT_DB = -60  # prompts come with recordings of silence, which are digital or dithered

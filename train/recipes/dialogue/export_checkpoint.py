@@ -20,8 +20,8 @@ from train.figures.loss_curves import draw_losses
 from train.recipes.dialogue.training import DialogueTraining
 from train.recipes.dialogue.warm_start import calibrates, recorded
 
+# What a live run says without calling it uncertain should be right so often, on held-out dialogues as they were.
 RIGHT = 2 / 3
-"""What a live run says without calling it uncertain should be right so often, on held-out dialogues as they were."""
 
 _ROOT = Path(__file__).resolve().parents[3]
 

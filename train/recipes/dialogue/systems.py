@@ -17,8 +17,8 @@ from core_models.feature_spec import MODALITIES
 from train.losses.cmath import CMATHObjective
 from train.losses.sdt import SDTObjective
 
+# Fields of every model's configuration that nobody gives: the features and the label set decide them.
 DECIDED_BY_DATA = ("dimensions", "classes")
-"""Fields of every model's configuration that nobody gives: the features and the label set decide them."""
 
 
 class Losses(Protocol):

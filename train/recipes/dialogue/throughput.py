@@ -23,8 +23,8 @@ from core_models.networks.sdt import SDT, SDTConfig
 from train.loop.accelerator import open_fabric
 from train.losses.sdt import SDTObjective
 
+# RoBERTa-large, openSMILE's IS10 and DenseNet, as the paper has them of IEMOCAP (section IV-D).
 PAPER_DIMENSIONS = {"text": 1024, "voice": 1582, "face": 342}
-"""RoBERTa-large, openSMILE's IS10 and DenseNet, as the paper has them of IEMOCAP (section IV-D)."""
 CLASSES = 6
 
 

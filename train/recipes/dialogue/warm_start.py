@@ -11,8 +11,8 @@ from core_models.feature_spec import MODALITIES
 from core_models.features.registry import weights_of
 from train.recipes.dialogue.systems import DECIDED_BY_DATA, system
 
+# Labelled lines from which on a temperature is fitted anew rather than kept.
 LEAST_LABELLED_FOR_CALIBRATION = 50
-"""Labelled lines from which on a temperature is fitted anew rather than kept."""
 
 
 def open_start(name: str, system_name: str) -> Checkpoint:

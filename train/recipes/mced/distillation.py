@@ -30,8 +30,8 @@ from train.losses.mced import TABLE_6, LayerPair, MCEDObjective
 from train.recipes.mced.clips import Clip, Clips, clips_of, statistics
 from train.recipes.mced.teacher import Teacher, TeacherNames, TeacherOutput
 
+# Fewer different sentences than this say more of the script than of the emotion.
 LEAST_SENTENCES = 20
-"""Fewer different sentences than this say more of the script than of the emotion."""
 READ = 64  # sentences that the teacher reads at once when pairs are chosen
 
 

@@ -31,8 +31,8 @@ from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 
 ASKED, MASKED, OTHER = 0.15, 0.8, 0.1
+# What BERT's and MPNet's tokenizers call it.
 MASKS = ("[MASK]", "<mask>")
-"""What BERT's and MPNet's tokenizers call it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ class Ablation:
     """Fields of TDFNetConfig that are changed."""
 
 
+# Row of Table V -> what is left out. The audio path keeps the speaker's vector, which is heard too; without ME the
+# frames are a spectrogram, as in section IV-D, and words and speaker stay as they are.
 TABLE_V: Mapping[str, Ablation] = {
     "TDFNet": Ablation(),
     "AUDIO PATH": Ablation(without="text"),
@@ -27,5 +29,3 @@ TABLE_V: Mapping[str, Ablation] = {
     "w/o MT": Ablation(model={"mutual": False}),
     "w/o ME": Ablation(frames="spectrogram"),
 }
-"""Row of Table V -> what is left out. The audio path keeps the speaker's vector, which is heard too; without ME the
-frames are a spectrogram, as in section IV-D, and words and speaker stay as they are."""

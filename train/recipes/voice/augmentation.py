@@ -12,18 +12,18 @@ import soxr
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
+# Rises when the same seed gives another sound.
 VERSION = 1
-"""Rises when the same seed gives another sound."""
 
+# Played at most so much faster or slower, its pitch with it.
 SPEED = 0.1
-"""Played at most so much faster or slower, its pitch with it."""
 GAIN_DB = (-18.0, 6.0)
 SNR_DB = (5.0, 30.0)
+# Time in which a room's echo falls by 60 dB.
 REVERBERATION_S = (0.1, 0.6)
-"""Time in which a room's echo falls by 60 dB."""
 TELEPHONE_HZ = (300.0, 3400.0)
+# How likely each is.
 NOISE, ROOM, TELEPHONE = 0.5, 0.3, 0.15
-"""How likely each is."""
 
 Samples = NDArray[np.float32]
 

@@ -41,8 +41,8 @@ from train.media.content_digest import digest_of
 from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, voiced
 from train.recipes.voice.training import VoiceSchedule, fit_member, joined, log_probabilities
 
+# Clips as the corpus holds them, and as the live run cuts them: copies 0 and 1.
 CUTS = ("clip", "speech")
-"""Clips as the corpus holds them, and as the live run cuts them: copies 0 and 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
