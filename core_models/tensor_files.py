@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 from safetensors.torch import save as format_tensors
 from torch import Tensor
 
+from core_models.atomic_write import write_atomically
 from core_models.errors import CheckpointError
 
 SIDECAR = "sidecar.json"
@@ -26,7 +26,7 @@ def to_float16(tensors: Mapping[str, Tensor], whole: tuple[str, ...] = ()) -> di
 
 
 def write_pair(folder: Path, name: str, tensors: Mapping[str, Tensor], sidecar: msgspec.Struct) -> None:
-    """Write `tensors` to the file `name` in `folder`, and `sidecar` beside it. Raises OSError."""
+    """Write `tensors` to the file `name` in `folder`, and `sidecar` beside it. Raises OSError, DiskError."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_file(folder / name, format_tensors(dict(tensors)))
     _write_file(folder / SIDECAR, msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n")
@@ -51,6 +51,4 @@ def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(data))
