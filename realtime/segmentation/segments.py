@@ -32,7 +32,8 @@ class Utterance:
     """One stretch of speech from `start_ms` to `end_ms`; its place in the dialogue is `decided_ms` (contract 6).
 
     `samples` is float32 [n] at 16 kHz, from the media clock's sample `samples_start`, and reaches from the
-    pre-roll to the post-roll. `cut`: the longest length was reached, and what follows is the same turn.
+    pre-roll to the post-roll. `cut`: the longest length was reached, and what follows is the same turn. Where several
+    people share a channel, `speaker` is whose turn it is, and `overlapped` says that somebody else speaks during it.
     """
 
     source: str
@@ -42,6 +43,8 @@ class Utterance:
     samples: NDArray[np.float32]
     samples_start: int
     cut: bool
+    overlapped: bool = False
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
