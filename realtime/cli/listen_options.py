@@ -28,15 +28,16 @@ class Listen(FeedOptions):
     """Play the recording at the pace of real time, or as fast as it can be judged."""
     channels: Literal["mix", "split"] = "mix"
     """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
-    speakers: Literal["auto"] | tuple[str, ...] = ()
+    speakers: Literal["auto"] | int | tuple[str, ...] = ()
     """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's.
 
-    `auto` tells several people apart at one microphone, or in one channel, by their voices.
+    `auto` tells several people apart at one microphone, or in one channel, by their voices; a number says how many
+    they are. Without either, that is done for a recording of one channel, and for the other side of a call.
     """
     enrol: tuple[str, ...] = ()
-    """With `--speakers auto`, people to be known by name, as NAME=FILE: ten seconds of one voice are enough."""
+    """With `--speakers auto` or a number, people known by name, as NAME=FILE: ten seconds of one voice are enough."""
     voice_prints: Path | None = None
-    """With `--speakers auto`, keep voices in this file and know them again in the next call; else none are kept."""
+    """With `--speakers auto` or a number, keep voices in this file and know them again next time; else keep none."""
     source: Literal["devices", "browser"] = "devices"
     """Devices of this computer, or what a page at /capture sends: a browser's microphone, another tab and camera."""
     microphone: str | None = None

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
-from core_models.assets import model_folder
 from core_models.errors import MicrophoneError, UsageError
-from core_models.features.audio.campplus import SpeakerVector
 from realtime.cli.listen_options import Listen
-from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClustering
+from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER
 from realtime.sources.browser.capture import MOST_PICTURES, Browser
 from realtime.sources.camera import CameraSource
-from realtime.sources.file import FileSource, read_audio
+from realtime.sources.file import FileSource
 from realtime.sources.loopback import system_sound
 from realtime.sources.microphone import MicrophoneSource
 from realtime.sources.source import MediaClock, Source
@@ -40,38 +37,19 @@ def build_inputs(options: Listen, clock: MediaClock, console: Console) -> Sessio
     browser = build_browser(options, clock)
     sources, speakers = build_sources(options, clock, console, browser)
     camera_speaker: str | None = options.camera_speaker or next(iter(speakers.values()))
-    if camera_speaker not in speakers.values():
+    if camera_speaker not in speakers.values() and UNKNOWN_SPEAKER not in speakers.values():
         raise UsageError(
             f"The camera cannot see {camera_speaker}, who is none of the speakers "
             f"({', '.join(speakers.values())}): name one of them with --camera-speaker."
         )
     speakers = select_speakers(options, speakers)
-    if camera_speaker not in speakers.values():
+    if camera_speaker not in speakers.values() and UNKNOWN_SPEAKER not in speakers.values():
         camera_speaker = None
         sources = [source for source in sources if source.has_audio]
     far = find_far_ends(sources)
     if browser is not None:
         browser.wanted = [s.name for s in sources if not s.has_audio or s.name in speakers or s.name in far.values()]
     return SessionInputs(sources, speakers, camera_speaker, far, browser)
-
-
-def build_speaker_clustering(options: Listen) -> SpeakerClustering | None:
-    """Speaker clustering with the voices that are known beforehand; None where nobody is told apart by voice."""
-    if options.speakers != "auto":
-        if options.enrol or options.voice_prints:
-            raise UsageError(
-                "Voices are only told apart with --speakers auto: add it, or leave out --enrol and --voice-prints."
-            )
-        return None
-    voices = SpeakerClustering(SpeakerVector(model_folder("campplus")))
-    for sample in options.enrol:
-        name, _, file = sample.partition("=")
-        if not name or not file:
-            raise UsageError(f"{sample!r} enrols nobody: give NAME=FILE.")
-        voices.hear_sample(name, read_audio(Path(file)))
-    if options.voice_prints is not None:
-        voices.load(options.voice_prints)
-    return voices
 
 
 def build_browser(options: Listen, clock: MediaClock) -> Browser | None:
@@ -98,7 +76,7 @@ def build_sources(
             sources = [MicrophoneSource(options.microphone, clock=clock.elapsed_ms)]
             if (other := _open_system_sound(options, clock, console)) is not None:
                 sources.append(other)
-        names = (UNKNOWN_SPEAKER,) if options.speakers == "auto" else options.speakers
+        names = options.speakers if isinstance(options.speakers, tuple) else (UNKNOWN_SPEAKER,)
         if len(names) > len(sources):
             raise UsageError(
                 f"{len(sources)} sources of sound cannot be {len(names)} speakers: name one with --speakers "
@@ -115,7 +93,7 @@ def build_sources(
         options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
     )
     voices = file.channels
-    if options.speakers == "auto":
+    if not isinstance(options.speakers, tuple) or (not options.speakers and len(voices) == 1):
         return [file], dict.fromkeys(voices, UNKNOWN_SPEAKER)
     names = options.speakers or tuple(f"speaker{n + 1}" for n in range(len(voices)))
     if len(names) != len(voices):

@@ -17,14 +17,17 @@ from core_models.labels import LABEL_SETS
 from realtime.cli.event_file import open_event_file
 from realtime.cli.feed_options import build_feed, start_feed
 from realtime.cli.listen_options import Listen
-from realtime.cli.session_inputs import build_inputs, build_speaker_clustering
+from realtime.cli.session_inputs import build_inputs
+from realtime.cli.several_people import build_speaker_clustering, build_turn_segmenters
 from realtime.cli.terminal import Terminal, show_summary
 from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
+from realtime.diarization.voice_prints import save_voice_prints
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
 from realtime.journal.session_files import default_folder, delete_older_than, journal_path
+from realtime.perception.sentence_ends import SentenceEnds
 from realtime.perception.utterance_features import FeatureExtractor
 from realtime.pipeline.models import LoadedModels, load_models
 from realtime.pipeline.session import Session
@@ -53,7 +56,7 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
         feed = build_feed(options, identifier, history=journal, browser=inputs.browser)
         sinks = [open_event_file(options.events, stack)] if options.events else []
         with console.status("Loading the models"):
-            voices = build_speaker_clustering(options)
+            clustering = build_speaker_clustering(options)
             models = load_models(options.checkpoint, device=options.device, threads=options.threads)
             torch.set_num_threads(1)  # a step of the dialogue model is too short to be shared among threads
             tracker = Tracker(models.checkpoint)
@@ -90,7 +93,9 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
             provisional=options.provisional if live else Provisional(every_ms=0),
             real_time=live,
             speculate=live,
-            voices=voices,
+            turn_segmenters=build_turn_segmenters(
+                options, inputs.speakers, clustering, SentenceEnds(models.whisper, options.language).find
+            ),
             keep=publisher.keep_features if features is not None else None,
             far_ends=inputs.far_ends,
         )
@@ -106,8 +111,8 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
             publisher.append(events.Error(code="source", message=str(error), fatal=True))
             publisher.append(_describe_end("failed", session.summary))
             raise
-        if voices is not None and options.voice_prints is not None:
-            voices.save(options.voice_prints)
+        if options.voice_prints is not None:
+            save_voice_prints(clustering, options.voice_prints)
         show_summary(console, summary, tracker.labels)
         if options.hold and session.reason == "ended":
             _hold_page(console)

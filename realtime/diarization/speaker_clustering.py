@@ -65,23 +65,29 @@ class SpeakerClustering:
     """The people of one conversation. `vector` tells one voice from another; `people` is their number, where given.
 
     With `people` given no further person is ever made. Names are `speaker1`, `speaker2`, ... in order of appearance
-    (`prefix` instead of `speaker`), or those enrolled.
+    (`prefix` instead of `speaker`, and no number for the first if not `numbered`), or those enrolled.
     """
 
     def __init__(
-        self, vector: SpeakerVector | None = None, *, people: int | None = None, prefix: str = "speaker"
+        self,
+        vector: SpeakerVector | None = None,
+        *,
+        people: int | None = None,
+        prefix: str = "speaker",
+        numbered: bool = True,
     ) -> None:
         self.vector = vector
         self.latest: str
         """Who spoke last: the best guess while somebody begins to."""
         self._people = people
-        self._prefix = prefix
+        self._prefix, self._numbered = prefix, numbered
         self._stretches: dict[int, _Stretch] = {}
         self._evidence: dict[tuple[int, int], list[int]] = {}  # windows that took two for two, and for one
         self._enrolled: list[_Enrolled] = []
         self._names: dict[int, str] = {}
         self._count = 0  # stretches
         self._merged: list[tuple[str, str]] = []
+        self._told: set[str] = set()  # names that were given to turns
         self.latest = self._free_name()
 
     # -- people who are known beforehand
@@ -155,6 +161,7 @@ class SpeakerClustering:
             else:
                 near = self._nearest(longest)
                 self.latest = self._names[near[0]] if near is not None else self.latest
+        self._told.add(self.latest)
         return self.latest
 
     def take_merged(self) -> list[tuple[str, str]]:
@@ -175,6 +182,7 @@ class SpeakerClustering:
         founding = [one for one in self._stretches.values() if one.seconds >= FOUNDING_S]
         if not founding:
             return
+        before = {number: one.person for number, one in self._stretches.items()}
         clusters = np.ones(1, int)
         if len(founding) > 1:
             distance = self._distances(founding, founding)
@@ -189,6 +197,7 @@ class SpeakerClustering:
                 near = self._nearest(one)
                 if near is not None and (near[1] < NOBODY or self._complete):
                     one.person = near[0]
+        self._tell_merged(before)
 
     def _distances(self, ones: list[_Stretch], others: list[_Stretch]) -> NDArray[np.float64]:
         """Cosine distance, [ones, others], moved by the network's word; at least 0."""
@@ -216,7 +225,7 @@ class SpeakerClustering:
         return min(far.items(), key=lambda item: item[1])
 
     def _follow_names(self, founding: list[_Stretch], clusters: list[int]) -> None:
-        """Give every cluster a person: an enrolled one, who most of it was before, or a new one."""
+        """Give every cluster a person: an enrolled one, who most of it was before, somebody near, or a new one."""
         claims: Counter[tuple[int, int]] = Counter()
         for one, cluster in zip(founding, clusters, strict=True):
             if one.person is not None:
@@ -228,16 +237,33 @@ class SpeakerClustering:
                 named[cluster] = person
         for one, cluster in zip(founding, clusters, strict=True):
             if cluster not in named:
-                named[cluster] = self._new_person()
+                members = [o for o, c in zip(founding, clusters, strict=True) if c == cluster]
+                named[cluster] = self._adopt(members, {*named.values(), *enrolled})
             one.person = named[cluster]
-        standing = self._present()
-        for (cluster, person), _ in claims.most_common():
-            if person not in standing and person not in enrolled:
-                self._merged.append((self._names[person], self._names[named[cluster]]))
-                standing.add(person)  # told once
-                for one in self._stretches.values():
-                    if one.person == person:
-                        one.person = named[cluster]
+
+    def _adopt(self, members: list[_Stretch], taken: set[int]) -> int:
+        """Whoever was named after a short turn and is near to these, or somebody new."""
+        for one in self._stretches.values():
+            if one.seconds < FOUNDING_S and one.person is not None and one.person not in taken:
+                distance = self._distances([one], members).mean()
+                if distance < NOBODY or self._complete:
+                    return one.person
+        return self._new_person()
+
+    def _tell_merged(self, before: dict[int, int | None]) -> None:
+        """Names that were given and that nobody bears any more go to whoever has what they had."""
+        present = self._present()
+        for person in {p for p in before.values() if p is not None and p not in present}:
+            now: Counter[int] = Counter()
+            for number, was in before.items():
+                is_now = self._stretches[number].person
+                if was == person and is_now is not None:
+                    now[is_now] += 1
+            if now and self._names[person] in self._told:
+                kept = self._names[now.most_common(1)[0][0]]
+                self._merged.append((self._names[person], kept))
+                self._told.discard(self._names[person])
+                self.latest = kept if self.latest == self._names[person] else self.latest
 
     def _recognise(self, founding: list[_Stretch], clusters: list[int]) -> dict[int, int]:
         """Clusters that are enrolled people; the name is refused where two enrolled people are equally near."""
@@ -264,14 +290,20 @@ class SpeakerClustering:
         }
 
     def _new_person(self, name: str | None = None) -> int:
+        if name is None and self._people is not None and len(self._names) >= self._people:
+            # As many were named as there are: one of them is heard no more by this name.
+            present = self._present()
+            return next((person for person in self._names if person not in present), 0)
         person = len(self._names)
         self._names[person] = name or self._free_name()
         return person
 
     def _free_name(self) -> str:
         count = 1
-        while (name := f"{self._prefix}{count}") in self._names.values():
+        name = f"{self._prefix}1" if self._numbered else self._prefix
+        while name in self._names.values():
             count += 1
+            name = f"{self._prefix}{count}"
         return name
 
 

@@ -96,6 +96,15 @@ class TurnSegmenter:
         """See Segmenter.expect."""
         self._segmenter.expect(ended)
 
+    @property
+    def latest_speaker(self) -> str:
+        """Who spoke last: the best guess while somebody begins to."""
+        return self._diarizer.clustering.latest
+
+    def take_merged(self) -> list[tuple[str, str]]:
+        """Speakers who proved to be one since the last call, as (gone, kept)."""
+        return self._diarizer.clustering.take_merged()
+
     # -- sound
 
     def _take(self, samples: Sound, segments: list[Segment]) -> None:

@@ -13,7 +13,6 @@ from realtime.dialogue.emotion_shift import ShiftDetector
 from realtime.dialogue.history import DialogueHistory
 from realtime.dialogue.provisional import Provisional, ProvisionalSmoother
 from realtime.dialogue.tracker import Judgement, Tracker
-from realtime.diarization.speaker_clustering import SpeakerClustering
 from realtime.perception.utterance_features import FeatureExtractor, Perception
 from realtime.pipeline import result_events
 from realtime.pipeline.summary import Summary
@@ -44,7 +43,7 @@ class _OpenUtterance:
 class CallInference:
     """The dialogue of one call and everything that belongs to it; all but the opt-outs on the inference thread.
 
-    `clustering` says who speaks where a source does not. `keep` stores the features that were judged. `real_time`:
+    `keep` stores the features that were judged. `real_time`:
     sound arrives as it is spoken, so that an utterance's waiting for its turn is a delay that people notice; of a
     recording that is read as fast as possible it says nothing, and latencies count work alone.
     """
@@ -57,7 +56,6 @@ class CallInference:
         summary: Summary,
         *,
         provisional: Provisional,
-        clustering: SpeakerClustering | None = None,
         keep: Keep | None = None,
         real_time: bool = True,
     ) -> None:
@@ -66,11 +64,11 @@ class CallInference:
         self._emit = emit
         self._summary = summary
         self._provisional = provisional
-        self._clustering = clustering
         self._keep = keep
         self._real_time = real_time
         self._history = DialogueHistory()
         self._shifts = ShiftDetector()
+        self._merged: dict[str, str] = {}  # speakers who proved to be somebody else
         self._words_ms = 0.0  # what decoding the words of an interim judgement took of late
         self._open: dict[str, _OpenUtterance] = {}
         self._modality_status: dict[tuple[str, str], str] = {}
@@ -94,10 +92,8 @@ class CallInference:
             self._shifts.forget(one)
 
     def transcribe(self, item: WorkItem) -> None:
-        """Put the transcript into `item`, and a vector of the voice where it is to tell who speaks."""
+        """Put the transcript into `item`."""
         try:
-            if item.speaker_guessed and self._clustering is not None and self._clustering.vector is not None:
-                item.speaker_vector = self._clustering.vector(item.utterance.samples)
             item.transcript = self._extractor.transcribe(item.utterance.samples)
         except TrackerError as error:
             item.failure = str(error)
@@ -131,7 +127,7 @@ class CallInference:
     def commit(self, item: WorkItem) -> None:
         """Take the dialogue's next step with `item`, whose turn it is, and announce its result or its discard."""
         committed_at = time.perf_counter()
-        self._assign_speaker(item)
+        item.speaker = self._merged.get(item.speaker, item.speaker)
         if self.has_opted_out(item.speaker):
             self.discard(item.utterance_id, item.utterance, "opted_out", OPTED_OUT)
             return
@@ -209,15 +205,10 @@ class CallInference:
             sentence = f"the features cannot be stored any more ({error.strerror}): the session goes on without"
             self._emit(events.StreamDegraded(what="features", detail=sentence))
 
-    def _assign_speaker(self, item: WorkItem) -> None:
-        if item.speaker_vector is None or self._clustering is None:
-            return
-        seconds = (item.utterance.end_ms - item.utterance.start_ms) / 1000
-        item.speaker, merged = self._clustering.assign(item.speaker_vector, seconds)
-        for gone, kept in merged:
-            self._merge_speakers(gone, kept)
-
-    def _merge_speakers(self, gone: str, kept: str) -> None:
+    def merge_speakers(self, gone: str, kept: str) -> None:
+        """Two speakers proved to be one person: what was said as `gone`, and still is, was said as `kept`."""
+        self._merged = {one: kept if into == gone else into for one, into in self._merged.items()} | {gone: kept}
+        self._merged.pop(kept, None)
         opted_out = self.has_opted_out(gone) or self.has_opted_out(kept)
         self._history.merge_speakers(gone, kept)
         if (counts := self._summary.emotions.pop(gone, None)) is not None:

@@ -64,6 +64,7 @@ def final_event(
         confidence=judgement.probabilities[judgement.emotion],
         probabilities=judgement.probabilities,
         uncertain=judgement.uncertain,
+        overlapped=utterance.overlapped,
         modalities=_modalities(perception.status, judgement),
         disagreement=disagreement(list(judgement.unimodal.values())),
         shift=events.Shift(from_=previous, to=judgement.emotion)

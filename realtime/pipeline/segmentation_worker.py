@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from realtime.dialogue.provisional import Provisional
-from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClustering
+from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.perception.face_track import FaceTrack
 from realtime.pipeline.call_inference import OPTED_OUT, CallInference
 from realtime.pipeline.chunk_sequencer import ChunkSequencer
@@ -34,14 +34,6 @@ _PIECE = SAMPLE_RATE // 50
 _REPORT_EVERY_MS = 10_000
 
 
-class TurnSplitter:
-    """Where one utterance of a channel with several people becomes their turns; this one leaves it whole."""
-
-    def split(self, utterance: Utterance) -> Sequence[Utterance]:
-        """The turns of an utterance that has ended, in order of their starts, one at least, same `decided_ms`."""
-        return [utterance]
-
-
 @dataclass(frozen=True)
 class _SourceLost:
     """In the queue after a source's last chunk: nothing more comes from it for now."""
@@ -65,9 +57,10 @@ class SegmentationWorker:
     gap ends an utterance at worst. An utterance goes to inference when its endpoint is decided; in a pause before that
     it may be transcribed speculatively (`speculate`), and while it goes on judged provisionally.
 
-    Several people on one channel: `_end_utterance` hands every ended utterance to the `splitter` before anything of it
-    is final, and what that returns goes on: the first turn keeps the id of `speech.started`, each further one is
-    announced with an id of its own. After that only the speaker's name may still change.
+    Several people on one channel: `turn_segmenters` makes the segmenter of such a source, whose utterances are one
+    person's turns and say whose. Speech is split before anything of it is final: the first turn keeps the id of
+    `speech.started`, each further one is announced with an id of its own. After that only the speaker's name may still
+    change, where two prove to be one person.
 
     `speakers` names who is heard in a source; `far_ends` for a source the one whose sound may leak into it.
     `lossless` sources wait for the words that endpointing asks for. `faces` gives the face track of a speaker.
@@ -85,9 +78,8 @@ class SegmentationWorker:
         provisional: Provisional,
         speculate: bool,
         far_ends: Mapping[str, str],
-        clustering: SpeakerClustering | None = None,
+        turn_segmenters: Mapping[str, Callable[[], TurnSegmenter]] | None = None,
         faces: Callable[[str], FaceTrack | None] = lambda speaker: None,
-        splitter: TurnSplitter | None = None,
     ) -> None:
         self.left_out_ms = 0
         """Sound that arrived twice or too late to be heard, of all sources."""
@@ -99,13 +91,12 @@ class SegmentationWorker:
         self._lossless = lossless
         self._provisional = provisional
         self._speculate = speculate or endpointing.adaptive
-        self._clustering = clustering
+        self._turn_segmenters = dict(turn_segmenters or {})
         self._faces = faces
-        self._splitter = splitter or TurnSplitter()
         self._chunks: queue.Queue[AudioChunk | _SourceLost | None] = queue.Queue(CAPACITY)
         self._sequencers: dict[str, ChunkSequencer] = {}
         self._reports: dict[str, tuple[int, int]] = {}  # by source: media time and samples left out at the last one
-        self._segmenters: dict[str, Segmenter] = {}
+        self._segmenters: dict[str, Segmenter | TurnSegmenter] = {}
         self._far_ends = {near: far for near, far in far_ends.items() if near in self._speakers}
         self._crosstalk = {far: CrosstalkDetector() for far in self._far_ends.values()}
         self._open: dict[str, _Open] = {}  # by source
@@ -179,10 +170,14 @@ class SegmentationWorker:
         else:
             segmenter = self._segmenters.get(source)
             if segmenter is None:
-                segmenter = self._segmenters[source] = Segmenter(source, self._endpointing)
+                segmenter = self._segmenters[source] = self._make_segmenter(source)
             for piece in _pieces(chunk):
                 self._feed_piece(segmenter, piece)
         self._inference.advance(source, _end_ms(chunk))
+
+    def _make_segmenter(self, source: str) -> Segmenter | TurnSegmenter:
+        make = self._turn_segmenters.get(source)
+        return make() if make is not None else Segmenter(source, self._endpointing)
 
     def _finish_source(self, source: str) -> None:
         """Nothing more comes from a source, at least for now: what was being said has ended."""
@@ -192,8 +187,9 @@ class SegmentationWorker:
         if (segmenter := self._segmenters.get(source)) is not None:
             for segment in segmenter.flush():
                 self._handle_segment(segment)
+            self._merge_speakers(segmenter)
 
-    def _feed_piece(self, segmenter: Segmenter, piece: AudioChunk) -> None:
+    def _feed_piece(self, segmenter: Segmenter | TurnSegmenter, piece: AudioChunk) -> None:
         source = segmenter.source
         if self._endpointing.adaptive and source in self._open:
             # A recording waits for the words, so that it gives the same events each time.
@@ -202,6 +198,7 @@ class SegmentationWorker:
                 segmenter.expect(end_of_turn(transcript.text, transcript.language))
         for segment in segmenter.feed(piece):
             self._handle_segment(segment)
+        self._merge_speakers(segmenter)
         opened = self._open.get(source)
         if opened is None or not self._provisional.every_ms:
             return
@@ -230,21 +227,24 @@ class SegmentationWorker:
                 self._discard_open_utterance(segment, "It was too short to be judged.")
 
     def _end_utterance(self, utterance: Utterance) -> None:
-        """Send the turns of an ended utterance to inference; the only place where one utterance becomes several."""
-        first = self._open.pop(utterance.source)
-        for number, turn in enumerate(self._splitter.split(utterance)):
-            utterance_id = self._announce_start(turn.source, turn.start_ms) if number else first.utterance_id
-            item = self._work_item(utterance_id, turn)
-            self._emit(
-                events.SpeechEnded(
-                    utterance_id=utterance_id,
-                    source=turn.source,
-                    speaker=item.speaker,
-                    start_ms=turn.start_ms,
-                    end_ms=turn.end_ms,
-                )
+        """Send an ended utterance to inference."""
+        item = self._work_item(self._open.pop(utterance.source).utterance_id, utterance)
+        self._emit(
+            events.SpeechEnded(
+                utterance_id=item.utterance_id,
+                source=utterance.source,
+                speaker=item.speaker,
+                start_ms=utterance.start_ms,
+                end_ms=utterance.end_ms,
             )
-            self._inference.enqueue(item)
+        )
+        self._inference.enqueue(item)
+
+    def _merge_speakers(self, segmenter: Segmenter | TurnSegmenter) -> None:
+        """Announce who proved to be one person."""
+        if isinstance(segmenter, TurnSegmenter):
+            for gone, kept in segmenter.take_merged():
+                self._inference.post(partial(self._call.merge_speakers, gone, kept))
 
     def _announce_start(self, source: str, start_ms: int) -> str:
         self._count += 1
@@ -274,15 +274,15 @@ class SegmentationWorker:
             self._discard_open_utterance(Rejected(source, *times, "opted_out"), OPTED_OUT)
 
     def _work_item(self, utterance_id: str, utterance: Utterance) -> WorkItem:
-        speaker = self._speakers[utterance.source]
-        guessed = speaker == UNKNOWN_SPEAKER
-        faces = self._faces(speaker)
-        return WorkItem(utterance_id, utterance, self._speaker_of(utterance.source), faces, guessed)
+        speaker = utterance.speaker or self._speaker_of(utterance.source)
+        # The camera sees a person by name, or whoever speaks in a source of which nobody knows the people.
+        faces = self._faces(self._speakers[utterance.source]) or self._faces(speaker)
+        return WorkItem(utterance_id, utterance, speaker, faces)
 
     def _speaker_of(self, source: str) -> str:
         """Who is heard there, or the best guess."""
-        named = self._speakers[source]
-        return self._clustering.latest if self._clustering is not None and named == UNKNOWN_SPEAKER else named
+        segmenter = self._segmenters.get(source)
+        return segmenter.latest_speaker if isinstance(segmenter, TurnSegmenter) else self._speakers[source]
 
     def _report_left_out(self, source: str, *, at_end: bool) -> None:
         """Announce sound that was left out since the last report, if there is any and that is some time ago."""

@@ -13,7 +13,7 @@ from core_models.errors import TrackerError
 from core_models.feature_log import Keep
 from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
-from realtime.diarization.speaker_clustering import SpeakerClustering
+from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.perception.face_track import FaceTrack
 from realtime.perception.utterance_features import FeatureExtractor
 from realtime.pipeline import inference_queue, segmentation_worker
@@ -22,7 +22,7 @@ from realtime.pipeline.call_inference import CallInference
 from realtime.pipeline.inference_queue import InferenceQueue
 from realtime.pipeline.inference_worker import InferenceWorker
 from realtime.pipeline.load_shedding import LoadShedder
-from realtime.pipeline.segmentation_worker import SegmentationWorker, TurnSplitter
+from realtime.pipeline.segmentation_worker import SegmentationWorker
 from realtime.pipeline.stage_latency import StageLatency, face_latency
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
@@ -41,8 +41,7 @@ class Session:
     sees. `lossless` sources are recordings, which wait; with `real_time` false they are read faster than they were
     spoken, and latencies count work alone. `speculate`: transcribe in the pause, before it has lasted. `far_ends`
     names for a source the one whose sound may leak into it; what did is discarded (realtime/segmentation/crosstalk.py).
-    `voices` tells apart who speaks in a source that is named `UNKNOWN_SPEAKER`, `splitter` cuts its utterances into
-    turns. `keep` stores the features that were judged.
+    `turn_segmenters` are for sources in which several people may speak. `keep` stores the features that were judged.
     """
 
     def __init__(
@@ -60,8 +59,7 @@ class Session:
         provisional: Provisional | None = None,
         speculate: bool = True,
         far_ends: Mapping[str, str] | None = None,
-        voices: SpeakerClustering | None = None,
-        splitter: TurnSplitter | None = None,
+        turn_segmenters: Mapping[str, Callable[[], TurnSegmenter]] | None = None,
         keep: Keep | None = None,
     ) -> None:
         self.failure: TrackerError | None = None
@@ -82,7 +80,6 @@ class Session:
             self._emit,
             self.summary,
             provisional=provisional,
-            clustering=voices,
             keep=keep,
             real_time=real_time,
         )
@@ -98,9 +95,8 @@ class Session:
             provisional=provisional,
             speculate=speculate,
             far_ends=far_ends or {},
-            clustering=voices,
+            turn_segmenters=turn_segmenters,
             faces=self._faces_of,
-            splitter=splitter,
         )
         self._announced = AnnouncedUtterances()
         self._faces: FaceTrack | None = None

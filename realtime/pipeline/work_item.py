@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from realtime.perception.face_track import FaceTrack
 from realtime.perception.transcriber import Transcript
 from realtime.segmentation.segments import Utterance
@@ -26,12 +23,10 @@ class WorkItem:
     utterance: Utterance
     speaker: str
     faces: FaceTrack | None
-    speaker_guessed: bool = False
     decided_at: float = field(default_factory=time.perf_counter)
     transcription_began: float = 0.0
     transcribed_at: float = 0.0
     transcript: Transcript | None = None
-    speaker_vector: NDArray[np.float32] | None = None
     failure: str | None = None
 
     def has_same_sound(self, other: WorkItem) -> bool:

@@ -152,10 +152,12 @@ class EmotionFinal(Judgement, frozen=True, kw_only=True, tag="emotion.final"):
     asked alone, are apart: from 0, of one mind, to 1; absent with fewer than two of them.
     `uncertain`: the confidence is below that from which the checkpoint is right often enough; then `emotion` is no
     more than the likeliest guess, and there is no shift.
+    `overlapped`: somebody else speaks during it on the same channel, who has an utterance too.
     `rescored` is there in a replay with `--rescore`: what another model says of the same features.
     """
 
     uncertain: bool = False
+    overlapped: bool = False
     disagreement: float | None = None
     shift: Shift | None = None
     rescored: Opinion | None = None

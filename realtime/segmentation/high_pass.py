@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt, sosfilt_zi  # type: ignore[import-untyped]
+from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from realtime.sources.media import SAMPLE_RATE
 

@@ -77,6 +77,15 @@ class Hypothesis:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class WordTime:
+    """A word with its punctuation, and the seconds in which it is spoken."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
 class Whisper:
     """A Whisper model in CTranslate2's format.
 
@@ -166,6 +175,28 @@ class Whisper:
         `prefix` are text tokens that are taken for granted and not decoded again.
         """
         return self._decode(encoded.states, encoded.seconds, language, prefix)
+
+    def align_words(self, encoded: Encoded, heard: Hypothesis) -> list[WordTime]:
+        """When each word of `heard` was spoken, by the cross-attention of the decoder.
+
+        Dynamic time warping over the attention of the heads that follow time; an edge is right to about 0.1 s.
+        """
+        tokenizer = self._tokenizer(
+            self.model.hf_tokenizer, self.multilingual, task="transcribe", language=heard.language
+        )
+        tokens = list(heard.tokens)
+        if not tokens:
+            return []
+        mel_frames = round(encoded.seconds * SAMPLE_RATE / HOP)
+        (aligned,) = self._network.align(encoded.states, tokenizer.sot_sequence, [tokens], [mel_frames])
+        pairs = np.array(aligned.alignments)
+        begins = pairs[np.flatnonzero(np.diff(pairs[:, 0], prepend=-1)), 1] * 2 * HOP / SAMPLE_RATE
+        words, parts = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+        edges = np.minimum(np.cumsum([0, *(len(part) for part in parts[:-1])]), len(begins) - 1)
+        return [
+            WordTime(word, float(begins[start]), float(begins[end]))
+            for word, start, end in zip(words[:-1], edges[:-1], edges[1:], strict=True)
+        ]
 
     def decode_padded(self, audio: NDArray[np.float32], language: str) -> Hypothesis:
         """The same decoding with the 30 s window that Whisper was trained on: slower, words only."""

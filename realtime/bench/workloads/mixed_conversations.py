@@ -207,7 +207,8 @@ def through_telephone(samples: Sound) -> Sound:
     band = np.fft.irfft(spectrum * ((at >= 300) & (at <= 3_400)), len(samples))
     folded = np.sign(band) * np.log1p(255 * np.minimum(np.abs(band), 1)) / np.log(256)
     steps = np.round(folded * 127) / 127
-    return (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255).astype(np.float32)
+    heard: Sound = (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255).astype(np.float32)
+    return heard
 
 
 def in_room(samples: Sound, seed: int, *, reverberation_s: float = 0.4) -> Sound:
@@ -226,4 +227,6 @@ def with_noise(samples: Sound, seed: int, *, below_db: float = 15.0) -> Sound:
     white = np.fft.rfft(np.random.default_rng(seed).standard_normal(len(samples)))
     pink = np.fft.irfft(white / np.sqrt(np.maximum(1, np.arange(len(white)))), len(samples))
     power = float(np.mean(samples.astype(np.float64) ** 2))
-    return (samples + pink * np.sqrt(power * 10 ** (-below_db / 10) / np.mean(pink**2))).astype(np.float32)
+    scaled = pink * np.sqrt(power * 10 ** (-below_db / 10) / np.mean(pink**2))
+    noisy: Sound = (samples + scaled).astype(np.float32)
+    return noisy

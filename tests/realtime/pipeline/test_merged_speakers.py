@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -144,16 +145,6 @@ def test_the_terminal_says_so() -> None:
     assert "Ann" in lines[2]
 
 
-class Proving:
-    """Voices of which the second proves to be the first."""
-
-    vector = None
-    latest = "speaker1"
-
-    def assign(self, vector: object, seconds: float) -> tuple[str, list[tuple[str, str]]]:
-        return "speaker1", [("speaker2", "speaker1")]
-
-
 def test_who_opted_out_stays_so_as_the_person_that_they_prove_to_be() -> None:
     """The merge with somebody who opted out opts the person out, and the model forgets both voices."""
     told: list[events.Logged] = []
@@ -165,13 +156,12 @@ def test_who_opted_out_stays_so_as_the_person_that_they_prove_to_be() -> None:
         told.append,
         summary,
         provisional=Provisional(every_ms=0),
-        clustering=Proving(),  # type: ignore[arg-type]
     )
     queue = InferenceQueue(LoadShedder(["provisional"]), told.append, summary, live=False)
     call.set_opted_out("speaker2", True)
     said = Utterance("mic", 0, 1000, 1400, np.zeros(16_000, np.float32), 0, cut=False)
-    vector = np.ones(2, np.float32)
-    queue.enqueue(WorkItem("u1", said, "speaker1", None, speaker_guessed=True, speaker_vector=vector))
+    queue.post(partial(call.merge_speakers, "speaker2", "speaker1"))
+    queue.enqueue(WorkItem("u1", said, "speaker2", None))
     queue.end()
     InferenceWorker(queue, call).run()
     merged, opted_out, discarded = told

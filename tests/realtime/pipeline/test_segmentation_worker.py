@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.scripted_diarizer import ScriptedDiarizer
 from support.scripted_pipeline import THREE, Scripted, Tape, finals, session
 
+from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.perception.transcriber import Transcript
-from realtime.pipeline.segmentation_worker import TurnSplitter
 from realtime.protocol import events
-from realtime.segmentation.segments import Utterance
-
-
-class Halving(TurnSplitter):
-    """Takes every utterance for two turns that meet in its middle."""
-
-    def split(self, utterance: Utterance) -> Sequence[Utterance]:
-        middle, count = (utterance.start_ms + utterance.end_ms) // 2, len(utterance.samples) // 2
-        return [
-            replace(utterance, end_ms=middle, samples=utterance.samples[:count]),
-            replace(
-                utterance,
-                start_ms=middle,
-                samples=utterance.samples[count:],
-                samples_start=utterance.samples_start + count,
-            ),
-        ]
+from realtime.segmentation.endpointing import Endpointing
 
 
 def test_an_utterance_of_several_people_is_split_before_its_finals() -> None:
-    """The first turn keeps the announced id, each further one is announced, and all are judged in order."""
-    running, told = session(Tape(THREE), splitter=Halving())
+    """The first turn keeps the announced id, each further one is announced, and all are judged in order, by name."""
+    undivided, told_whole = session(Tape(THREE))
+    undivided.run()
+    wholes = [(e.start_ms, e.end_ms) for e in finals(told_whole)]
+    spans = [
+        (person, one, end)
+        for start, end in wholes
+        for person, one, end in ((0, start, (start + end) // 2), (1, (start + end) // 2, end))
+    ]
+    diarizer = ScriptedDiarizer([(person, start * 16, end * 16) for person, start, end in spans])
+
+    def make() -> TurnSegmenter:
+        return TurnSegmenter("tape", Endpointing(), diarizer)  # type: ignore[arg-type]
+
+    running, told = session(Tape(THREE), turn_segmenters={"tape": make})
     summary = running.run()
     assert summary.utterances == 6
-    whole, undivided = session(Tape(THREE))
-    whole.run()
-    spans = [(e.start_ms, e.end_ms) for e in finals(told)]
-    assert [(a, d) for (a, _), (_, d) in zip(spans[::2], spans[1::2], strict=True)] == [
-        (e.start_ms, e.end_ms) for e in finals(undivided)
-    ]
-    assert all(end == start for (_, end), (start, _) in zip(spans[::2], spans[1::2], strict=True))
+    found = [(e.start_ms, e.end_ms) for e in finals(told)]
+    assert [(a, d) for (a, _), (_, d) in zip(found[::2], found[1::2], strict=True)] == wholes
+    assert all(end == start for (_, end), (start, _) in zip(found[::2], found[1::2], strict=True))
+    assert [e.speaker for e in finals(told)] == ["speaker0", "speaker1"] * 3
     started = {e.utterance_id: e.start_ms for e in told if isinstance(e, events.SpeechStarted)}
     assert {e.utterance_id: e.start_ms for e in finals(told)} == started
 
