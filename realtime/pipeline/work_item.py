@@ -15,8 +15,7 @@ class WorkItem:
     """An utterance on its way, and what is known of it so far.
 
     Times are seconds of the monotonic clock (`time.perf_counter`): `decided_at` its endpoint or pause was decided,
-    `transcription_began` and `transcribed_at` bound its transcription and are 0 before. `speaker_guessed`: `speaker`
-    is a guess until `speaker_vector`, float32 [d], has been compared with the speakers known.
+    `transcription_began` and `transcribed_at` bound its transcription and are 0 before.
     """
 
     utterance_id: str
