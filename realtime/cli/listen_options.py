@@ -23,11 +23,15 @@ class Listen(FeedOptions):
     """Options of a live run."""
 
     file: Path | None = None
-    """A recording instead of microphone and camera: any container with sound, with or without video."""
+    """A recording instead of microphone and camera: any container with sound, or `-` for standard input."""
     pace: Literal["realtime", "fast"] = "realtime"
     """Play the recording at the pace of real time, or as fast as it can be judged."""
     channels: Literal["mix", "split"] = "mix"
     """Mix the recording's channels, or take each for a speaker of its own (call recorders write such files)."""
+    tracks: Literal["mix", "split"] = "mix"
+    """Mix the audio tracks of a film (screen recorders keep desktop and microphone apart), or take each for a side."""
+    raw_format: str | None = None
+    """How to read headerless PCM, as ENCODING:RATE:CHANNELS, such as s16le:16000:1."""
     speakers: Literal["auto"] | int | tuple[str, ...] = ()
     """Names of the speakers: one a channel with `split`, else of the microphone's side and of the system sound's.
 

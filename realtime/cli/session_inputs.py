@@ -14,6 +14,7 @@ from realtime.sources.camera import CameraSource
 from realtime.sources.file import FileSource
 from realtime.sources.loopback import system_sound
 from realtime.sources.microphone import MicrophoneSource
+from realtime.sources.raw_pcm import parse_raw_format
 from realtime.sources.source import MediaClock, Source
 
 
@@ -42,11 +43,11 @@ def build_inputs(options: Listen, clock: MediaClock, console: Console) -> Sessio
             f"The camera cannot see {camera_speaker}, who is none of the speakers "
             f"({', '.join(speakers.values())}): name one of them with --camera-speaker."
         )
+    far = find_far_ends(sources, speakers)
     speakers = select_speakers(options, speakers)
     if camera_speaker not in speakers.values() and UNKNOWN_SPEAKER not in speakers.values():
         camera_speaker = None
         sources = [source for source in sources if source.has_audio]
-    far = find_far_ends(sources)
     if browser is not None:
         browser.wanted = [s.name for s in sources if not s.has_audio or s.name in speakers or s.name in far.values()]
     return SessionInputs(sources, speakers, camera_speaker, far, browser)
@@ -89,8 +90,15 @@ def build_sources(
         elif browser is None and options.camera is not None and options.video_fps > 0:
             sources.append(CameraSource(options.camera, fps=options.video_fps, clock=clock.elapsed_ms))
         return sources, speakers
+    if options.channels == "split" and options.tracks == "split":
+        raise UsageError("A side is a channel or an audio track: give --channels split or --tracks split, not both.")
     file = FileSource(
-        options.file, pace=options.pace, video_fps=options.video_fps, split=options.channels == "split"
+        options.file,
+        pace=options.pace,
+        video_fps=options.video_fps,
+        split=options.channels == "split",
+        split_tracks=options.tracks == "split",
+        raw=parse_raw_format(options.raw_format) if options.raw_format is not None else None,
     )
     voices = file.channels
     if not isinstance(options.speakers, tuple) or (not options.speakers and len(voices) == 1):
@@ -117,8 +125,11 @@ def _open_system_sound(options: Listen, clock: MediaClock, console: Console) -> 
         return None
 
 
-def find_far_ends(sources: list[Source]) -> dict[str, str]:
-    """For a source, the one whose sound may leak into it."""
+def find_far_ends(sources: list[Source], speakers: dict[str, str]) -> dict[str, str]:
+    """For a source, the one whose sound may leak into it; each of two channels of a recording into the other."""
+    if len(speakers) == 2 and isinstance(sources[0], FileSource):
+        one, other = speakers
+        return {one: other, other: one}
     far = next((source.name for source in sources if source.name in ("system", "tab")), None)
     return {"microphone": far} if far else {}
 

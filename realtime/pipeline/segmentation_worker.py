@@ -30,6 +30,8 @@ LATE_SOUND = "late_sound_ms"
 CAPACITY = 3_000
 # Samples after which the endpoint may follow what the words say: a frame of 20 ms.
 _PIECE = SAMPLE_RATE // 50
+# Two channels that differ by less hold one recording twice; crosstalk on a wire is 10 dB down and more.
+_SAME_LEVEL_DB = 1.0
 # Media time between two reports of sound that was left out, so that a bad line is reported and floods nobody.
 _REPORT_EVERY_MS = 10_000
 
@@ -98,6 +100,7 @@ class SegmentationWorker:
         self._reports: dict[str, tuple[int, int]] = {}  # by source: media time and samples left out at the last one
         self._segmenters: dict[str, Segmenter | TurnSegmenter] = {}
         self._far_ends = {near: far for near, far in far_ends.items() if near in self._speakers}
+        self._mutual = [near for near, far in far_ends.items() if far_ends.get(far) == near]
         self._crosstalk = {far: CrosstalkDetector() for far in self._far_ends.values()}
         self._open: dict[str, _Open] = {}  # by source
         self._count = 0
@@ -218,7 +221,7 @@ class SegmentationWorker:
             case Resumed():
                 self._inference.cancel_speculation(source)
             case Utterance() if self._is_crosstalk(segment):
-                detail = f"It is what {self._far_ends[source]} plays, heard by {source} too."
+                detail = f"Crosstalk: {source} picked up what {self._far_ends[source]} holds."
                 times = segment.start_ms, segment.end_ms, segment.decided_ms
                 self._discard_open_utterance(Rejected(source, *times, "leak"), detail)
             case Utterance():
@@ -258,7 +261,14 @@ class SegmentationWorker:
 
     def _is_crosstalk(self, utterance: Utterance) -> bool:
         far = self._far_ends.get(utterance.source)
-        return far is not None and self._crosstalk[far].share(utterance) > CROSSTALK_SHARE
+        if far is None or self._crosstalk[far].share(utterance) <= CROSSTALK_SHARE:
+            return False
+        if utterance.source not in self._mutual:
+            return True
+        # Each of two channels may hold the other: it belongs to the louder one, and to the first where both are equal.
+        excess_db = self._crosstalk[far].excess_db(utterance)
+        is_first = self._mutual.index(utterance.source) < self._mutual.index(far)
+        return excess_db > (_SAME_LEVEL_DB if is_first else -_SAME_LEVEL_DB)
 
     def _discard_open_utterance(self, rejected: Rejected, detail: str) -> None:
         opened = self._open.pop(rejected.source)

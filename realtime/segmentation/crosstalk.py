@@ -1,4 +1,4 @@
-"""The far end of a call in the near microphone: how much of what was heard there is the loudspeaker (no I/O)."""
+"""Crosstalk: how much of what one source holds is another's sound, by loudspeaker or by wire (no I/O)."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ class CrosstalkDetector:
         whitened[band] = cross[band] / (np.abs(cross[band]) + 1e-12)
         at = int(np.argmax(np.fft.irfft(whitened, size)[: _LATEST + _EARLIEST + 1]))
         return _coherence(near, far[at : at + len(near)])
+
+    def excess_db(self, utterance: Utterance) -> float:
+        """By how many decibels the far end was louder than the utterance while it was said."""
+        start = utterance.samples_start
+        near, far = utterance.samples.astype(np.float64), self._between(start, start + len(utterance.samples))
+        # Of variances: an offset is no sound.
+        return 10 * float(np.log10((far.var() + 1e-12) / (near.var() + 1e-12))) if len(near) else 0.0
 
     def _between(self, start: int, end: int) -> NDArray[np.float64]:
         samples = np.zeros(end - start)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import av
 import numpy as np
-import soxr
 from av.error import FFmpegError
 from av.stream import Disposition
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
+from realtime.sources.container import Recording, open_recording
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.raw_pcm import RawFormat
 from realtime.sources.source import Sink, SourceStatus
+from realtime.sources.tracks import Placed, TrackDecoder, TrackMixer
 
 _CHUNK = SAMPLE_RATE // 10
 """Codecs give up to 300 ms at once; a chunk is at most 100 ms, so that real time is not held up by the codec."""
-_JUMP_S = 0.05
-"""A timestamp that runs ahead of the samples by more than this is a gap; less is rounding of the container."""
 _SKEW_S = 2.0
 """Sound waits no longer than this for pictures of its time: badly interleaved files must not be held in memory."""
 _BROKEN_OFF_S = 1.0
@@ -41,10 +41,11 @@ _WIDEST = 1280
 class FileSource:
     """Delivers a recording on its own media clock, sound and pictures in order of media time.
 
-    `pace` "realtime" holds to the wall clock, "fast" runs as fast as the sink takes it. `split` makes each
-    channel a voice of its own; `channels` names the voices, as they stand in `AudioChunk.source`. At most
-    `video_fps` pictures a second are delivered, always before the sound of their time. MediaError for what
-    cannot be opened or has no sound.
+    `pace` "realtime" holds to the wall clock, "fast" runs as fast as the sink takes it. `split` makes each channel a
+    voice of its own, `split_tracks` each audio track; else they are mixed. `channels` names the voices, as they stand
+    in `AudioChunk.source`. `raw`: the file is headerless PCM. The path `-` is standard input. At most `video_fps`
+    pictures a second are delivered, always before the sound of their time. MediaError for what cannot be opened or
+    has no sound.
     """
 
     kind = "file"
@@ -57,30 +58,39 @@ class FileSource:
         pace: Literal["realtime", "fast"] = "realtime",
         video_fps: float = 10.0,
         split: bool = False,
+        split_tracks: bool = False,
+        raw: RawFormat | None = None,
         name: str = "file",
     ) -> None:
         self.name = name
-        self.detail = os.fsencode(path.name).decode(errors="replace")  # a name may be no text at all
         self._path = path
+        self._raw = raw
         self._pace = pace
         self._video_fps = video_fps
-        with _open(path) as container:
-            count = container.streams.audio[0].channels
+        self._split_tracks = split_tracks
+        recording = open_recording(path, raw)
+        self.detail = recording.name
+        count = len(recording.tracks) if split_tracks else recording.tracks[0][1].channels
+        split = split or split_tracks
+        # What comes through a pipe cannot be opened twice.
+        self._opened = None if recording.can_reopen else recording
+        if recording.can_reopen:
+            recording.close()
         self.channels = tuple(f"{name}.{n + 1}" for n in range(count)) if split else (name,)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, sink: Sink) -> None:
         """Begin to deliver; MediaError where the file has vanished since, or nothing in it can be decoded."""
-        container = _open(self._path)
-        reading = _Reading(container, self.name, self.channels, self._video_fps)
+        recording = self._opened or open_recording(self._path, self._raw)
+        reading = _Reading(recording, self.name, self.channels, self._video_fps, split_tracks=self._split_tracks)
         items = reading.items()
         first = next(items, None)
         if first is None:
-            container.close()
+            recording.close()
             raise MediaError(f"Nothing in {self._path} can be decoded: give a recording with sound.")
         self._thread = threading.Thread(
-            target=self._run, args=(container, reading, chain([first], items), sink), name=self.name, daemon=True
+            target=self._run, args=(recording, reading, chain([first], items), sink), name=self.name, daemon=True
         )
         self._thread.start()
 
@@ -90,11 +100,13 @@ class FileSource:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, container: Any, reading: _Reading, items: Iterator[AudioChunk | VideoFrame], sink: Sink) -> None:
+    def _run(
+        self, recording: Recording, reading: _Reading, items: Iterator[AudioChunk | VideoFrame], sink: Sink
+    ) -> None:
         end = SourceStatus(self.name, self.kind, "lost", f"Reading {self.detail} failed.")
         try:
             sink.status(SourceStatus(self.name, self.kind, "opened", self.detail))
-            with container:
+            with closing(recording):
                 self._deliver(items, sink)
                 why = "The recording was stopped." if self._stop.is_set() else reading.verdict()
             end = SourceStatus(self.name, self.kind, "ended", why)
@@ -118,27 +130,12 @@ class FileSource:
 
 def read_audio(path: Path) -> NDArray[np.float32]:
     """The whole recording mixed to mono, float32 [n] at 16 kHz; gaps are silence. MediaError."""
-    with _open(path) as container:
-        chunks = [c for c in _Reading(container, "file", ("file",), 0.0).items() if isinstance(c, AudioChunk)]
+    with closing(open_recording(path)) as recording:
+        chunks = [c for c in _Reading(recording, "file", ("file",), 0.0).items() if isinstance(c, AudioChunk)]
     samples = np.zeros(max((c.start + len(c.samples) for c in chunks), default=0), np.float32)
     for chunk in chunks:
         samples[chunk.start : chunk.start + len(chunk.samples)] = chunk.samples
     return samples
-
-
-def _open(path: Path) -> Any:
-    try:
-        if path.stat().st_size == 0:
-            raise MediaError(f"{path} is empty: give a recording with sound.")
-        container = av.open(str(path), metadata_errors="ignore")
-    except FFmpegError as error:
-        raise MediaError(f"{path} is no recording that can be read ({error.strerror}): give one with sound.") from None
-    except OSError as error:
-        raise MediaError(f"{path} cannot be opened ({error.strerror}): give a recording with sound.") from None
-    if not container.streams.audio:
-        container.close()
-        raise MediaError(f"{path} has no sound: without speech there is nothing to follow.")
-    return container
 
 
 def _end(chunk: AudioChunk) -> float:
@@ -148,7 +145,17 @@ def _end(chunk: AudioChunk) -> float:
 class _Reading:
     """One pass over a container: packets in, chunks and frames out, and a count of what was broken."""
 
-    def __init__(self, container: Any, name: str, channels: tuple[str, ...], video_fps: float) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        name: str,
+        channels: tuple[str, ...],
+        video_fps: float,
+        *,
+        split_tracks: bool = False,
+    ) -> None:
+        container = recording.container
+        self._recording = recording
         self._container = container
         self._name = name
         self._channels = channels
@@ -158,14 +165,17 @@ class _Reading:
         self._film = films[0] if films and video_fps > 0 else None
         self._origin = (container.start_time or 0) / 1_000_000
         self._broken = 0
-        self._missing = 0.0  # seconds without sound between sound
         self._pictures = 0
         self._picture_due = 0.0
         self._seen_to = 0.0  # seconds up to which pictures were read
-        self._heard_to = 0.0  # and sound
-        self._resampler: Any = None
-        self._rate = 0  # of the sound that goes into the resampler
-        self._next = 0  # sample at 16 kHz that comes out of it next
+        self._split_tracks = split_tracks
+        voices = 1 if split_tracks else len(channels)
+        self._decoders = {
+            stream.index: TrackDecoder(number, voices, self._origin) for number, stream in recording.tracks
+        }
+        self._mixer = None
+        if len(self._decoders) > 1 and not split_tracks:
+            self._mixer = TrackMixer(list(self._decoders), voices)
 
     def items(self) -> Iterator[AudioChunk | VideoFrame]:
         """Chunks and frames in order of media time, a frame before the sound of its time."""
@@ -185,12 +195,14 @@ class _Reading:
 
     def verdict(self) -> str:
         """What is to be said of the recording at its end, in a sentence."""
-        said = []
+        said = [*self._recording.notes, *self._track_findings()]
         if self._broken:
             said.append(f"{self._broken} damaged pieces of it were skipped")
-        if self._missing:
-            said.append(f"{self._missing:.1f} s of its sound are missing")
-        reached = max(self._heard_to, self._seen_to)
+        missing_s = max(decoder.missing_s for decoder in self._decoders.values())
+        if missing_s:
+            said.append(f"{missing_s:.1f} s of its sound are missing")
+        heard_s = max(decoder.reached_s for decoder in self._decoders.values())
+        reached = max(heard_s, self._seen_to)
         stated = (self._container.duration or 0) / 1_000_000
         whole = self._film is not None or not self._container.streams.video  # all was read that has a length
         if (
@@ -199,7 +211,7 @@ class _Reading:
             and any(name in self._container.format.name for name in _STATES_LENGTH)
         ):
             said.append(f"it breaks off {stated - reached:.0f} s before its stated length")
-        if not self._heard_to:
+        if not heard_s:
             said.append("none of its sound could be decoded")
         if self._film is not None and not self._pictures:
             said.append("its video has no frames")
@@ -207,14 +219,15 @@ class _Reading:
 
     def _decoded(self) -> Iterator[AudioChunk | VideoFrame | None]:
         """Chunks, frames, and None for a frame that is not needed but tells how far the pictures are."""
-        streams = [self._container.streams.audio[0]]
+        streams = [stream for _, stream in self._recording.tracks]
         if self._film is not None:
             self._film.thread_type = "AUTO"
             streams.append(self._film)
         packets = self._container.demux(streams)
         while self._broken < _BROKEN_MOST:
             try:
-                frames = next(packets).decode()
+                packet = next(packets)
+                frames = packet.decode()
             except (StopIteration, EOFError):
                 break
             except FFmpegError:
@@ -222,10 +235,14 @@ class _Reading:
                 continue
             for frame in frames:
                 if isinstance(frame, av.AudioFrame):
-                    yield from self._sound(frame)
+                    yield from self._deliver(packet.stream.index, self._decoders[packet.stream.index].decode(frame))
                 elif frame.time is not None:
                     yield self._picture(frame)
-        yield from self._flush()
+        for index, decoder in self._decoders.items():
+            yield from self._deliver(index, decoder.flush())
+        if self._mixer is not None:
+            for placed in self._mixer.flush():
+                yield from self._cut_chunks(self._channels, placed)
 
     def _picture(self, frame: Any) -> VideoFrame | None:
         self._seen_to = max(self._seen_to, frame.time - self._origin)
@@ -240,48 +257,30 @@ class _Reading:
         upright = np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
         return VideoFrame(self._name, round(self._seen_to * 1000), upright)
 
-    def _sound(self, frame: Any) -> Iterator[AudioChunk]:
-        samples = _floats(frame)
-        at = self._heard_to if frame.time is None else frame.time - self._origin
-        if self._resampler is None or at - self._heard_to > _JUMP_S or frame.sample_rate != self._rate:
-            yield from self._flush()
-            self._rate = frame.sample_rate
-            self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE, len(self._channels), dtype="float32")
-            if at - self._heard_to > _JUMP_S:
-                self._missing += at - self._heard_to if self._next else 0.0
-                self._heard_to = at
-                self._next = max(self._next, round(at * SAMPLE_RATE))
-        self._heard_to += len(samples) / self._rate
-        yield from self._given(self._resampler.resample_chunk(self._voices(samples)))
+    def _deliver(self, index: int, decoded: Iterator[Placed]) -> Iterator[AudioChunk]:
+        """Chunks of what a track holds next, mixed with the others' where they are not split."""
+        for placed in decoded:
+            if self._mixer is not None:
+                for mixed in self._mixer.add(index, placed):
+                    yield from self._cut_chunks(self._channels, mixed)
+            elif self._split_tracks:
+                yield from self._cut_chunks((self._channels[list(self._decoders).index(index)],), placed)
+            else:
+                yield from self._cut_chunks(self._channels, placed)
 
-    def _voices(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Channels of a frame -> voices; a stream may change its mind about how many channels it has."""
-        count = len(self._channels)
-        if samples.shape[1] == count:
-            return np.ascontiguousarray(samples)
-        return np.repeat(samples.mean(axis=1, keepdims=True), count, axis=1)
-
-    def _flush(self) -> Iterator[AudioChunk]:
-        if self._resampler is not None:
-            rest = np.zeros((0, len(self._channels)), np.float32)
-            yield from self._given(self._resampler.resample_chunk(rest, last=True))
-            self._resampler = None
-
-    def _given(self, samples: NDArray[np.float32]) -> Iterator[AudioChunk]:
+    def _cut_chunks(self, channels: tuple[str, ...], placed: Placed) -> Iterator[AudioChunk]:
+        start, samples = placed
         for at in range(0, len(samples), _CHUNK):
             piece = samples[at : at + _CHUNK]
-            for voice, channel in enumerate(self._channels):
-                yield AudioChunk(channel, self._next, np.ascontiguousarray(piece[:, voice]))
-            self._next += len(piece)
+            for voice, channel in enumerate(channels):
+                yield AudioChunk(channel, start + at, np.ascontiguousarray(piece[:, voice]))
 
-
-def _floats(frame: Any) -> NDArray[np.float32]:
-    """The samples of an audio frame of any format, float32 [n, channels] in [-1, 1]."""
-    raw = frame.to_ndarray()
-    samples = raw.T if frame.format.is_planar else raw.reshape(-1, frame.layout.nb_channels)
-    if np.issubdtype(samples.dtype, np.floating):
-        return np.asarray(np.nan_to_num(samples, posinf=1.0, neginf=-1.0), dtype=np.float32)
-    information = np.iinfo(samples.dtype)
-    middle = 0 if information.min else 128  # unsigned 8-bit sound rests at 128
-    scaled: NDArray[np.float32] = (samples.astype(np.float32) - middle) / np.float32(-information.min or 128)
-    return scaled
+    def _track_findings(self) -> Iterator[str]:
+        decoders = list(self._decoders.values())
+        audible = [str(decoder.number) for decoder in decoders if not decoder.is_silent]
+        for decoder in decoders:
+            if len(decoders) > 1 and decoder.is_silent:
+                yield f"its audio track {decoder.number} is silent"
+            yield from decoder.findings()
+        if len(audible) > 1 and not self._split_tracks:
+            yield f"its audio tracks {' and '.join(audible)} were mixed (with --tracks split each is a side)"
