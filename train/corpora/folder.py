@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 from pathlib import Path
@@ -12,6 +13,7 @@ from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
 COLUMNS = ("path", "start", "end", "speaker", "label")
 OPTIONAL = ("text", "dialogue")
+_DELIMITERS = (",", ";", "\t")
 FILMS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg"}
 SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus"}
 
@@ -45,7 +47,8 @@ def read_folder(root: Path, labels: LabelSet | None = None) -> Corpus:
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(keepends=True), strict=True)
+        lines = _decode_csv(path.read_bytes()).splitlines(keepends=True)
+        reader = csv.DictReader(lines, delimiter=_delimiter_of(lines), strict=True)
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read as CSV ({error}): expected columns {', '.join(COLUMNS)}.") from None
@@ -59,6 +62,22 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise UsageError(f"{path} row {number} has another number of fields than the header: put commas in quotes.")
     return rows
+
+
+def _decode_csv(content: bytes) -> str:
+    """UTF-8 with or without its mark, or UTF-16 with one, which Excel calls "Unicode text"."""
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
+
+
+def _delimiter_of(lines: list[str]) -> str:
+    """What stands between the names of the columns: Excel writes semicolons where the comma is the decimal mark."""
+    header = lines[0] if lines else ""
+    return max(_DELIMITERS, key=lambda delimiter: sum(name in COLUMNS for name in _split(header, delimiter)))
+
+
+def _split(header: str, delimiter: str) -> list[str]:
+    return [name.strip().strip('"') for name in header.split(delimiter)]
 
 
 def _guess_labels(used: set[str], path: Path) -> LabelSet:
@@ -109,7 +128,7 @@ def _parse_span(start: str, end: str) -> tuple[int, int] | None:
     if not start and not end:
         return None
     try:
-        first, last = float(start), float(end)
+        first, last = float(start.replace(",", ".")), float(end.replace(",", "."))
     except ValueError:
         raise ValueError(f"{start!r} to {end!r} is no span of seconds") from None
     if not (math.isfinite(first) and math.isfinite(last) and 0 <= first < last):

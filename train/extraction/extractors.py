@@ -91,7 +91,7 @@ def open_sound(
         of_frames = MCEDVoice(student, frames.spec, threads=threads)
         return lambda samples: of_frames.of_frames(frames(samples)), of_frames.spec
     whisper, voice = open_voice_by_name(name_or_path, threads)
-    return lambda samples: voice(whisper.encode(samples)), voice.spec
+    return lambda samples: voice(whisper.encode_windowed(samples)), voice.spec
 
 
 def past_turns(turn: UtteranceInContext) -> list[PastTurn]:

@@ -45,7 +45,7 @@ class WhisperFrames:
         self.spec = encoder_frames_spec(self._whisper)
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._whisper.encode(samples).frames
+        return self._whisper.encode_windowed(samples).frames
 
 
 def open_frames(name: str, threads: int) -> Frames:

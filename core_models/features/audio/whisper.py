@@ -28,6 +28,8 @@ HOP = 160
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 30.0
+_WINDOW_SECONDS = 15.0
+"""Windows of a clip beyond that are at most so long, as utterances of a live run are."""
 _WINDOW = 3000  # mel frames of the 30 s that the position embedding of the encoder covers
 
 # Mel frames the encoder sees at least (5 s).
@@ -151,6 +153,20 @@ class Whisper:
         _, array = self._encode(mel, context)
         length = (frames + 1) // 2
         return Encoded(array[:length], len(audio) / SAMPLE_RATE, self._continued(array[: length + _KEPT]), audio)
+
+    def encode_windowed(self, audio: NDArray[np.float32]) -> Encoded:
+        """`encode` for features of a clip of any length: one longer than 30 s in equal windows, their frames joined.
+
+        What is joined has no `states`: words of it cannot be decoded at once.
+        """
+        if len(audio) <= LONGEST_SECONDS * SAMPLE_RATE:
+            return self.encode(audio)
+        count = math.ceil(len(audio) / (_WINDOW_SECONDS * SAMPLE_RATE))
+        # Whole states, so that the windows' states join without a seam.
+        length = math.ceil(len(audio) / count / (2 * HOP)) * 2 * HOP
+        windows = [self.encode(audio[at : at + length]) for at in range(0, len(audio), length)]
+        frames = np.concatenate([window.frames for window in windows])
+        return Encoded(frames, len(audio) / SAMPLE_RATE, None, np.ascontiguousarray(audio, dtype=np.float32))
 
     def _continued(self, states: NDArray[np.float32]) -> Any:
         """`states` [t, d] followed by those that almost nothing has from position t on, 1,500 in all.

@@ -73,3 +73,12 @@ def test_a_silent_far_end_explains_nothing(librivox: list[tuple[str, Samples]]) 
     assert CrosstalkDetector().share(utterance(near, 0)) == 0.0
     assert heard(np.zeros(len(near), np.float32), 0).share(utterance(near, 0)) == 0.0
     assert heard(near, 0).share(utterance(near, 60 * SAMPLE_RATE)) == 0.0
+
+
+def test_the_louder_of_two_channels_is_known(librivox: list[tuple[str, Samples]]) -> None:
+    """Where each channel holds the other's sound, 16 dB down and late, its owner's is louder; an offset is no sound."""
+    far = librivox[0][1]
+    leak = (0.15 * np.concatenate((np.zeros(240), far))[: len(far)] + 0.2).astype(np.float32)
+    assert heard(far, 0).excess_db(utterance(leak, 0)) == pytest.approx(16.5, abs=0.5)
+    assert heard(leak, 0).excess_db(utterance(far, 0)) == pytest.approx(-16.5, abs=0.5)
+    assert heard(far, 0).excess_db(utterance(far, 0)) == pytest.approx(0, abs=0.01)

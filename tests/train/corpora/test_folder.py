@@ -46,6 +46,25 @@ def test_rows_are_spans_of_recordings(tmp_path: Path) -> None:
     assert (well.audio, well.text) == (None, "Well.")
 
 
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "end"),
+    [(";", "utf-8-sig", "\r\n"), ("\t", "utf-16", "\r\n"), (",", "utf-8", "\n"), (";", "utf-8", "\n")],
+    ids=["semicolons and a mark", "unicode text", "as the README says", "semicolons"],
+)
+def test_a_table_is_read_as_spreadsheets_save_it(tmp_path: Path, delimiter: str, encoding: str, end: str) -> None:
+    """Semicolons, tabs, marks at the beginning, line ends of Windows, commas in decimals: the same corpus."""
+    (tmp_path / "a.wav").touch()
+    decimal = "0,5" if delimiter == ";" else "0.5"
+    rows = [
+        ["path", "start", "end", "speaker", "label", "text"],
+        ["a.wav", decimal, "2", "me", "joy", '"Yes; really, naïve."'],
+    ]
+    text = end.join(delimiter.join(row) for row in rows) + end
+    (tmp_path / "own.csv").write_bytes(text.encode(encoding))
+    (utterance,) = read_folder(tmp_path).dialogues[0].utterances
+    assert (utterance.text, utterance.audio_span) == ("Yes; really, naïve.", (500, 2000))
+
+
 def test_label_set_is_the_first_that_knows_all_labels(tmp_path: Path) -> None:
     """The set is found by its names, or given; names of several sets are refused."""
     root = write_csv(tmp_path, "a.wav,,,me,frustrated,,", "a.wav,,,me,neutral,,")

@@ -38,7 +38,7 @@ class VoiceHeadFrames:
         self.spec = voice_head_frames_spec(encoder_frames_spec(self.whisper))
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        return head_frames(self.whisper.encode(samples))
+        return head_frames(self.whisper.encode_windowed(samples))
 
 
 @dataclass(frozen=True)

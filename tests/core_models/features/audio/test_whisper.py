@@ -119,6 +119,19 @@ def test_length_is_bounded_at_both_ends(whisper_tiny: Whisper) -> None:
         whisper_tiny.encode(np.zeros(31 * SAMPLE_RATE, np.float32))
 
 
+def test_a_clip_of_any_length_has_frames_in_windows(whisper_tiny: Whisper, librivox) -> None:
+    """Up to 30 s it is one pass, bit by bit; beyond that equal windows of 15 s at most, without a gap or an overlap."""
+    _, samples = librivox[0]
+    short, same = whisper_tiny.encode(samples), whisper_tiny.encode_windowed(samples)
+    np.testing.assert_array_equal(short.frames, same.frames)
+    long = np.tile(samples, 8)[: 45 * SAMPLE_RATE + 123]
+    encoded = whisper_tiny.encode_windowed(long)
+    assert len(encoded.frames) == pytest.approx(len(long) / 320, abs=2)
+    assert encoded.seconds == len(long) / SAMPLE_RATE
+    np.testing.assert_array_equal(encoded.samples, long)
+    assert np.isfinite(VoiceFeature(whisper_tiny)(encoded)).all()
+
+
 def test_an_english_model_detects_english(whisper_base: Whisper, whisper_tiny: Whisper, librivox) -> None:
     """tiny.en says English without looking; base recognises it."""
     _, samples = librivox[0]
