@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from core_models.features.face.landmarker import BLENDSHAPES, JAW_OPEN, Face
 
+# Least share of their union that the boxes of one face have in common from frame to frame.
 _OVERLAP = 0.3
-"""Least share of their union that the boxes of one face have in common from frame to frame."""
+# A face that was away for longer is another one.
 _LOST_MS = 1_500
-"""A face that was away for longer is another one."""
+# In fewer no movement can be told.
 _FRAMES = 4
-"""In fewer no movement can be told."""
+# Mean change of the mouth from frame to frame, in blendshape scores, from which it may be speaking.
 _MOVES = 0.04
-"""Mean change of the mouth from frame to frame, in blendshape scores, from which it may be speaking."""
+# A mouth is preferred to that of the largest face where it moves so many times as much.
 _CLEARLY = 1.5
-"""A mouth is preferred to that of the largest face where it moves so many times as much."""
 _MOUTH = slice(27, 50)  # mouthClose to mouthUpperUpRight
 
 Box = tuple[float, float, float, float]

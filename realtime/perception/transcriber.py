@@ -18,27 +18,27 @@ from numpy.typing import NDArray
 from core_models.errors import UsageError
 from core_models.features.audio.whisper import Encoded, Hypothesis, Whisper
 
+# From this probability of Whisper's no-speech token on, only words above this mean log-probability are believed.
 _SURELY_NO_SPEECH, _SURE_LOGPROB = 0.75, -0.3
-"""From this probability of Whisper's no-speech token on, only words above this mean log-probability are believed."""
+# From this probability on, only words above this one, and no loop.
 _NO_SPEECH, _WEAK_LOGPROB = 0.5, -1.12
-"""From this probability on, only words above this one, and no loop."""
+# Below this mean log-probability, no words are believed at all.
 _NO_WORDS_LOGPROB = -2.5
-"""Below this mean log-probability, no words are believed at all."""
+# Below this, words are decoded again with padding: of 70 prompts of one to three words that `base` heard right, four
+# lay below it.
 _DOUBTFUL_LOGPROB = -1.0
-"""Below this, words are decoded again with padding: of 70 prompts of one to three words that `base` heard right, four
-lay below it."""
+# So short an utterance is decoded again where it is about to be discarded for its no-speech token alone, which
+# Whisper gives lone words up to 0.77.
 _SHORT_SECONDS = 3.0
-"""So short an utterance is decoded again where it is about to be discarded for its no-speech token alone, which Whisper
-gives lone words up to 0.77."""
 
 _LONGEST_LOOP = 8
+# An n-gram of up to so many tokens, so often in a row and so many tokens in all, is a loop of the decoder; people say
+# "no, no, no, no" too.
 _LOOPS, _LOOPED_TOKENS = 5, 15
-"""An n-gram of up to so many tokens, so often in a row and so many tokens in all, is a loop of the decoder;
-people say "no, no, no, no" too."""
 
 _SURE_LANGUAGE = 0.8
+# An utterance tells the language if it is so long and Whisper so sure; shorter ones are a gamble.
 _VOTE_SECONDS = 1.5
-"""An utterance tells the language if it is so long and Whisper so sure; shorter ones are a gamble."""
 
 
 @dataclass(frozen=True)

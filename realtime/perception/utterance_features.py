@@ -20,8 +20,8 @@ from realtime.perception.face_track import FaceTrack
 from realtime.perception.transcriber import Transcriber, Transcript
 from realtime.segmentation.segments import Utterance
 
+# A face in less than this share of the frames says more about the landmarker than about the speaker.
 _FACE_SHARE = 0.2
-"""A face in less than this share of the frames says more about the landmarker than about the speaker."""
 
 
 @dataclass(frozen=True)

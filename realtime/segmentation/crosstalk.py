@@ -14,11 +14,11 @@ CROSSTALK_SHARE = 0.5
 """An utterance of which the far end explains this share of the power is the far end's."""
 
 _HISTORY = 40 * SAMPLE_RATE
+# Loudspeaker, room and microphone take at most so long; two sources may also be placed a little apart.
 _LATEST = SAMPLE_RATE // 2
-"""Loudspeaker, room and microphone take at most so long; two sources may also be placed a little apart."""
 _EARLIEST = SAMPLE_RATE // 5
+# A quarter of a second: what a room adds to a sound lies within it.
 _FRAME, _HOP = 4096, 1024
-"""A quarter of a second: what a room adds to a sound lies within it."""
 _BAND = slice(round(200 * _FRAME / SAMPLE_RATE), round(4_000 * _FRAME / SAMPLE_RATE))
 _SMOOTHED = 8  # neighbouring frequencies share a room's response well enough to be averaged
 _QUIET = 1e-4  # rms of a far end that says nothing

@@ -8,9 +8,9 @@ from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from realtime.sources.media import SAMPLE_RATE
 
+# 46 dB down at 50 Hz and 36 dB at 60 Hz: hum as loud as speech falls below it. Whoever speaks with a deeper voice
+# than this is told by its overtones; the first formant begins at 250 Hz.
 _CUTOFF_HZ, _ORDER = 120.0, 6
-"""46 dB down at 50 Hz and 36 dB at 60 Hz: hum as loud as speech falls below it. Whoever speaks with a deeper voice than
-this is told by its overtones; the first formant begins at 250 Hz."""
 
 
 class HighPass:

@@ -6,16 +6,16 @@ import math
 
 import numpy as np
 
+# Digital silence: 16-bit sound rounds at -101 dBFS, so what lies below says nothing about the room.
 _SILENCE_DB = -100.0
-"""Digital silence: 16-bit sound rounds at -101 dBFS, so what lies below says nothing about the room."""
+# No floor is believed to be higher than this in the first seconds: a recording may begin with speech.
 _START_DB = -45.0
-"""No floor is believed to be higher than this in the first seconds: a recording may begin with speech."""
 _START_S = 3.0
+# Nobody speaks for so long without the pauses and closures that make up the percentile below.
 _WINDOW_S = 10.0
-"""Nobody speaks for so long without the pauses and closures that make up the percentile below."""
+# Speech without a breath is below its own loud parts by 20 dB for a tenth of the time; steady noise lies within 1 dB
+# of its percentiles, so a hum or fan is its own floor after a few seconds.
 _PERCENTILE = 3
-"""Speech without a breath is below its own loud parts by 20 dB for a tenth of the time; steady noise lies within 1 dB
-of its percentiles, so a hum or fan is its own floor after a few seconds."""
 
 
 class NoiseFloor:

@@ -23,10 +23,10 @@ from realtime.segmentation.webrtc_vad import WebRtcVad
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
 _PER_MS = SAMPLE_RATE // 1000
+# Probabilities of speech from which it begins, and goes on: Silero hesitates within a word.
 _SILERO_BEGINS, _SILERO_GOES_ON = 0.5, 0.3
-"""Probabilities of speech from which it begins, and goes on: Silero hesitates within a word."""
+# Samples of silence after which Silero's state, which drifts on endless streams, begins anew.
 _LONG_SILENCE = 5 * SAMPLE_RATE
-"""Samples of silence after which Silero's state, which drifts on endless streams, begins anew."""
 
 
 class _Frame(NamedTuple):

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from realtime.segmentation.noise_floor import decibels
 from realtime.sources.media import SAMPLE_RATE
 
+# (least level in dBFS, gain in dB): speech of a recording 50 dB too soft still reaches webrtcvad, which hears nothing
+# below -60 dBFS. It models noise and speech by their absolute level and learns them within seconds, so each gain has
+# a detector of its own, rather than one detector a gain that moves.
 _GAINS = ((-45.0, 0.0), (-65.0, 20.0), (-math.inf, 40.0))
-"""(least level in dBFS, gain in dB): speech of a recording 50 dB too soft still reaches webrtcvad, which hears nothing
-below -60 dBFS. It models noise and speech by their absolute level and learns them within seconds, so each gain has a
-detector of its own, rather than one detector a gain that moves."""
+# The level is what 200 ms of the last 30 s exceed: a door is too short to make a recording loud, and a room in which
+# somebody spoke half a minute ago is not raised until its clock is heard.
 _MEMORY_S, _LOUD_S = 30.0, 0.2
-"""The level is what 200 ms of the last 30 s exceed: a door is too short to make a recording loud, and a room in which
-somebody spoke half a minute ago is not raised until its clock is heard."""
+# Raised noise may sound like a voice to webrtcvad; steady noise stays within 1 dB of its floor, speech does not.
 _AMPLIFIED_GATE_DB = 4.0
-"""Raised noise may sound like a voice to webrtcvad; steady noise stays within 1 dB of its floor, speech does not."""
 
 
 class WebRtcVad:

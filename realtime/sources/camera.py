@@ -15,10 +15,10 @@ from realtime.sources.status_reporter import RetryDelay, StatusReporter
 
 _MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
 _RETRY_S = 0.1
+# Opening a camera can take seconds of a core, so an absent one is tried ever more seldom.
 _REOPEN_S, _REOPEN_MOST_S = 0.5, 10.0
-"""Opening a camera can take seconds of a core, so an absent one is tried ever more seldom."""
+# Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered.
 _DARK = 2.0
-"""Mean and deviation of the grey levels below which a picture shows nothing: a lens that is covered."""
 
 
 def is_dark(picture: NDArray[np.uint8]) -> bool:

@@ -8,12 +8,12 @@ import numpy as np
 
 MOST_DRIFT = 500e-6
 """Sound cards are off by up to 200 ppm; what looks like more than this is none of it."""
+# The least late block of a window counts: in five seconds at least one block was not held up.
 _WINDOW_MS = 5_000
-"""The least late block of a window counts: in five seconds at least one block was not held up."""
+# The slope is that of the last five minutes, and of one minute at least: over less, jitter is larger than drift.
 _WINDOWS, _FEWEST_WINDOWS = 60, 12
-"""The slope is that of the last five minutes, and of one minute at least: over less, jitter is larger than drift."""
+# An offset that has come about is taken back within this time.
 _PULL_MS = 60_000.0
-"""An offset that has come about is taken back within this time."""
 
 
 class ClockDrift:

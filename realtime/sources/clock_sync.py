@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from realtime.sources.clock_drift import MOST_DRIFT, ClockDrift
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
+# Blocks of which the least late one says when they began: callbacks are up to 100 ms late when a stream begins.
 _PLACED_TOGETHER = 10
-"""Blocks of which the least late one says when they began: callbacks are up to 100 ms late when a stream begins."""
+# Sound that is late by so much for a whole window was lost, whether the system said so or not.
 _JUMP_MS = 300.0
-"""Sound that is late by so much for a whole window was lost, whether the system said so or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,18 +24,18 @@ from realtime.sources.raw_pcm import RawFormat
 from realtime.sources.source import Sink, SourceStatus
 from realtime.sources.tracks import Placed, TrackDecoder, TrackMixer
 
+# Codecs give up to 300 ms at once; a chunk is at most 100 ms, so that real time is not held up by the codec.
 _CHUNK = SAMPLE_RATE // 10
-"""Codecs give up to 300 ms at once; a chunk is at most 100 ms, so that real time is not held up by the codec."""
+# Sound waits no longer than this for pictures of its time: badly interleaved files must not be held in memory.
 _SKEW_S = 2.0
-"""Sound waits no longer than this for pictures of its time: badly interleaved files must not be held in memory."""
+# A recording that ends this much before its stated length has been cut off.
 _BROKEN_OFF_S = 1.0
-"""A recording that ends this much before its stated length has been cut off."""
+# Containers whose header states the length; that of others is estimated from their size.
 _STATES_LENGTH = ("matroska", "mp4", "flac")
-"""Containers whose header states the length; that of others is estimated from their size."""
+# A demuxer that fails for ever would never end.
 _BROKEN_MOST = 10_000
-"""A demuxer that fails for ever would never end."""
+# Larger pictures are scaled down to it; no face worth judging is lost, and a queue of 4K frames fills no memory.
 _WIDEST = 1280
-"""Larger pictures are scaled down to it; no face worth judging is lost, and a queue of 4K frames fills no memory."""
 
 
 class FileSource:

@@ -16,15 +16,15 @@ from realtime.sources.clock_sync import Block, ClockAligner
 from realtime.sources.source import Sink
 from realtime.sources.status_reporter import RetryDelay, StatusReporter
 
+# 30 s of blocks: a pipeline that is further behind has lost the call anyway.
 _QUEUE_BLOCKS = 1_000
-"""30 s of blocks: a pipeline that is further behind has lost the call anyway."""
+# No microphone pauses for so long; a stream that died says nothing else.
 _STALLED_S = 0.8
-"""No microphone pauses for so long; a stream that died says nothing else."""
+# Sound servers take up to two seconds to begin.
 _FIRST_BLOCK_S = 5.0
-"""Sound servers take up to two seconds to begin."""
 _RETRY_S, _RETRY_MOST_S = 0.25, 5.0
+# A microphone that works gives noise where nobody speaks; zeros alone for so long are no sound.
 _MUTED_MS = 8_000
-"""A microphone that works gives noise where nobody speaks; zeros alone for so long are no sound."""
 
 
 class MicrophoneSource:

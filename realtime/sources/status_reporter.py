@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from realtime.sources.source import Sink, SourceStatus
 
+# Losses come in bursts of many a second; a person reads one line of them, not hundreds.
 _REPORT_EVERY_MS = 10_000
-"""Losses come in bursts of many a second; a person reads one line of them, not hundreds."""
 
 
 class StatusReporter:

@@ -17,18 +17,18 @@ Placed = tuple[int, Samples]
 
 JUMP_S = 0.05
 """A timestamp that runs ahead of the samples by more than this is a gap; less is rounding of the container."""
+# Peak of a track that holds nothing: -80 dBFS, below the noise of any microphone that is switched on.
 _SILENT = 1e-4
-"""Peak of a track that holds nothing: -80 dBFS, below the noise of any microphone that is switched on."""
+# Floats above it, 12 dB over full scale, are no hot mix but integers that somebody stored as floats.
 _BEYOND_FULL_SCALE = 4.0
-"""Floats above it, 12 dB over full scale, are no hot mix but integers that somebody stored as floats."""
+# Correlation of two channels below which their sum is mostly lost: one of them was wired the wrong way round.
 _OPPOSITE = -0.7
-"""Correlation of two channels below which their sum is mostly lost: one of them was wired the wrong way round."""
+# Share of the correlation's sums that each frame of 20 to 100 ms keeps: about a second.
 _MEMORY = 0.9
-"""Share of the correlation's sums that each frame of 20 to 100 ms keeps: about a second."""
+# Power of the difference, relative to the sound, below which two channels hold the same: 40 dB.
 _SAME = 1e-4
-"""Power of the difference, relative to the sound, below which two channels hold the same: 40 dB."""
+# A track that lags the others by more has nothing for this time: badly interleaved files must not fill the memory.
 _SKEW = 2 * SAMPLE_RATE
-"""A track that lags the others by more has nothing for this time: badly interleaved files must not fill the memory."""
 
 
 class TrackDecoder:

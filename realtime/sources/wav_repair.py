@@ -10,10 +10,10 @@ import os
 import struct
 from pathlib import Path
 
+# The length that a streamed WAV states; FFmpeg then reads to the end.
 _UNKNOWN = 2**32 - 1
-"""The length that a streamed WAV states; FFmpeg then reads to the end."""
+# Bytes that are looked through at once for the header of a further file.
 _SCAN = 1 << 20
-"""Bytes that are looked through at once for the header of a further file."""
 
 
 class JoinedBytes(io.RawIOBase):

@@ -28,8 +28,8 @@ HOP = 160
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 30.0
+# Windows of a clip beyond that are at most so long, as utterances of a live run are.
 _WINDOW_SECONDS = 15.0
-"""Windows of a clip beyond that are at most so long, as utterances of a live run are."""
 _WINDOW = 3000  # mel frames of the 30 s that the position embedding of the encoder covers
 
 # Mel frames the encoder sees at least (5 s).

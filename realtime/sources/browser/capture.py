@@ -21,10 +21,10 @@ MALFORMED, POLICY_VIOLATION, TRY_AGAIN_LATER = 1007, 1008, 1013
 
 MOST_PICTURES = 10.0
 """A second, that a page is asked for."""
+# A source is its page's as long as something came of it within this time: a connection may drop silently.
 _HELD_MS = 2_000
-"""A source is its page's as long as something came of it within this time: a connection may drop silently."""
+# What even a shorter stretch of sound costs of a page's allowance, so that messages are bounded too.
 _SHORTEST_MS = 10.0
-"""What even a shorter stretch of sound costs of a page's allowance, so that messages are bounded too."""
 _CLOCK_WINDOW_S = 10
 _MOST_MISSED = 100
 

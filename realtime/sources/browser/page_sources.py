@@ -16,8 +16,8 @@ from realtime.sources.media import SAMPLE_RATE, VideoFrame
 from realtime.sources.source import Sink
 from realtime.sources.status_reporter import StatusReporter
 
+# Thirty seconds of sound.
 _QUEUE_BLOCKS = 1_000
-"""Thirty seconds of sound."""
 _QUEUE_PICTURES = 4
 _STALLED_S = 0.8
 _BLIND_S = 3.0
