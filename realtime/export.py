@@ -1,7 +1,7 @@
 """`python -m realtime.export SESSION`: a recorded session in the formats of other programs.
 
 Corrections and names that people gave are applied. What is exported holds words, so files are readable by their owner
-only.
+only, and a session that still runs cannot be exported: whoever opts out before its end would stay in the file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from realtime.exports.html_report import render_html
 from realtime.exports.subtitles import render_webvtt
 from realtime.exports.tables import render_csv, render_jsonl, render_parquet
 from realtime.journal.reader import find_journal, read_events
+from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
 from realtime.review.conversation import Conversation, fold_conversation
 
@@ -85,7 +86,9 @@ def _run_export(arguments: Sequence[str]) -> None:
     parser = build_parser("python -m realtime.export", __doc__)
     parser.add_class_arguments(Export, as_positional=True)
     options = collect_fields(Export, read_options(parser, arguments))
-    content = export(load(find_journal(options.session, options.journal), options.rescore), options.format)
+    path = find_journal(options.session, options.journal)
+    require_unlocked(path)
+    content = export(load(path, options.rescore), options.format)
     if str(options.output) == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()

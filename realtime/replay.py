@@ -2,8 +2,8 @@
 
 The events are those of the journal, in its order and at the pace of its media time, under a new epoch, since a
 number is never used twice. A `source.status` of kind `replay` says what they are. A correction that somebody makes
-while it plays is written to the journal too. With `--rescore` every `emotion.final` also says what another dialogue
-model makes of the same features.
+while it plays is written to the journal too, by one replay at a time; a call that still runs cannot be replayed. With
+`--rescore` every `emotion.final` also says what another dialogue model makes of the same features.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ import msgspec
 
 from core_models.command_line.options import build_parser, collect_fields, read_options
 from core_models.command_line.run import TerminalConsole, run_cli
-from core_models.errors import DiskError, Exit, UsageError
+from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from realtime.cli.feed_options import FeedOptions, build_feed, start_feed
 from realtime.cli.terminal import Terminal
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
 from realtime.journal.reader import find_journal, read_events
+from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
+from realtime.protocol.commands import CommandRefused
 from realtime.review.playback import play_events
 
 
@@ -63,6 +65,7 @@ def _run_replay(arguments: Sequence[str]) -> int:
         raise UsageError(f"A speed of {options.speed} goes nowhere: give a number above 0, or max.")
     console = TerminalConsole(highlight=False)
     path = find_journal(options.session, options.journal)
+    require_unlocked(path)
     recorded = read_events(path)
     first = next(recorded, None)
     if not isinstance(first, events.SessionCreated):
@@ -107,9 +110,17 @@ def _journal_commands(
         return kept
 
     def append(event: events.Logged) -> tuple[str, int]:
-        journaling().append(event)
-        seq = publisher.append(event)
-        return publisher.epoch, seq
+        try:
+            kept = journaling()
+        except TrackerError as error:  # another replay takes corrections, or the file has gone: asked anew next time
+            raise CommandRefused("journal", str(error)) from None
+        try:
+            kept.execute(event)
+        except CommandRefused as refused:
+            if refused.code == "redaction":  # the opt-out stands, here too
+                publisher.append(event)
+            raise
+        return publisher.execute(event)
 
     return append
 

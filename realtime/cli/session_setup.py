@@ -22,7 +22,7 @@ from realtime.cli.several_people import build_speaker_clustering, build_turn_seg
 from realtime.cli.terminal import Terminal, show_summary
 from realtime.dialogue.provisional import Provisional
 from realtime.dialogue.tracker import Tracker
-from realtime.diarization.voice_prints import save_voice_prints
+from realtime.diarization.voice_prints import VoicePrintFile
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
@@ -54,7 +54,8 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
         identifier = events.new_id()
         journal = _open_journal(options, identifier)
         feed = build_feed(options, identifier, history=journal, browser=inputs.browser)
-        sinks = [open_event_file(options.events, stack)] if options.events else []
+        event_file = open_event_file(options.events, stack) if options.events else None
+        prints = VoicePrintFile(options.voice_prints) if options.voice_prints is not None else None
         with console.status("Loading the models"):
             clustering = build_speaker_clustering(options)
             models = load_models(options.checkpoint, device=options.device, threads=options.threads)
@@ -74,7 +75,8 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
             identifier,
             journal=journal,
             feed=feed,
-            sinks=sinks,
+            sinks=[event_file.write_line] if event_file is not None else [],
+            stores=[store for store in (event_file, prints) if store is not None],
             views=[Terminal(console).show],
             words=options.words and text,
             features=features,
@@ -111,8 +113,9 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
             publisher.append(events.Error(code="source", message=str(error), fatal=True))
             publisher.append(_describe_end("failed", session.summary))
             raise
-        if options.voice_prints is not None:
-            save_voice_prints(clustering, options.voice_prints)
+        if prints is not None:
+            known = clustering.prints().items()
+            prints.write({name: one for name, one in known if not publisher.speakers.has_opted_out(name)})
         show_summary(console, summary, tracker.labels)
         if options.hold and session.reason == "ended":
             _hold_page(console)

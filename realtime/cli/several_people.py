@@ -14,7 +14,7 @@ from realtime.cli.listen_options import Listen
 from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClustering
 from realtime.diarization.streaming_diarizer import StreamingDiarizer
 from realtime.diarization.turn_segmenter import FindSentenceEnd, TurnSegmenter
-from realtime.diarization.voice_prints import load_voice_prints
+from realtime.diarization.voice_prints import VoicePrintFile
 from realtime.sources.file import read_audio
 
 TurnSegmenters = dict[str, Callable[[], TurnSegmenter]]
@@ -36,7 +36,8 @@ def build_speaker_clustering(options: Listen) -> SpeakerClustering:
             raise UsageError(f"{sample!r} enrols nobody: give NAME=FILE.")
         clustering.hear_sample(name, read_audio(Path(file)))
     if options.voice_prints is not None:
-        load_voice_prints(clustering, options.voice_prints)
+        for name, vector in VoicePrintFile(options.voice_prints).read().items():
+            clustering.enrol(name, vector)
     return clustering
 
 

@@ -11,16 +11,17 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core_models.feature_log import FeatureRecorder, features_path, forget
+from core_models.feature_log import FeatureRecorder
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal, Record
+from realtime.journal.redaction import redact_line
+from realtime.journal.stores import Erasures, FeatureStore, JournalStore, Store
 from realtime.protocol import events
 from realtime.protocol.commands import CommandRefused
 from realtime.protocol.probabilities import round_probabilities
@@ -39,10 +40,12 @@ class EventPublisher:
     event says so, and so is a view that raises anything. While the journal is degraded it is tried again every
     `retry_s` seconds at the earliest.
 
-    Once a speaker has opted out, their words are taken out of the journal and of what the feed keeps, and their
-    `features` out of those that are stored.
+    Once a speaker has opted out they are forgotten everywhere: journal, stored `features`, what the feed and the
+    backlog keep in memory, and the further `stores` (realtime/journal/stores.py). What refuses is announced, owed, and
+    tried again every `retry_s` until it is done.
 
-    A reopened journal that ended cleanly continues its epoch, any other gets a new one.
+    A reopened journal that ended cleanly continues its epoch, any other gets a new one. What it still holds of people
+    who had opted out, because it could not be taken out then, goes now.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class EventPublisher:
         views: Iterable[Callable[[events.Logged], None]] = (),
         words: bool = True,
         features: FeatureRecorder | None = None,
+        stores: Iterable[Store] = (),
         retry_s: float = 10.0,
         backlog_bytes: int = BACKLOG_BYTES,
     ) -> None:
@@ -78,12 +82,20 @@ class EventPublisher:
         self._lost = 0
         self._over = False
         self._speakers = SpeakerRegistry()
+        kept: list[Store] = [] if journal is None else [JournalStore(journal), FeatureStore(journal.path)]
+        self._refusals: list[str] = []  # of the latest opt-out
+        self._erasures = Erasures(
+            [*kept, *stores], lock=self._lock, settled=self._announce_settled, retry_s=max(retry_s, 0.1)
+        )
         for record in journal.read_all() if journal is not None else ():
             if b'"speaker.' in record.line:  # of the rest nothing matters here, and a long journal is long to decode
                 with contextlib.suppress(msgspec.ValidationError):  # of a later version
                     self._speakers.apply(events.decode_event(record.line))
+        for speaker in self._speakers.speakers:
+            if self._speakers.has_opted_out(speaker):
+                self._erasures.forget(self._ids_of(speaker))
         if feed is not None:
-            feed.on_command(self._execute_command)
+            feed.on_command(self.execute)
 
     def add_view(self, view: Callable[[events.Logged], None]) -> None:
         """Add a view: it gets every stamped event from now on, those that clients' commands became among them."""
@@ -94,6 +106,11 @@ class EventPublisher:
     def epoch(self) -> str:
         """The epoch of the next event."""
         return self._epoch
+
+    @property
+    def speakers(self) -> SpeakerRegistry:
+        """Who the speakers are by now."""
+        return self._speakers
 
     @property
     def degraded(self) -> bool:
@@ -110,11 +127,11 @@ class EventPublisher:
             if self._retry_at is not None and (last or time.monotonic() >= self._retry_at):
                 self._end_degraded()
             self._over = last
-            # Words go before the opt-out is journaled: a client that reads of it finds none of them left.
+            # They are forgotten before the opt-out is journaled: a client that reads of it finds nothing left.
             self._speakers.apply(event)
             match event:
                 case events.SpeakerOptedOut() | events.SpeakerMerged() if self._speakers.has_opted_out(event.speaker):
-                    self._redact_words(event.speaker)
+                    self._forget_speaker(event.speaker)
                 case events.EmotionFinal() | events.EmotionProvisional():
                     if self._speakers.has_opted_out(event.speaker):
                         event = events.without_words(event)  # it was on its way when the speaker opted out
@@ -127,17 +144,33 @@ class EventPublisher:
                 wanted = {modality: x for modality, x in features.items() if self._words or modality != "text"}
                 self._features.keep(utterance_id, speaker, wanted)
 
-    def _execute_command(self, event: events.Logged) -> tuple[str, int]:
-        """Append what a client's command became; CommandRefused after the session's last event."""
+    def execute(self, event: events.Logged) -> tuple[str, int]:
+        """Append what a client's command became: its epoch and number.
+
+        CommandRefused after the session's last event (`closed`), where it names somebody who has opted out
+        (`opted_out`), and where somebody opts out and is not yet forgotten everywhere (`redaction`): the opt-out itself
+        stands then.
+        """
         with self._lock:
             if self._over:
                 raise CommandRefused("closed", "the session is over")
+            if isinstance(event, events.SpeakerRenamed) and self._speakers.has_opted_out(event.speaker):
+                raise CommandRefused("opted_out", f"{event.speaker} has opted out, and no name of theirs is kept")
+            self._refusals = []
             seq = self.append(event)
+            if self._refusals:
+                raise CommandRefused("redaction", self._describe_refusals())
             return self._epoch, seq
 
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """What still holds somebody who has opted out."""
+        return self._erasures.owed
+
     def close(self) -> None:
-        """Close the journal's file. The feed is its owner's to stop."""
+        """Close the journal's file, after a last try at what is owed. The feed is its owner's to stop."""
         with self._lock:
+            self._erasures.close()
             if self._journal is not None:
                 self._journal.close()
 
@@ -161,22 +194,30 @@ class EventPublisher:
         self._broadcast_event(stamped, line)
         return seq
 
-    def _redact_words(self, speaker: str) -> None:
-        """Take this speaker's words out of journal, memory and features, under all ids that were merged into it."""
+    def _ids_of(self, speaker: str) -> frozenset[str]:
         speaker = self._speakers.resolve_speaker(speaker)
-        people = {speaker, *self._speakers.merged_ids(speaker)}
-        edit = partial(_without_words_of, people)
-        self._backlog = deque(record._replace(line=edit(record.line)) for record in self._backlog)
+        return frozenset({speaker, *self._speakers.merged_ids(speaker)})
+
+    def _forget_speaker(self, speaker: str) -> None:
+        """Forget a speaker everywhere, under all ids that were merged into it."""
+        people = self._ids_of(speaker)
+        self._backlog = deque(record._replace(line=redact_line(people, record.line)) for record in self._backlog)
         self._backlog_bytes = sum(len(record.line) for record in self._backlog)
         if self._feed is not None:
-            self._feed.rewrite_lines(edit)
-        if self._journal is not None:
-            try:
-                self._journal.rewrite_lines(edit)
-                forget(features_path(self._journal.path), people)
-            except OSError as error:
-                sentence = f"the words of {speaker} could not be taken out of the journal ({error.strerror})"
-                self._commit_event(events.Error(code="redaction", message=sentence, fatal=False))
+            self._feed.rewrite_lines(lambda line: redact_line(people, line))
+        self._refusals = self._erasures.forget(people)
+        if self._refusals:
+            self._commit_event(events.Error(code="redaction", message=self._describe_refusals(), fatal=False))
+
+    def _describe_refusals(self) -> str:
+        return (
+            f"the opt-out stands, but what was kept could not be taken out of {', '.join(self._refusals)} yet: "
+            "this is tried again until it is done"
+        )
+
+    def _announce_settled(self, sentence: str) -> None:
+        if not self._over:
+            self._commit_event(events.StreamDegraded(what="redaction", recovered=True, detail=sentence))
 
     def _broadcast_event(self, event: events.Logged, line: bytes) -> None:
         if self._feed is not None:
@@ -230,13 +271,3 @@ class EventPublisher:
         self._epoch, self._seq = events.new_id(), 0
         sentence = f"the journal is written again; {lost} of the events meanwhile are missing in it"
         self._commit_event(events.StreamDegraded(what="journal", count=lost, recovered=True, detail=sentence))
-
-
-def _without_words_of(people: Collection[str], line: bytes) -> bytes:
-    """A line of the journal without what one of `people` said in it."""
-    if b'"text"' not in line:
-        return line
-    event = events.decode(line)
-    if not isinstance(event, events.EmotionFinal | events.EmotionProvisional) or event.speaker not in people:
-        return line
-    return events.encode(events.without_words(event))

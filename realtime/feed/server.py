@@ -48,7 +48,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from core_models.errors import FeedError, UsageError
+from core_models.errors import FeedError, TrackerError, UsageError
 from realtime.feed import capture_endpoint, subscription
 from realtime.feed.access import Access, HttpRefusal
 from realtime.feed.fanout import GOING_AWAY, TRY_AGAIN_LATER, Client, Fanout
@@ -353,6 +353,8 @@ class Feed:
             event = commands.event_of(command, self._history.latest)
             # On a thread: the publisher may be waiting for the disk, and the other clients must not wait with it.
             epoch, seq = await asyncio.to_thread(self._execute, event)
+        except TrackerError as error:
+            return msgspec.structs.replace(answer, code="failed", message=str(error))
         except commands.CommandRefused as refused:
             return msgspec.structs.replace(answer, code=refused.code, message=str(refused))
         return msgspec.structs.replace(answer, ok=True, event_epoch=epoch, event_seq=seq)

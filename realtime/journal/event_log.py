@@ -23,6 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from core_models.errors import DiskError
+from realtime.journal.writer_lock import WriterLock
 
 # Some 250 events of 1 KiB: few system calls for a client that catches up, and little memory when a hundred do at once.
 # Bytes that one `read_after` gives at the most, unless a single line is longer.
@@ -70,6 +71,7 @@ class Journal:
         self.path = path
         self.clean = False
         self._lock = threading.Lock()
+        self._writer = WriterLock(path)
         self._runs: dict[str, _Run] = {}
         # Eight bytes a line: the index of 100,000 events takes 800 kB.
         self._starts = array("q", [0])  # byte at which each line starts; the last one is the file's end
@@ -84,12 +86,14 @@ class Journal:
     def reopen(cls, path: Path) -> Journal:
         """A journal as it was left, its torn last line cut off.
 
-        DiskError where it cannot be read or is damaged elsewhere than at its end.
+        DiskError where it cannot be read, is damaged elsewhere than at its end, or is being written by another.
         """
         journal = cls(path)
         journal._exists = True
         kind = ""
         try:
+            # Before it is read: what another writer appends after that would stand in no index.
+            journal._writer.acquire()
             with path.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
@@ -98,9 +102,13 @@ class Journal:
             if path.stat().st_size > journal._starts[-1]:
                 os.truncate(path, journal._starts[-1])
         except OSError as error:
+            journal._writer.release()
             raise DiskError(
                 f"cannot reopen the journal {path} ({error.strerror}): check that it is there and yours"
             ) from error
+        except DiskError:
+            journal._writer.release()
+            raise
         journal.clean = kind == "session.closed"
         return journal
 
@@ -190,10 +198,14 @@ class Journal:
         descriptor = os.open(self.path, flags, 0o600)
         self._exists = True
         try:
+            self._writer.acquire()
             os.ftruncate(descriptor, self._starts[-1])  # what an earlier failure left behind
         except OSError:
             os.close(descriptor)
             raise
+        except DiskError as error:
+            os.close(descriptor)
+            raise OSError(errno.EBUSY, str(error)) from None
         return descriptor
 
     def _close_file(self) -> None:
@@ -267,3 +279,4 @@ class Journal:
             self._unsynced.set()
             self._syncing.join()
             self._syncing = None
+        self._writer.release()

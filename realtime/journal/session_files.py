@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core_models.errors import UsageError
 from core_models.feature_log import remove
+from realtime.journal.writer_lock import require_unlocked
 
 # Journals of sessions and nothing else: a folder may hold other files of the user, which `delete --all` must not touch.
 _NAME = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.jsonl")
@@ -41,8 +42,12 @@ def list_session_ids(folder: Path) -> list[str]:
 
 
 def delete_session(folder: Path, session: str) -> None:
-    """Delete one session's journal, and what features it kept; UsageError where there is none."""
+    """Delete one session's journal, and what features it kept.
+
+    UsageError where there is none, DiskError where the session still runs.
+    """
     path = journal_path(folder, session)
+    require_unlocked(path)
     remove(path)
     try:
         path.unlink()

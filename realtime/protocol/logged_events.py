@@ -236,7 +236,10 @@ class Error(Event, frozen=True, kw_only=True, tag="error"):
 
 
 class SpeakerRenamed(Event, frozen=True, kw_only=True, tag="speaker.renamed"):
-    """A person gave a speaker a name to be shown; `speaker` stays what it is in every event."""
+    """A person gave a speaker a name to be shown; `speaker` stays what it is in every event.
+
+    An empty `name` is none: what is left of a name after its bearer has opted out.
+    """
 
     speaker: str
     name: str
@@ -253,7 +256,11 @@ class SpeakerMerged(Event, frozen=True, kw_only=True, tag="speaker.merged"):
 
 
 class SpeakerOptedOut(Event, frozen=True, kw_only=True, tag="speaker.opted_out"):
-    """From now on this speaker is not judged and not written down; with `opted_out` false, again."""
+    """From now on this speaker is not judged and not written down; with `opted_out` false, again.
+
+    What was kept of them is gone: words, features, voice print, the name that they were given, and the notes of all
+    marks, which may speak of them. Clients drop that name too.
+    """
 
     speaker: str
     opted_out: bool

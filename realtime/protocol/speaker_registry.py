@@ -6,7 +6,8 @@ with it:
 - merges are transitive: whoever was merged into a speaker stays that speaker wherever that one is merged later;
 - a name, an opt-out or an utterance under an id that was merged away belongs to the speaker that is left;
 - the speaker that is left keeps its own name, and takes that of the other where it has none;
-- a speaker into whom somebody was merged who had opted out has opted out.
+- a speaker into whom somebody was merged who had opted out has opted out;
+- who opts out loses the name that they were given; an empty name, which redaction leaves in a journal, is none.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ class SpeakerRegistry:
             case events.SpeechStarted() | events.EmotionFinal() | events.EmotionCorrected():
                 self._add_speaker(event.speaker)
             case events.SpeakerRenamed():
-                self._names[self._add_speaker(event.speaker)] = event.name
+                speaker = self._add_speaker(event.speaker)
+                self._names.pop(speaker, None)
+                if event.name:
+                    self._names[speaker] = event.name
             case events.SpeakerOptedOut(opted_out=True):
-                self._opted_out.add(self._add_speaker(event.speaker))
+                speaker = self._add_speaker(event.speaker)
+                self._opted_out.add(speaker)
+                self._names.pop(speaker, None)
             case events.SpeakerOptedOut():
                 self._opted_out.discard(self._add_speaker(event.speaker))
             case events.SpeakerMerged():
@@ -54,6 +60,8 @@ class SpeakerRegistry:
             self._names.setdefault(into, name)
         if gone in self._opted_out:
             self._opted_out = self._opted_out - {gone} | {into}
+        if into in self._opted_out:
+            self._names.pop(into, None)
 
     @property
     def speakers(self) -> tuple[str, ...]:

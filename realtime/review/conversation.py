@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from realtime.journal.redaction import redact_event
 from realtime.protocol import events
 from realtime.protocol.session_state import SessionState
 
@@ -84,14 +85,27 @@ def _build_utterance(event: events.EmotionFinal, state: SessionState) -> Utteran
 
 
 def fold_conversation(created: events.SessionCreated, rest: Iterable[events.Logged]) -> Conversation:
-    """The conversation that a session's events add up to; later judgements and corrections replace earlier ones."""
-    state, finals, marks = SessionState(), {}, []
+    """The conversation that a session's events add up to; later judgements and corrections replace earlier ones.
+
+    What was said before its speaker opted out has no words, also where they could not be taken out of the journal.
+    """
+    state = SessionState()
+    finals: dict[str, events.Logged] = {}
+    marks: list[events.Logged] = []
     for event in rest:
         state.apply(event)
-        if isinstance(event, events.EmotionFinal):
-            finals[event.utterance_id] = event
-        elif isinstance(event, events.MomentMarked):
-            marks.append(event)
+        match event:
+            case events.EmotionFinal():
+                finals[event.utterance_id] = event
+            case events.MomentMarked():
+                marks.append(event)
+            case events.SpeakerOptedOut(opted_out=True) | events.SpeakerMerged() if state.speakers.has_opted_out(
+                event.speaker
+            ):
+                people = {state.resolve_speaker(event.speaker), *state.speakers.merged_ids(event.speaker)}
+                finals = {one: redact_event(people, judged) for one, judged in finals.items()}
+                marks = [redact_event(people, mark) for mark in marks]
+    built = (_build_utterance(one, state) for one in finals.values() if isinstance(one, events.EmotionFinal))
     # Overlapping speech is judged in order of its end; a reader expects that of its beginning.
-    utterances = sorted((_build_utterance(one, state) for one in finals.values()), key=lambda one: one.start_ms)
-    return Conversation(created, tuple(utterances), tuple(marks))
+    utterances = sorted(built, key=lambda one: one.start_ms)
+    return Conversation(created, tuple(utterances), tuple(m for m in marks if isinstance(m, events.MomentMarked)))

@@ -114,12 +114,20 @@ export class Call {
       this.#note("info", `${before[0]} proved to be ${before[1]}: one voice, shown as one person.`);
     },
     "speaker.renamed": (event) => {
-      this.#speaker(event.speaker).name = event.name;
+      const speaker = this.#speaker(event.speaker);
+      speaker.name = event.name || speaker.id; // empty: its bearer has opted out since
       this.allTouched = true;
     },
     "speaker.opted_out": (event) => {
       const speaker = this.#speaker(event.speaker);
       speaker.optedOut = event.opted_out;
+      if (event.opted_out) {
+        speaker.name = speaker.id;
+        for (const row of this.utterances.values()) {
+          if (row.speaker === speaker.id && row.text) Object.assign(row, { text: null, event: { ...row.event, text: null } });
+        }
+        this.allTouched = true;
+      }
       this.#note("info", `${speaker.name} is ${event.opted_out ? "no longer" : "again"} analysed.`);
     },
     "moment.marked": (event) => {

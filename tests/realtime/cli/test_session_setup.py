@@ -57,8 +57,8 @@ def test_a_journal_that_cannot_be_written_is_told_before_the_models_load(tmp_pat
 def test_events_are_for_their_owner_alone(tmp_path: Path) -> None:
     """The file of `--events` is made 0600, and each line is there as soon as it is written."""
     with ExitStack() as stack:
-        write_line = open_event_file(str(tmp_path / "events.jsonl"), stack)
-        write_line(b"{}")
+        file = open_event_file(str(tmp_path / "events.jsonl"), stack)
+        file.write_line(b"{}")
         assert (tmp_path / "events.jsonl").read_bytes() == b"{}\n"
     if sys.platform != "win32":
         assert stat.S_IMODE((tmp_path / "events.jsonl").stat().st_mode) == 0o600

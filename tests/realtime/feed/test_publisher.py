@@ -98,7 +98,9 @@ def test_a_clean_journal_continues_its_epoch(tmp_path: Path) -> None:
 def test_an_unclean_journal_gets_a_new_epoch(tmp_path: Path) -> None:
     """A session reopened after a crash starts a new epoch at 1: no number is used twice."""
     path = tmp_path / "a.jsonl"
-    EventPublisher("s", journal=Journal(path)).append(said(1))
+    publisher = EventPublisher("s", journal=Journal(path))
+    publisher.append(said(1))
+    publisher.close()
     assert EventPublisher("s", journal=Journal.reopen(path)).append(said(2)) == 1
     assert len({event.epoch for event in written(path)}) == 2
 
@@ -155,6 +157,7 @@ def test_what_memory_could_not_keep_is_counted(tmp_path: Path) -> None:
     )
     assert isinstance(snapshot, events.Snapshot)
     assert (snapshot.epoch, snapshot.seq) == (heard[0].epoch, back.count)
+    publisher.close()
     assert Journal.reopen(journal.path).clean
 
 

@@ -102,6 +102,7 @@ def test_a_continued_session_gives_what_an_earlier_process_journaled(tmp_path: P
     before = EventPublisher(session, journal=Journal(path))
     for code in range(1, 6):
         before.append(events.Error(code=str(code), message="", fatal=False))
+    before.close()
     journal = Journal.reopen(path)
     feed = Feed(session, history=journal, port=0)
     feed.start()

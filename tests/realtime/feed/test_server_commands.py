@@ -130,7 +130,7 @@ def test_a_session_that_is_over_takes_no_commands(call: Callable[..., FeedSessio
         client.recv()
         assert ask(client, commands.MarkMoment())[0].code == "closed"
         with pytest.raises(commands.CommandRefused):
-            it.publisher._execute_command(events.MomentMarked(at_ms=1))
+            it.publisher.execute(events.MomentMarked(at_ms=1))
 
 
 def test_a_feed_without_a_session_takes_no_commands() -> None:

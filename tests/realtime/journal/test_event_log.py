@@ -130,9 +130,10 @@ def test_reading_gives_exactly_what_follows(tmp_path: Path) -> None:
             assert len(found) == 1 or sum(len(one.line) + 1 for one in found) <= page
             got += found
         assert got == first[3:]
-    assert Journal.reopen(journal.path).read_after("02", 0) == second
     assert journal.read_after("02", 7) == []
     assert journal.read_after("unknown", 0) == []
+    journal.close()
+    assert Journal.reopen(journal.path).read_after("02", 0) == second
 
 
 WRITER = """

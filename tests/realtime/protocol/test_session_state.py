@@ -63,8 +63,8 @@ def test_a_snapshot_follows_what_is_changed_later() -> None:
         final(2),
         final(2, "neutral", revision=2),
         events.EmotionCorrected(utterance_id="u1", speaker="ann", from_="joy", to="anger"),
-        events.SpeakerRenamed(speaker="ann", name="Ann B."),
         events.SpeakerOptedOut(speaker="ann", opted_out=True),
+        events.SpeakerRenamed(speaker="ann", name="Ann B."),
         began(3),
         provisional,
         began(4),
@@ -145,6 +145,7 @@ def test_a_continued_session_stands_as_its_journal_left_it(tmp_path: Path) -> No
         line = events.encode(event)
         wire = json.loads(line) | {"seq": seq, "epoch": "e", "session": "s"}
         journal.append([Record("e", seq, json.dumps(wire).encode())])
+    journal.close()
     history = EventHistory("s", Journal.reopen(journal.path), 1000)
     assert history.latest.has_speaker("ann")
     assert history.latest.judgement_of("u1") == ("ann", "joy")
