@@ -152,10 +152,11 @@ def _follow_path(parser: ArgumentParser, typed: str, hint: Any, path: list[str])
         members = list(_union_members(hint))
         classes = [member for member in members if dataclasses.is_dataclass(member)]
         if not classes:
-            # A mapping's keys are data and keep their spelling; what another type makes of a path, its own check says.
+            # A mapping's keys are data and keep their spelling, unless it holds values of any type: then it is the
+            # settings of something. What another type makes of a path, its own check says.
             values = [get_args(m)[1] for m in members if len(get_args(m)) == 2 and _is_mapping(m)]
-            keys.append(step if values else step.replace("-", "_"))
             hint = values[0] if values else Any
+            keys.append(step.replace("-", "_") if hint is Any else step)
             continue
         fields = {name: kind for one in classes for name, kind in get_type_hints(one).items()}
         key = step.replace("-", "_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from jsonargparse import ArgumentParser, Namespace
@@ -41,6 +41,8 @@ class Options:
     """Files."""
     data: dict[str, Path] = field(default_factory=dict)
     """Name -> folder."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Settings."""
     pausing: Pause = field(default_factory=Pause)
     """When."""
     second: Pause | None = None
@@ -107,6 +109,7 @@ def test_files_keep_their_underscores(
         (["--checkpoint", "one,two", "three"], "checkpoint", ["one", "two", "three"]),
         (["--data.my_corpus", "x"], "data", {"my_corpus": Path("x")}),
         (["--data.my-corpus", "x"], "data", {"my-corpus": Path("x")}),
+        (["--model.feed-forward", "8"], "model", {"feed_forward": 8}),
     ],
 )
 def test_lists_are_taken_with_commas_or_in_brackets(
