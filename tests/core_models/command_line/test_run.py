@@ -13,7 +13,7 @@ from core_models.checkpoint import load, locate, shipped_checkpoints
 from core_models.command_line.run import choose_command, program_version, run_cli
 from core_models.errors import CheckpointError, DiskError, Exit, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
