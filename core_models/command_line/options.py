@@ -20,6 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 from core_models.command_line.close_names import suggest_name
 from core_models.command_line.run import print_error, program_version
 from core_models.errors import UsageError
+from core_models.installation import find_config
 
 T = TypeVar("T")
 
@@ -106,6 +107,8 @@ def _normalize_arguments(parser: ArgumentParser, arguments: Sequence[str]) -> li
         option = _find_option(parser, typed)
         if "_" in typed and typed != PRINT_CONFIG and _with_dashes(typed) != typed:
             print_error(f"Note: {typed} is spelled {_with_dashes(typed)} now; the next release drops the old spelling.")
+        if option.name == "--config" and (value or waiting):
+            value, equals = find_config(value if equals else waiting.pop(0)), "="
         if equals:
             normal.append(f"{option.name}={_bracket_list(value, option.hint)}")
             continue

@@ -18,8 +18,7 @@ from rich.console import Console
 
 from core_models.command_line.close_names import suggest_name
 from core_models.errors import Exit, TrackerError, UsageError
-
-_DISTRIBUTION = "conversation-emotion-tracker"
+from core_models.installation import DISTRIBUTION
 
 
 class TerminalConsole(Console):
@@ -39,7 +38,7 @@ def discard_output(descriptor: int) -> None:
 def program_version() -> str:
     """The installed version; `unknown` in a tree that was never installed."""
     try:
-        return version(_DISTRIBUTION)
+        return version(DISTRIBUTION)
     except PackageNotFoundError:
         return "unknown"
 

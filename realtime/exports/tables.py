@@ -45,7 +45,10 @@ def render_parquet(conversation: Conversation) -> bytes:
         import pyarrow
         from pyarrow.parquet import write_table
     except ImportError:
-        raise UsageError("Parquet needs pyarrow, which is not installed: pip install pyarrow, or take csv.") from None
+        raise UsageError(
+            "Parquet needs pyarrow, which is not installed: pip install 'conversation-emotion-tracker[parquet]', or "
+            "take csv."
+        ) from None
     columns = _flat_columns(conversation)
     rows = [_flatten_row(conversation, one) for one in conversation.utterances]
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
