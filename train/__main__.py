@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,6 +140,10 @@ COMMANDS: dict[str, Command] = {
 
 # Options that take several values without brackets, by the command that has them.
 _CHECKPOINT = "Checkpoints that ship, by name, or folders, a text adapter's too; several are the seeds of one run."
+_PRESET = (
+    "SDT as its text has it (paper) or as its authors' program has it (program): other defaults of network, objective, "
+    "optimiser and batches (train/README.md has the table); whatever else is given comes first."
+)
 _AGAINST = "Checkpoints to compare with, one for each of --checkpoint."
 _SEVERAL: dict[str, dict[str, dict[str, Any]]] = {
     "eval": {
@@ -152,11 +156,16 @@ _SEVERAL: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def build_command_parser(
-    name: str, fields: type[Any], system_name: str = "sdt", start: str | None = None
+    name: str,
+    fields: type[Any],
+    system_name: str = "sdt",
+    start: str | None = None,
+    preset: Mapping[str, Any] | None = None,
 ) -> ArgumentParser:
     """The parser of one of COMMANDS, whose options are `fields`, and which `--config FILE` fills from a YAML.
 
-    `fit` has the options of that system's model and objective; what the checkpoint `start` decides is their default.
+    `fit` has the options of that system's model and objective; their defaults are those of `preset`, and what the
+    checkpoint `start` decides.
     Raises UsageError, CheckpointError.
     """
     parser = build_parser(f"{_PROGRAM} {name}", COMMANDS[name].summary)
@@ -173,9 +182,11 @@ def build_command_parser(
         chosen = system(system_name)
         parser.add_class_arguments(chosen.config, "model", skip=set(DECIDED_BY_DATA), instantiate=False)
         parser.add_class_arguments(chosen.objective, "objective", instantiate=False)
+        parser.add_argument("--preset", metavar="{paper,program}", help=_PRESET)
         skipped = {"model", "objective"}
+        defaults = dict(preset or {})
         if start is not None:
-            defaults = settings_of(open_start(start, chosen.name))
+            defaults |= settings_of(open_start(start, chosen.name))
     parser.add_class_arguments(fields, skip=skipped)
     parser.set_defaults(defaults)
     return parser
@@ -192,7 +203,11 @@ def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
         name = _choose_scoring(given)
     fields, _ = COMMANDS[name].load()
     if name == "fit":
-        parser = build_command_parser(name, fields, _find_named("system", given) or "sdt", _find_named("start", given))
+        from train.recipes.dialogue.presets import choose_preset
+
+        chosen, preset = _find_named("system", given) or "sdt", _find_named("preset", given)
+        defaults = {} if preset is None else choose_preset(preset, _find_named("data.train.corpus", given), chosen)
+        parser = build_command_parser(name, fields, chosen, _find_named("start", given), defaults)
     else:
         parser = build_command_parser(name, fields)
     made = read_options(parser, given)
@@ -201,7 +216,7 @@ def configuration(arguments: Sequence[str]) -> tuple[str, Any]:
         for part in ("model", "objective")
         if name == "fit"
     }
-    values = {key: value for key, value in vars(made).items() if key != "config"}
+    values = {key: value for key, value in vars(made).items() if key not in ("config", "preset")}
     return name, fields(**values | plain)
 
 
@@ -225,8 +240,12 @@ def _field_of(option: str) -> str:
     return option.removeprefix("--").partition(".")[0].replace("-", "_")
 
 
+_MISSING = object()
+"""Stands for a key that a config does not have, which null is not."""
+
+
 def _find_named(key: str, arguments: Sequence[str]) -> str | None:
-    """What a command line of `fit` names as `key`, itself or in its configs, the last one winning."""
+    """What a command line of `fit` names as `key` (data.train.corpus), itself or in its configs; the last wins."""
     found = None
     for option, following in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = option.partition("=")
@@ -236,7 +255,9 @@ def _find_named(key: str, arguments: Sequence[str]) -> str | None:
         elif name == "--config":
             with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):  # the parser says it better
                 read = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-                found = read.get(key, found) if isinstance(read, dict) else found
+                for part in key.split("."):
+                    read = read.get(part, _MISSING) if isinstance(read, dict) else _MISSING
+                found = found if read is _MISSING else read
     return None if found is None else str(found)
 
 

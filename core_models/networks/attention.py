@@ -6,11 +6,14 @@ them all, which is what makes a live step cheap. The block axis comes first in e
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Normalization = Literal["post", "pre"]
+Activation = Literal["relu", "gelu"]
 
 WAVELENGTH = 10_000.0  # the constant of SDT eq. 2, used for sinusoidal and rotary angles alike
 
@@ -56,13 +59,14 @@ class StackedLinear(nn.Module):
 class StackedNorm(nn.Module):
     """P layer normalisations side by side, over the last dimension alone (never over a dialogue)."""
 
-    def __init__(self, blocks: int, width: int) -> None:
+    def __init__(self, blocks: int, width: int, *, eps: float = 1e-5) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(blocks, 1, 1, width))
         self.bias = nn.Parameter(torch.zeros(blocks, 1, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.weight + self.bias
+        return F.layer_norm(x, x.shape[-1:], eps=self.eps) * self.weight + self.bias
 
 
 class KeyValueCache(NamedTuple):
@@ -85,7 +89,13 @@ class UtteranceAttention(nn.Module):
     head can always be attended to, so a softmax whose keys are all masked is not NaN. With `rotary`, half
     of each head's dimensions turn with the utterance number; the null key lives in the other half, so its
     score, like that of every real key, does not depend on where in the dialogue it is asked for.
+
+    Without the null key (`null_key` off, as the papers have it) a query whose keys are all masked gets finite numbers
+    without meaning, which the caller must leave out.
     """
+
+    null_key: nn.Parameter
+    null_value: nn.Parameter
 
     def __init__(
         self,
@@ -98,6 +108,7 @@ class UtteranceAttention(nn.Module):
         rotary: bool,
         causal: bool,
         dropout: float,
+        null_key: bool = True,
     ) -> None:
         super().__init__()
         head = width // heads
@@ -107,12 +118,14 @@ class UtteranceAttention(nn.Module):
         self.query = StackedLinear(blocks, width, width)
         self.key_value = StackedLinear(blocks, width, 2 * width)
         self.output = StackedLinear(blocks, width, width)
-        self.null_key = nn.Parameter(0.02 * torch.randn(blocks, 1, heads, 1, head - self.turned))
-        self.null_value = nn.Parameter(torch.zeros(blocks, 1, heads, 1, head))
+        self.nulls = int(null_key)
+        key, value = 0.02 * torch.randn(blocks, 1, heads, 1, head - self.turned), torch.zeros(blocks, 1, heads, 1, head)
+        self.register_parameter("null_key", nn.Parameter(key) if null_key else None)
+        self.register_parameter("null_value", nn.Parameter(value) if null_key else None)
 
     def empty(self, batch: int) -> KeyValueCache:
         """The past of a dialogue that has not begun."""
-        nothing = self.null_value.new_zeros(self.blocks, batch, self.heads, 0, self.head)
+        nothing = self.output.weight.new_zeros(self.blocks, batch, self.heads, 0, self.head)
         return KeyValueCache(nothing, nothing, nothing.new_zeros(self.blocks, batch, 0, dtype=torch.bool))
 
     def forward(
@@ -133,23 +146,28 @@ class UtteranceAttention(nn.Module):
         )  # [P * B, heads, N, head]
         merged = attended.reshape(q.shape).transpose(2, 3).flatten(3)
         first = max(0, known.shape[-1] - self.keep)
-        kept = KeyValueCache(keys[..., 1 + first :, :], values[..., 1 + first :, :], known[..., first:])
+        begin = self.nulls + first
+        kept = KeyValueCache(keys[..., begin:, :], values[..., begin:, :], known[..., first:])
         return self.output(merged), kept
 
     def weights(self, queries: Tensor, memory: Tensor, valid: Tensor, past: KeyValueCache, start: int) -> Tensor:
         """[P, B, heads, N, 1 + R + N], the softmax that `forward` applies to the same arguments, for figures.
 
-        The null key stands first, then the R utterances of the past, then these N; each row sums to 1.
+        The null key stands first, at 0 where there is none, then the R utterances of the past, then these N. A row sums
+        to 1; without a null key, to 0 where everything is masked.
         """
-        q, keys, _, _, mask = self._prepare_inputs(queries, memory, valid, past, start)
+        q, keys, _, known, mask = self._prepare_inputs(queries, memory, valid, past, start)
         scores = q @ keys.transpose(-2, -1) * self.head**-0.5
         softmax: Tensor = scores.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=-1)
-        return softmax
+        return softmax if self.nulls else F.pad(softmax * known[:, :, None, None, :], (1, 0))
 
     def _prepare_inputs(
         self, queries: Tensor, memory: Tensor, valid: Tensor, past: KeyValueCache, start: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(queries, keys, values [P, B, heads, ..., head], known [P, B, R + N], mask [P, B, N, 1 + R + N])."""
+        """(queries, keys, values [P, B, heads, ..., head], known [P, B, R + N], mask [P, B, N, 1 + R + N]).
+
+        Without a null key its column is missing.
+        """
         batch, count, held = queries.shape[1], queries.shape[2], past.valid.shape[-1]
         q = self._split_heads(self.query(queries))  # [P, B, heads, N, head]
         k, v = (self._split_heads(x) for x in self.key_value(memory).chunk(2, dim=-1))
@@ -158,25 +176,34 @@ class UtteranceAttention(nn.Module):
             cos, sin = angle.cos().to(q), angle.sin().to(q)
             q, k = _rotate_pairs(q, cos, sin), _rotate_pairs(k, cos, sin)
 
-        null_key = F.pad(self.null_key, (self.turned, 0)).expand(-1, batch, -1, -1, -1)
-        null_value = self.null_value.expand(-1, batch, -1, -1, -1)
-        keys = torch.cat([null_key.to(k), past.keys, k], dim=-2)  # [P, B, heads, 1 + held + N, head]
-        values = torch.cat([null_value.to(v), past.values, v], dim=-2)
+        before_keys, before_values = [past.keys], [past.values]
+        if self.nulls:
+            null_key = F.pad(self.null_key, (self.turned, 0)).expand(-1, batch, -1, -1, -1)
+            before_keys.insert(0, null_key.to(k))
+            before_values.insert(0, self.null_value.expand(-1, batch, -1, -1, -1).to(v))
+        keys = torch.cat([*before_keys, k], dim=-2)  # [P, B, heads, 1 + held + N, head]
+        values = torch.cat([*before_values, v], dim=-2)
         known = torch.cat([past.valid, valid], dim=-1)  # [P, B, held + N]
 
         mask = known[:, :, None, :].expand(-1, -1, count, -1)
         if self.causal:
             back = torch.arange(held, held + count)[:, None] - torch.arange(held + count)
             mask = mask & ((back >= 0) & (back < self.window)).to(mask.device)
-        # The null key is never masked.
-        return q, keys, values, known, F.pad(mask, (1, 0), value=True)
+        # The null key is never masked; without one a softmax over nothing would be NaN, and so would its gradient.
+        whole = F.pad(mask, (1, 0), value=True) if self.nulls else mask | ~mask.any(dim=-1, keepdim=True)
+        return q, keys, values, known, whole
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:-1], self.heads, self.head).transpose(2, 3)
 
 
 class EncoderLayer(nn.Module):
-    """P encoder layers of "Attention is all you need" (normalisation after each sum, ReLU between)."""
+    """P encoder layers side by side.
+
+    `normalization` "post" is that of "Attention is all you need", after each sum; "pre" normalises what the
+    feed-forward layers read, and neither what is attended to nor the sums, as SDT's authors' program does. The
+    `activation` between is ReLU or the tanh approximation of GELU.
+    """
 
     def __init__(
         self,
@@ -190,15 +217,29 @@ class EncoderLayer(nn.Module):
         rotary: bool,
         causal: bool,
         dropout: float,
+        null_key: bool = True,
+        normalization: Normalization = "post",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.attention = UtteranceAttention(
-            blocks, width, heads, window=window, keep=keep, rotary=rotary, causal=causal, dropout=dropout
+            blocks,
+            width,
+            heads,
+            window=window,
+            keep=keep,
+            rotary=rotary,
+            causal=causal,
+            dropout=dropout,
+            null_key=null_key,
         )
         self.inner = StackedLinear(blocks, width, feed_forward)
         self.outer = StackedLinear(blocks, feed_forward, width)
-        self.attention_norm = StackedNorm(blocks, width)
-        self.output_norm = StackedNorm(blocks, width)
+        post = normalization == "post"
+        self.attention_norm = StackedNorm(blocks, width) if post else nn.Identity()
+        self.output_norm = StackedNorm(blocks, width) if post else nn.Identity()
+        self.inner_norm = nn.Identity() if post else StackedNorm(blocks, width, eps=1e-6)  # the program's epsilon
+        self.activation = nn.ReLU() if activation == "relu" else nn.GELU(approximate="tanh")
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -209,7 +250,8 @@ class EncoderLayer(nn.Module):
         return self.add(x, attended), past
 
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
-        """x and what it attended to, both [P, B, N, width], summed, normalised and fed forward."""
+        """x and what it attended to, both [P, B, N, width], summed and fed forward, normalised on the way."""
         x = self.attention_norm(x + self.dropout(attended))
-        fed: Tensor = self.output_norm(x + self.dropout(self.outer(self.dropout(self.inner(x).relu()))))
+        inner = self.dropout(self.activation(self.inner(self.inner_norm(x))))
+        fed: Tensor = self.output_norm(x + self.dropout(self.outer(inner)))
         return fed

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from core_models.errors import UsageError
 from core_models.feature_spec import MODALITIES
-from core_models.networks.attention import EncoderLayer, KeyValueCache
+from core_models.networks.attention import Activation, EncoderLayer, KeyValueCache, Normalization
 from core_models.networks.dialogue_state import DialogueState
 
 # Standardised features are held within this, so that one broken vector leaves every loss finite.
@@ -59,6 +59,8 @@ class DialogueConfig:
     """Utterances that an utterance sees in each layer, itself included (without meaning if not causal)."""
     causal: bool = True
     """Off: the paper's own setting, where an utterance sees the future too."""
+    null_key: bool = True
+    """A learned key in every attention that is never masked; off as in the papers, where nothing is ever missing."""
     rewind: int = 8
     """Utterances beyond the window that a state keeps, so that `truncate` can take back that many exactly."""
 
@@ -83,7 +85,14 @@ class DialogueConfig:
         return tuple(m for m in MODALITIES if m in self.dimensions)
 
 
-def build_encoder_layer(config: DialogueConfig, count: int, *, rotary: bool) -> EncoderLayer:
+def build_encoder_layer(
+    config: DialogueConfig,
+    count: int,
+    *,
+    rotary: bool,
+    normalization: Normalization = "post",
+    activation: Activation = "relu",
+) -> EncoderLayer:
     """`count` encoder layers side by side, whose state reaches back the window and what may be taken back."""
     return EncoderLayer(
         count,
@@ -95,6 +104,9 @@ def build_encoder_layer(config: DialogueConfig, count: int, *, rotary: bool) -> 
         rotary=rotary,
         causal=config.causal,
         dropout=config.dropout,
+        null_key=config.null_key,
+        normalization=normalization,
+        activation=activation,
     )
 
 

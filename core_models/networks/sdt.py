@@ -24,7 +24,10 @@ Named choices, where the paper is silent or was written for whole recordings:
   one layer the keys of an inter-modal block stay H_n; those of an intra-modal block follow its own stream.
 - Eq. 1 has no bias (speaker embeddings of eq. 3 already shift every utterance). Inputs are standardised by
   fixed statistics of the training set (`set_statistics`; identity until it is called).
-- Dropout: after eq. 4, on attention weights, on both sums of the encoder, and before the students' layer.
+- Dropout: after eq. 4 (`embedding_dropout`), on attention weights, on both sums of the encoder and between its
+  feed-forward layers, and before the students' layer.
+- The authors' program differs from the text in `normalization`, `activation`, `embedding_dropout` and, for MELD,
+  `unimodal_gate`; neither has a null key (`null_key`). train/recipes/dialogue/presets.py has both.
 
 What the paper compares SDT with, and the switch that makes it:
 
@@ -50,7 +53,14 @@ import torch
 from torch import Tensor, nn
 
 from core_models.errors import UsageError
-from core_models.networks.attention import EncoderLayer, KeyValueCache, StackedLinear, sinusoidal_positions
+from core_models.networks.attention import (
+    Activation,
+    EncoderLayer,
+    KeyValueCache,
+    Normalization,
+    StackedLinear,
+    sinusoidal_positions,
+)
 from core_models.networks.dialogue_model import (
     DialogueConfig,
     DialogueModel,
@@ -78,6 +88,17 @@ class SDTConfig(DialogueConfig):
     """Eq. 7-8 as printed, with W frozen at identity, or left out (H' = H)."""
     multimodal_gate: Literal["learned", "none"] = "learned"
     """Eq. 10 as printed, or equal weights for what is present."""
+    normalization: Normalization = "post"
+    """Layer normalisation of the encoder: after each sum, as the paper's reference [54] has it, or before the
+    feed-forward layers alone, as the authors' program has it."""
+    activation: Activation = "relu"
+    """Between the feed-forward layers: ReLU, as in [54], or GELU by its tanh approximation, as in the program."""
+    embedding_dropout: Literal["modality", "encoder"] = "modality"
+    """Dropout after eq. 4: one mask of each modality for all encoders, or, as in the program, one of each encoder for
+    its queries and one for its keys (one for both where they are the same)."""
+    initialization: Literal["small", "torch"] = "small"
+    """Speaker vectors that begin at a deviation of 0.1 and biases that begin at 0, or, as in the program, at torch's
+    defaults: 1, and uniform within the inverse root of the inputs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,7 +142,12 @@ class SDT(DialogueModel[DialogueOutput]):
             {name: nn.Conv1d(c.dimensions[name], c.width, c.kernel, bias=False) for name in c.modalities}
         )
         self.speakers = speaker_embedding(c) if c.speaker_embeddings else None
-        self.encoder = nn.ModuleList(build_encoder_layer(c, p, rotary=c.positions == "rotary") for _ in range(c.layers))
+        self.encoder = nn.ModuleList(
+            build_encoder_layer(
+                c, p, rotary=c.positions == "rotary", normalization=c.normalization, activation=c.activation
+            )
+            for _ in range(c.layers)
+        )
         gated, concatenated, alone = c.fusion == "gated", c.fusion == "concatenation", c.fusion == "uni-cat"
         filtered, weighed = gated and c.unimodal_gate == "learned", gated and c.multimodal_gate == "learned"
         self.unimodal_gate = StackedLinear(p, c.width, c.width, bias=False) if filtered else None
@@ -132,6 +158,17 @@ class SDT(DialogueModel[DialogueOutput]):
         self.classifier = nn.Linear(c.width, c.classes)
         self.students = None if alone else StackedLinear(m, c.width, c.classes)
         self.dropout = nn.Dropout(c.dropout)
+        if c.initialization == "torch":
+            self._initialize_as_torch()
+
+    def _initialize_as_torch(self) -> None:
+        """The weights begin as those of torch's own layers already; here what else a layer of torch begins with."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                module.reset_parameters()
+            elif isinstance(module, StackedLinear) and module.bias is not None:
+                bound = module.weight.shape[1] ** -0.5
+                nn.init.uniform_(module.bias, -bound, bound)
 
     def _begin_state(self, batch: int) -> tuple[KeyValueCache, ...]:
         return tuple(layer.attention.empty(batch) for layer in self._list_layers())
@@ -146,10 +183,12 @@ class SDT(DialogueModel[DialogueOutput]):
         around, tails = self._standardised(features, valid, state)
         low = self._embed_inputs(around, valid, speakers, state.position)
         heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
-        x, known = low[self.target], heard[self.source]
+        x, source, known = low[self.target], low[self.source], heard[self.source]
+        if self.config.embedding_dropout == "encoder":
+            x, source = self.dropout(x), self.dropout(source)
         layers = []
         for layer, past in zip(self._list_layers(), state.layers, strict=True):  # eq. 5-6
-            memory = torch.where(self.intra, x, low[self.source])
+            memory = torch.where(self.intra, x, source)
             x, past = layer(x, memory, known, past, state.position)
             layers.append(past)
         after = DialogueState(state.position + speakers.shape[1], state.window, tuple(layers), tails)
@@ -164,8 +203,11 @@ class SDT(DialogueModel[DialogueOutput]):
         shared = self._slots(speakers)  # eq. 3
         if self.config.positions == "sinusoidal":
             shared = shared + sinusoidal_positions(start, speakers.shape[1], self.config.width).to(shared)  # eq. 2
-        embedded: Tensor = self.dropout(low + shared)  # eq. 4
-        return embedded
+        embedded = low + shared  # eq. 4
+        if self.config.embedding_dropout == "encoder":
+            return embedded
+        dropped: Tensor = self.dropout(embedded)
+        return dropped
 
     def _fuse_modalities(self, x: Tensor, valid: Tensor) -> DialogueOutput:
         """Eq. 7-12 and 15 on H(n -> m), [P, B, N, d]."""

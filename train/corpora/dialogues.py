@@ -100,6 +100,9 @@ class Corpus:
     label_map: str = "own"
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
     """Reason -> how many utterances of the owner's files its reader left out."""
+    numbered: bool = False
+    """Speakers count as numbers within a dialogue where the corpus's own ids are asked for: its files name people, too
+    many for a one-hot vector (MELD, whose community files have nine places)."""
 
     def utterances(self) -> Iterator[Utterance]:
         """Every utterance of every dialogue, in order."""

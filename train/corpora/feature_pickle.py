@@ -49,12 +49,16 @@ class FeatureFile:
 
 
 def read_pickled(path: Path, corpus: str, split: str | None = None) -> Corpus:
-    """The dialogues of `split` (train or test, None for all). Raises UsageError for a file of another corpus."""
+    """The dialogues of `split` (train or test, None for all; MELD's train holds its dev and is train+dev as well).
+
+    Raises UsageError for a file of another corpus.
+    """
     file = read_feature_file(path)
     if file.corpus.name != corpus:
         raise UsageError(f"{path} holds features of {file.corpus.name}: set --corpus {file.corpus.name}.")
     if split in (None, "all"):
         return file.corpus
+    split = "train" if split == "train+dev" and corpus == "meld" else split
     if split not in ("train", "test"):
         raise UsageError(f"{path} has no split {split!r}: use train or test, or hold out part of train.")
     return file.corpus.where(lambda dialogue: (dialogue.id in file.train) == (split == "train"))

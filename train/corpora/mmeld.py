@@ -45,7 +45,7 @@ def read_mmeld(root: Path, split: str, language: str = "fr") -> Corpus:
     dialogues = tuple(
         Dialogue(f"{split}/dia{number}", utterances, groups[number]) for number, utterances in sorted(found.items())
     )
-    return Corpus("mmeld", MELD7, dialogues)
+    return Corpus("mmeld", MELD7, dialogues, numbered=True)
 
 
 def subtitle(text: str) -> str:

@@ -26,7 +26,7 @@ from train.corpora.folder import read_folder
 from train.corpora.goemotions import read_goemotions
 from train.corpora.iemocap import TEST_SESSIONS, TRAIN_SESSIONS, read_iemocap
 from train.corpora.isear import read_isear
-from train.corpora.meld import read_meld
+from train.corpora.meld import TRAIN_AND_DEV, read_meld
 from train.corpora.mmeld import read_mmeld
 from train.corpora.mspimprov import read_mspimprov
 from train.corpora.ravdess import read_ravdess
@@ -66,8 +66,9 @@ class CorpusConfig:
     feature pickle; folder: a CSV of path, start, end, speaker, label; corrections: the folder of the journals)."""
     split: str | None = None
     """The corpus's own split: train, dev or test (FER-2013: validation instead of dev). IEMOCAP: train is sessions 1
-    to 4 and test session 5, as papers have it; XED: train and dev are our own; Topical-Chat: train, valid_freq,
-    valid_rare, test_freq, test_rare; FER+: dev is validation; RAVDESS, EmoDB, ISEAR and MSP-IMPROV have none."""
+    to 4 and test session 5, as papers have it; MELD also has train+dev; XED: train and dev are our own; Topical-
+    Chat: train, valid_freq, valid_rare, test_freq, test_rare; FER+: dev is validation; RAVDESS, EmoDB, ISEAR and
+    MSP-IMPROV have none."""
     subset: str | None = None
     """`sessions=1,2,3` of IEMOCAP and MSP-IMPROV, `actors=5,10` of RAVDESS, `speakers=3,8` of EmoDB."""
     labels: str | None = None
@@ -136,7 +137,9 @@ def _choose_sessions(part: PartOfCorpus) -> set[int] | None:
 
 
 CORPORA: dict[str, CorpusReader] = {
-    "meld": CorpusReader(read=lambda part: read_meld(part.root, part.split), splits=_OFFICIAL, pickled=True),
+    "meld": CorpusReader(
+        read=lambda part: read_meld(part.root, part.split), splits=(*_OFFICIAL, TRAIN_AND_DEV), pickled=True
+    ),
     "emorynlp": CorpusReader(read=lambda part: read_emorynlp(part.root, part.split), splits=_OFFICIAL),
     "goemotions": CorpusReader(read=lambda part: read_goemotions(part.root, part.split), splits=_OFFICIAL),
     "iemocap": CorpusReader(

@@ -50,7 +50,8 @@ class DataConfig:
     order: Literal["end", "corpus"] = "end"
     """Utterances by their end, the order in which a live run commits them, or the corpus's own (the papers)."""
     speakers: Literal["slots", "corpus"] = "slots"
-    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M)."""
+    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M;
+    MELD's are numbers within the dialogue, by first appearance, never permuted)."""
     unlabelled: Literal["context", "drop"] = "context"
     """Utterances without a label of the set stay as context, uncounted, or are dropped (the papers)."""
 

@@ -75,8 +75,9 @@ def read_corpora(data: DataConfig, features: FeatureNames | None = None, select_
 def split_corpora(corpora: Corpora, data: DataConfig, select_on: SelectOn = "validation") -> Parts:
     """Training and validation of each of `corpora`, which share no dialogue. Raises UsageError."""
     training, validation = split_dialogues(corpora, data, select_on)
-    names = tuple(sorted({utterance.speaker for utterance in training.utterances()}))
-    layout = DialogueLayout(data.order, data.speakers, data.unlabelled, names if data.speakers == "corpus" else ())
+    named = data.speakers == "corpus" and not training.numbered
+    names = tuple(sorted({utterance.speaker for utterance in training.utterances()})) if named else ()
+    layout = DialogueLayout(data.order, data.speakers, data.unlabelled, names)
     clips = {name: _split_clips(name, corpus, data) for name, corpus in corpora.clips.items()}
     for name, (lent, _) in clips.items():
         if lent.labels != training.labels:

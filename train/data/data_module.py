@@ -82,8 +82,14 @@ def make_tensors(
 ) -> DataModule:
     """The sampler of training dialogues, the validation dialogues of each pattern, and what there is of each corpus.
 
-    `slots` and `window` are the model's. Raises UsageError where a part has no vector at all.
+    `slots` and `window` are the model's. Raises UsageError where a part has no vector at all, or the corpus names more
+    speakers than there are slots.
     """
+    if len(parts.layout.names) > slots:
+        raise UsageError(
+            f"data.speakers is corpus, but {parts.name} names {len(parts.layout.names)} speakers for {slots} slots, of "
+            "which all others would share the last: set data.speakers to slots, or model.speakers higher."
+        )
     tensors = {
         name: tuple(to_tensors(part, found.vectors, found.dimensions, slots, parts.layout) for part in pair)
         for name, pair in parts.corpora.items()

@@ -18,11 +18,13 @@ class DialogueLayout:
     order: Literal["end", "corpus"] = "end"
     """By the end of each utterance, the order in which a live run commits them, or the corpus's own (the papers)."""
     speakers: Literal["slots", "corpus"] = "slots"
-    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M)."""
+    """Slots by first appearance, permuted in training, or the corpus's own ids (the papers; IEMOCAP's are F and M;
+    MELD's are numbers within the dialogue, by first appearance, never permuted)."""
     unlabelled: Literal["context", "drop"] = "context"
     """Utterances without a label of the set stay as context, uncounted, or are dropped (the papers)."""
     names: tuple[str, ...] = ()
-    """Under `speakers: corpus`, who has slot 0, 1, ...; whoever is not here shares the last slot."""
+    """Under `speakers: corpus`, who has slot 0, 1, ...; whoever is not here shares the last slot. Without any, ids are
+    numbers within the dialogue."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> DialogueLayout:
@@ -46,7 +48,7 @@ class DialogueLayout:
 
     def slots(self, utterances: Sequence[Utterance], count: int) -> list[int]:
         """The slot of each utterance's speaker, of `count` slots."""
-        if self.speakers == "corpus":
+        if self.speakers == "corpus" and self.names:
             known = {name: min(slot, count - 1) for slot, name in enumerate(self.names)}
             return [known.get(utterance.speaker, count - 1) for utterance in utterances]
         seen: dict[str, int] = {}

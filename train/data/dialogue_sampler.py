@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class SamplerOptions:
     mismatch: dict[str, float] = field(default_factory=dict)
     """Modality -> share of utterances whose clip is of a label drawn at random, so that the modality is trusted no more
     than it deserves outside its own corpus: acted voices tell their emotion far better than those of a call."""
+    batches: Literal["length", "shuffled"] = "length"
+    """Dialogues of like length in a batch, which pads little, or as they come in the order drawn (SDT's program)."""
     crop: int | None = None
     """Longer dialogues are cut into pieces of this many utterances, from a random start anew in each pass; every
     utterance is still seen once a pass. Null leaves them whole."""
@@ -86,13 +89,20 @@ class DialogueSampler:
                 self._permute_speakers(self._hide_modalities(piece, rng), rng)
                 for piece in self._crop_dialogue(dialogue, rng)
             ]
-        batches = bucket_dialogues(self._concatenate_dialogues(chosen, rng), batch, rng)
+        batches = self._batch_dialogues(self._concatenate_dialogues(chosen, rng), batch, rng)
         for singles in self.clips.values():
             drawn = rng.permutation(len(singles))[: round(self.options.clips * len(singles))]
             size = batch * CLIPS_FOR_ONE
             clips = [self._permute_speakers(singles[index], rng) for index in drawn]
             batches += [clips[start : start + size] for start in range(0, len(clips), size)]
         return [batches[index] for index in rng.permutation(len(batches))]
+
+    def _batch_dialogues(
+        self, dialogues: list[TensorDialogue], size: int, rng: np.random.Generator
+    ) -> list[list[TensorDialogue]]:
+        if self.options.batches == "length":
+            return bucket_dialogues(dialogues, size, rng)
+        return [dialogues[start : start + size] for start in range(0, len(dialogues), size)]
 
     def _hide_modalities(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
         """Modalities taken away by a random pattern, for the dialogue or for each utterance."""

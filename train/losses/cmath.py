@@ -2,9 +2,9 @@
 
 Eq. 3-4 and 18-24 of the paper named in core_models/networks/cmath.py. Named choices, where the paper is silent:
 
-- `reduction`: eq. 3 and 18 are printed as sums over utterances and dimensions, beside means over utterances in
-  eq. 20-23. "mean" (default) divides each by the numbers that it adds up, so that gamma 1 means the same for any
-  width and any batch; "sum" is as printed.
+- `reduction`: "sum" (default) is eq. 3 and 18 as printed, sums over utterances and dimensions beside means over
+  utterances in eq. 20-23; "mean" (ours, for configs of our own) divides each by the numbers that it adds up, so that
+  gamma 1 means the same for any width and any batch.
 - `detach_teacher`: off (default), so eq. 18 and 23 also move the teacher towards its students, as printed.
 - Each mean or sum is over the batch's utterances at which the modality is present (for eq. 21: at which any is);
   a mean over none is 0. An utterance without a label counts in reconstruction alone; padding in nothing, as
@@ -41,7 +41,7 @@ class CMATHObjective:
     """Eq. 18; off is the row w/o LLD of Table 4."""
     high_level: bool = True
     """Eq. 23; off is the row w/o HLD of Table 4."""
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Literal["mean", "sum"] = "sum"
     """How eq. 3 and 18 add up squares."""
     detach_teacher: bool = False
     """Whether eq. 18 and 23 leave the teacher alone."""

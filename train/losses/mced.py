@@ -5,9 +5,9 @@ Named choices, where the paper is silent or contradicts itself:
 - Eq. 1 as printed has a minus sign before the KL divergence and is then minimised (eq. 4), which would push the
   student away from its teacher. Here +KL(p^t || p^s) is minimised. There is no factor of temperature squared.
 - The temperature: 1 by default.
-- Eq. 3 is a sum of squares; the sentence above it says mean square loss. `reduction` "mean" (default) is the mean
-  over a sentence's tokens and dimensions, "sum" is as printed, some ten thousand times larger. Padding counts in
-  neither; both are then means over the pairs.
+- Eq. 3 is a sum of squares; the sentence above it says mean square loss. `reduction` "sum" (default) is as printed;
+  "mean" (ours, for configs of our own) is the mean over a sentence's tokens and dimensions, some ten thousand times
+  smaller. Padding counts in neither; both are then means over the pairs.
 - The layer pairs are {6,8,10,12} -> {3,4,5,6} for a teacher of twelve layers. A teacher of six (MiniLM) has the same
   depths in halves: {3,4,5,6} -> {3,4,5,6}.
 """
@@ -57,7 +57,7 @@ class MCEDObjective:
     """I^s, counted from 1."""
     weights: tuple[float, ...] = (0.1, 0.1, 0.2, 0.3)
     """lambda of eq. 3, one for each pair."""
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Literal["mean", "sum"] = "sum"
     """How a sentence's squared distances are reduced."""
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from core_models.errors import UsageError
 from train.corpora.goemotions import read_goemotions
 from train.corpora.meld import read_meld
+from train.corpora.registry import CorpusConfig, read_corpus
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 ROWS = (
@@ -85,6 +86,17 @@ def test_absent_meld_ends_in_one_sentence(tmp_path: Path) -> None:
         read_meld(tmp_path, "dev")
     with pytest.raises(UsageError, match="no split 'validation'"):
         read_meld(tmp_path, "validation")
+
+
+def test_train_and_dev_are_one_split(tmp_path: Path) -> None:
+    """`train+dev`, what papers without a validation set train on, holds the dialogues of both under their own ids."""
+    folder = write_meld(tmp_path, *ROWS)
+    (folder / "dev_sent_emo.csv").write_bytes((folder / "train_sent_emo.csv").read_bytes())
+    both = read_corpus(CorpusConfig(corpus="meld", root=folder, split="train+dev"))
+    one = read_meld(folder, "train")
+    assert both.dialogues == one.dialogues + read_meld(folder, "dev").dialogues
+    assert both.numbered
+    assert {d.id.partition("/")[0] for d in both.dialogues} == {"train", "dev"}
 
 
 def test_split_holds_out_whole_dialogues(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_it_learns() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     seen: list[CMATHLosses] = []
     for _ in range(150):
-        seen.append(CMATHObjective()(model(features, present, speakers), labels, present))
+        seen.append(CMATHObjective(reduction="mean")(model(features, present, speakers), labels, present))
         optimizer.zero_grad()
         seen[-1].total.backward()
         optimizer.step()

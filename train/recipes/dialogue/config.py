@@ -44,13 +44,17 @@ class FitConfig:
     """How training dialogues are put together."""
     objective: dict[str, Any] = field(default_factory=dict)
     """Fields of the system's training objective."""
+    standardise: bool = True
+    """Inputs are standardised by the mean and deviation of the training part; false leaves them raw (the papers)."""
     class_weight: float = 0.0
     """Lines of a class weigh as its frequency to minus this power: 0 all alike, 1 all classes alike. It shifts the
     model's prior, and the recorded one with it. In place of `objective.class_weights`."""
     lr: float = 3e-4
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """AdamW, whose weight decay is apart from the gradient, or Adam, whose is a part of it (L2; the papers)."""
     decay: float = 1e-2
-    """AdamW's weight decay."""
+    """Weight decay."""
     warm_up: float = 0.05
     """Share of all steps in which the rate rises to its peak; `shape: constant` has none."""
     shape: Literal["cosine", "linear", "constant"] = "cosine"
@@ -71,11 +75,11 @@ class FitConfig:
     comparison with them alone; it is stamped on every result."""
     select: tuple[str, ...] = ()
     """Patterns of modalities, such as text+voice, whose mean weighted F1 decides; without any: each modality alone
-    and all together."""
+    and all together, and all together alone where training never hides one (`mixture.everything: 1`)."""
     feature_dropout: dict[str, float] = field(default_factory=dict)
     """Modality -> share of its input dimensions put to their mean, drawn anew for each vector."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
+    clip: float | None = 1.0
+    """Largest norm of the gradient; null clips nothing (the papers)."""
     seed: int = 0
     """Of weights, order, pairing, patterns and dropout."""
     seeds: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from core_models.checkpoint import Checkpoint
 from core_models.errors import UsageError
@@ -22,7 +22,7 @@ from train.evaluation.metrics import score
 from train.evaluation.results import Scores
 from train.loop.accelerator import gathered
 from train.loop.failures import check_finite
-from train.loop.schedule import adamw
+from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 from train.recipes.dialogue.config import FitConfig
 from train.recipes.dialogue.systems import system
@@ -59,7 +59,7 @@ class DialogueTraining:
             schedule,
             config.fingerprint(start),
             self.network,
-            adamw(self.network.parameters(), schedule),
+            _make_optimizer(config, self.network, schedule),
             fabric,
             console,
             select="selection",
@@ -128,6 +128,8 @@ class DialogueTraining:
         for pattern in self.config.select:
             if pattern not in known:
                 raise UsageError(f"select holds {pattern!r}: choose from {', '.join(known)}.")
+        if self.config.mixture.everything >= 1 and not self.config.select:
+            return known[-1:]  # training never hides a modality, so no other pattern was ever learned
         # Each alone and all together: the pairs lie between, and would only weigh the same things twice.
         return list(self.config.select) or [p for p in known if p in MODALITIES or p == known[-1]]
 
@@ -169,9 +171,17 @@ def _make_network(config: FitConfig, data: DataModule, start: Checkpoint | None)
         network.load_state_dict(start.model.state_dict())
         return network
     network = kind.network(kind.model_config(config.model, data.dimensions, len(data.labels)))
-    for modality, (mean, deviation) in data.statistics().items():
-        network.set_statistics(modality, mean, deviation)
+    if config.standardise:
+        for modality, (mean, deviation) in data.statistics().items():
+            network.set_statistics(modality, mean, deviation)
     return network
+
+
+def _make_optimizer(config: FitConfig, network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return adamw(network.parameters(), schedule)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=schedule.lr, weight_decay=schedule.decay)
 
 
 def _make_objective(config: FitConfig, data: DataModule) -> Any:
