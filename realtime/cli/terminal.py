@@ -93,6 +93,8 @@ def show_summary(console: Console, summary: Summary, labels: Sequence[str]) -> N
         f"[bold]{summary.utterances} utterances in {format_media_time(summary.media_ms)}, "
         f"{summary.discarded} discarded{lost}[/]"
     )
+    for sentence in summary.unheard:
+        console.print(Text(sentence, style="yellow"), soft_wrap=True)
     if not summary.utterances:
         return
     table = Table("speaker")

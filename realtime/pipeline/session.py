@@ -23,6 +23,7 @@ from realtime.pipeline.inference_queue import InferenceQueue
 from realtime.pipeline.inference_worker import InferenceWorker
 from realtime.pipeline.load_shedding import LoadShedder
 from realtime.pipeline.segmentation_worker import SegmentationWorker
+from realtime.pipeline.sound_watch import SoundWatch
 from realtime.pipeline.stage_latency import StageLatency, face_latency
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
@@ -99,6 +100,7 @@ class Session:
             faces=self._faces_of,
         )
         self._announced = AnnouncedUtterances()
+        self._sound_watch = SoundWatch(list(self._speakers))
         self._faces: FaceTrack | None = None
         self._running: set[str] = set()
         self._over = threading.Event()
@@ -108,6 +110,7 @@ class Session:
 
     def audio(self, chunk: AudioChunk) -> None:
         """Queue sound for segmentation; waits while the queue is full."""
+        self._sound_watch.observe_chunk(chunk)
         self._segmentation.put_chunk(chunk)
 
     def video(self, frame: VideoFrame) -> None:
@@ -173,6 +176,7 @@ class Session:
                 self._count_lost("video_frames", self._faces.shed)
             self._discard_outstanding()
         self.summary.lost.update(self.overload.total)
+        self.summary.unheard = self._sound_watch.report(self.summary.utterances)
         if self._segmentation.left_out_ms:
             self.summary.lost[segmentation_worker.LATE_SOUND] += self._segmentation.left_out_ms
         return self.summary
@@ -219,6 +223,7 @@ class Session:
 
     def _emit(self, event: events.Logged) -> None:
         self._announced.apply(event)
+        self._sound_watch.observe_event(event)
         self._append(event)
 
     def _faces_of(self, speaker: str) -> FaceTrack | None:

@@ -22,3 +22,5 @@ class Summary:
     latencies_ms: list[float] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
     media_ms: int = 0
+    unheard: list[str] = field(default_factory=list)
+    """What was not heard, in sentences with the likely reason and what to do (`SoundWatch`)."""

@@ -24,7 +24,7 @@ _STALLED_S = 0.8
 _FIRST_BLOCK_S = 5.0
 _RETRY_S, _RETRY_MOST_S = 0.25, 5.0
 # A microphone that works gives noise where nobody speaks; zeros alone for so long are no sound.
-_MUTED_MS = 8_000
+_MUTED_MS = 5_000
 
 
 class MicrophoneSource:
