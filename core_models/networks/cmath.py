@@ -181,10 +181,10 @@ class CMATH(DialogueModel[CMATHOutput]):
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[CMATHOutput, DialogueState]:
         count = speakers.shape[1]
-        valid = self._valid(features, present)
-        around, tails = self._standardised(features, valid, state)
+        valid = self._present_in_use(features, present)
+        around, tails = self._standardise_features(features, valid, state)
         compressed, reconstructed = self._reconstruct_inputs(around, count)
-        shared = self._slots(speakers)  # eq. 5
+        shared = self._embed_speakers(speakers)  # eq. 5
         if self.config.positions == "sinusoidal":
             shared = shared + sinusoidal_positions(state.position + 1, count, self.config.width).to(shared)  # eq. 6-7
         h = self.dropout(compressed + shared)  # eq. 8
@@ -206,10 +206,10 @@ class CMATH(DialogueModel[CMATHOutput]):
             fused = mean + torch.randn_like(deviation) * deviation  # eq. 17
         output = CMATHOutput(
             logits=self.classifier(fused),  # eq. 19
-            gates=self._spread(gates[..., 0]),
-            students=self._spread(torch.where(there, self.students(h), 0.0)),  # eq. 19
+            gates=self._spread_modalities(gates[..., 0]),
+            students=self._spread_modalities(torch.where(there, self.students(h), 0.0)),  # eq. 19
             fused=fused,
-            augmented=self._spread(torch.where(there, h, 0.0)),
+            augmented=self._spread_modalities(torch.where(there, h, 0.0)),
             inputs={name: x[:, self._left : self._left + count] for name, x in around.items()},
             reconstructed=reconstructed,
         )

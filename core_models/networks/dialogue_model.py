@@ -165,7 +165,7 @@ class DialogueModel(nn.Module, Generic[Output]):
             position=0,
             window=self._frame.window,
             layers=self._begin_state(batch),
-            inputs={m: torch.zeros(batch, 0, d, device=device) for m, d in self._widths().items()},
+            inputs={m: torch.zeros(batch, 0, d, device=device) for m, d in self._feature_widths().items()},
         )
 
     def forward(
@@ -201,17 +201,17 @@ class DialogueModel(nn.Module, Generic[Output]):
         output, state = self._advance_state(
             {m: x[:, None] for m, x in features.items()}, present[:, None], speakers[:, None], state
         )
-        return type(output)(*(_only(x) for x in output)), state
+        return type(output)(*(_drop_utterance_axis(x) for x in output)), state
 
-    def _widths(self) -> dict[str, int]:
+    def _feature_widths(self) -> dict[str, int]:
         return {m: self._frame.dimensions[m] for m in self._frame.modalities}
 
-    def _valid(self, features: Mapping[str, Tensor], present: Tensor) -> Tensor:
+    def _present_in_use(self, features: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """bool [M, B, N]: where each modality in use is there."""
         given = torch.tensor([m in features for m in self._frame.modalities], device=present.device)
         return (present[..., self._columns] & given).permute(2, 0, 1)
 
-    def _standardised(
+    def _standardise_features(
         self, features: Mapping[str, Tensor], valid: Tensor, state: DialogueState
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Modality -> [B, left + N + right, d_m], zero where missing or outside the dialogue; and the tails to keep.
@@ -219,7 +219,7 @@ class DialogueModel(nn.Module, Generic[Output]):
         left and right: utterances around its own that the convolutions of an utterance read.
         """
         around, tails = {}, {}
-        for here, (modality, width) in zip(valid, self._widths().items(), strict=True):
+        for here, (modality, width) in zip(valid, self._feature_widths().items(), strict=True):
             raw = features.get(modality)
             if raw is None:
                 x = torch.zeros(*here.shape, width, device=here.device)
@@ -233,14 +233,14 @@ class DialogueModel(nn.Module, Generic[Output]):
             around[modality] = F.pad(x, (0, 0, self._left, self._right))[:, -wanted:]
         return around, tails
 
-    def _slots(self, speakers: Tensor) -> Tensor:
+    def _embed_speakers(self, speakers: Tensor) -> Tensor:
         """[B, N, width] embedding of each utterance's speaker, zero without any; overflow shares the last slot."""
         if self.speakers is None:
             return torch.zeros(*speakers.shape, self._frame.width, device=speakers.device)
         found: Tensor = self.speakers(speakers.clamp(0, self._frame.speakers - 1))
         return found
 
-    def _spread(self, x: Tensor) -> Tensor:
+    def _spread_modalities(self, x: Tensor) -> Tensor:
         """[M, B, N, ...] -> [B, N, 3, ...], zero for the modalities that this model does not use."""
         full = x.new_zeros(len(MODALITIES), *x.shape[1:])
         full[self._columns] = x
@@ -255,6 +255,6 @@ def convolve_causally(x: Tensor, convolutions: nn.ModuleDict, name: str) -> Tens
     return F.linear(patches, convolution.weight.flatten(1))
 
 
-def _only(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+def _drop_utterance_axis(x: Tensor | dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
     """A tensor, or tensors by name, without the axis of utterances, of which there is one."""
     return x[:, 0] if isinstance(x, Tensor) else {name: value[:, 0] for name, value in x.items()}

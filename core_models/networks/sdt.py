@@ -179,8 +179,8 @@ class SDT(DialogueModel[DialogueOutput]):
     def _advance_state(
         self, features: Mapping[str, Tensor], present: Tensor, speakers: Tensor, state: DialogueState
     ) -> tuple[DialogueOutput, DialogueState]:
-        valid = self._valid(features, present)
-        around, tails = self._standardised(features, valid, state)
+        valid = self._present_in_use(features, present)
+        around, tails = self._standardise_features(features, valid, state)
         low = self._embed_inputs(around, valid, speakers, state.position)
         heard = valid if self.absent is None else valid.any(dim=0, keepdim=True)
         x, source, known = low[self.target], low[self.source], heard[self.source]
@@ -200,7 +200,7 @@ class SDT(DialogueModel[DialogueOutput]):
         if self.absent is not None:
             # The convolution of all features concatenated is the sum of the convolutions of each.
             low = (low + torch.where(valid[..., None], 0.0, self.absent)).sum(dim=0, keepdim=True)
-        shared = self._slots(speakers)  # eq. 3
+        shared = self._embed_speakers(speakers)  # eq. 3
         if self.config.positions == "sinusoidal":
             shared = shared + sinusoidal_positions(start, speakers.shape[1], self.config.width).to(shared)  # eq. 2
         embedded = low + shared  # eq. 4
@@ -215,7 +215,7 @@ class SDT(DialogueModel[DialogueOutput]):
         if self.students is None:
             logits = self.classifier(x[0])
             none = logits.unsqueeze(2)[:, :, :0]
-            return DialogueOutput(logits, self._spread(_gate_shares(valid)), none)
+            return DialogueOutput(logits, self._spread_modalities(_gate_shares(valid)), none)
         enhanced = self._enhance_modalities(x, valid)
         if self.join is not None:
             fused = self.join(torch.where(there, enhanced, 0.0).movedim(0, 2).flatten(2))
@@ -227,7 +227,9 @@ class SDT(DialogueModel[DialogueOutput]):
             fused, gates = (enhanced * weights).sum(dim=0), weights.mean(dim=-1)  # eq. 11
         logits = self.classifier(fused)  # eq. 12
         students = self.students(self.dropout(enhanced.relu()))  # eq. 15
-        return DialogueOutput(logits, self._spread(gates), self._spread(torch.where(there, students, 0.0)))
+        return DialogueOutput(
+            logits, self._spread_modalities(gates), self._spread_modalities(torch.where(there, students, 0.0))
+        )
 
     def _enhance_modalities(self, x: Tensor, valid: Tensor) -> Tensor:
         """H'_m of eq. 9 from H(n -> m), [P, B, N, d] -> [M, B, N, d]."""

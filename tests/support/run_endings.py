@@ -34,4 +34,4 @@ def end_in_pass(number: int, end: BaseException, patch: pytest.MonkeyPatch, at: 
             raise end
         return take_step(trainer, batch, step, where)
 
-    patch.setattr(Trainer, "_step", step_or_end)
+    patch.setattr(Trainer, "_take_step", step_or_end)

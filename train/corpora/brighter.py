@@ -39,10 +39,10 @@ def read_brighter(root: Path, split: str, language: str = "eng") -> Corpus:
             )
         labels = tuple(name for name in columns if row[name].strip() == "1") or ("neutral",)
         one = labels[0] if len(labels) == 1 else None
-        utterance = Utterance(row["id"], "writer", _clean(row["text"]), one, candidates=() if one else labels)
+        utterance = Utterance(row["id"], "writer", _clean_text(row["text"]), one, candidates=() if one else labels)
         dialogues.append(Dialogue(utterance.id, (utterance,)))
     return Corpus("brighter", MELD7, tuple(dialogues), "brighter: no emotion as neutral")
 
 
-def _clean(text: str) -> str:
+def _clean_text(text: str) -> str:
     return " ".join(_TAG.sub(" ", _USER.sub("@user", html.unescape(text))).split())

@@ -55,11 +55,11 @@ def read_dailydialog(root: Path, split: str) -> Corpus:
     seen: set[str] = set()
     left_out = Counter[str]()
     for earlier in _ORDER[: _ORDER.index(split)]:
-        if _file(root, earlier) is not None:
-            seen |= {_key(turns) for _, turns in _dialogues(root, earlier, Counter())}
+        if _find_file(root, earlier) is not None:
+            seen |= {_repetition_key(turns) for _, turns in _read_dialogues(root, earlier, Counter())}
     dialogues = []
-    for identity, turns in _dialogues(root, split, left_out):
-        key = _key(turns)
+    for identity, turns in _read_dialogues(root, split, left_out):
+        key = _repetition_key(turns)
         if key in seen:
             left_out["repeated dialogue"] += len(turns)
             continue
@@ -73,15 +73,15 @@ def read_dailydialog(root: Path, split: str) -> Corpus:
     return Corpus("dailydialog", MELD7, tuple(dialogues), LABEL_MAP, left_out)
 
 
-def _file(root: Path, split: str) -> Path | None:
+def _find_file(root: Path, split: str) -> Path | None:
     part = SPLITS[split]
     plain, reccon = root / part / f"dialogues_{part}.txt", root / f"dailydialog_{_RECCON[split]}.json"
     return next((path for path in (plain, reccon) if locate_file(path) is not None), None)
 
 
-def _dialogues(root: Path, split: str, left_out: Counter[str]) -> Iterator[tuple[str, _Turns]]:
+def _read_dialogues(root: Path, split: str, left_out: Counter[str]) -> Iterator[tuple[str, _Turns]]:
     """(id, turns) of each dialogue in the files of `split`."""
-    path = _file(root, split)
+    path = _find_file(root, split)
     if path is None:
         part = SPLITS[split]
         raise UsageError(
@@ -89,12 +89,12 @@ def _dialogues(root: Path, split: str, left_out: Counter[str]) -> Iterator[tuple
             "folder to DailyDialog's own or to RECCON's."
         )
     if path.suffix == ".json":
-        yield from _reccon(path)
+        yield from _read_reccon(path)
     else:
-        yield from ((f"{split}/{number}", turns) for number, turns in _plain(path, left_out))
+        yield from ((f"{split}/{number}", turns) for number, turns in _read_plain(path, left_out))
 
 
-def _plain(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, _Turns]]:
+def _read_plain(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, _Turns]]:
     labelled = path.with_name(path.name.replace("dialogues_", "dialogues_emotion_"))
     spoken = read_text_file(path, "DailyDialog").rstrip("\n").split("\n")
     labels = read_text_file(labelled, "DailyDialog").rstrip("\n").split("\n")
@@ -116,7 +116,7 @@ def _plain(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, _Turns]]:
         yield number, tuple(zip(speakers, words, names, strict=True))
 
 
-def _reccon(path: Path) -> Iterator[tuple[str, _Turns]]:
+def _read_reccon(path: Path) -> Iterator[tuple[str, _Turns]]:
     try:
         raw = read_text_file(path, "RECCON's DailyDialog")
         held = msgspec.json.decode(raw, type=dict[str, list[list[_RecconTurn]]])
@@ -134,5 +134,5 @@ def _reccon(path: Path) -> Iterator[tuple[str, _Turns]]:
         )
 
 
-def _key(turns: _Turns) -> str:
+def _repetition_key(turns: _Turns) -> str:
     return "".join(normalize(words) for _, words, _ in turns).replace(" ", "")

@@ -35,7 +35,7 @@ def detokenize(text: str) -> str:
     """`text` without a tokeniser's blanks: "do n't", "it ’ s", "gon na", "Well , no ." become words and marks."""
     text = _APOSTROPHE.sub("'", _ELLIPSIS.sub("...", text))
     text = _SUFFIX.sub("", _NOT.sub(r"\1n't", text))
-    text = _JOINED.sub(lambda match: _join(match[0]), text)
+    text = _JOINED.sub(lambda match: _join_marks(match[0]), text)
     return " ".join(_MARKS.sub("", text).split())
 
 
@@ -45,13 +45,13 @@ def fill_masks(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     position = 0
 
-    def filled(match: re.Match[str]) -> str:
+    def fill_match(match: re.Match[str]) -> str:
         nonlocal position
         names = _FILLINGS[match[1]]
         position += 1
         return names[(digest[0] + 7 * position) % len(names)]
 
-    return _MASK.sub(filled, text)
+    return _MASK.sub(fill_match, text)
 
 
 def normalize(text: str) -> str:
@@ -59,6 +59,6 @@ def normalize(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", text.lower().replace("’", "'").replace("'", "")))
 
 
-def _join(words: str) -> str:
+def _join_marks(words: str) -> str:
     joined = words.replace(" ", "")
     return joined if joined.lower() in _WORDS else words

@@ -68,7 +68,7 @@ def read_votes(root: Path, split: str) -> tuple[dict[str, Votes], dict[str, int]
         raise UsageError(f"{root} holds no pictures of {part}, neither in a folder nor in {part}.tar: set the folder.")
     found: dict[str, Votes] = {}
     left_out = Counter[str]()
-    for name, counts in _rows(root, part):
+    for name, counts in _read_rows(root, part):
         identity = f"{part}/{name}"
         if identity in found:
             left_out["second row of a picture"] += 1
@@ -79,7 +79,7 @@ def read_votes(root: Path, split: str) -> tuple[dict[str, Votes], dict[str, int]
     return found, dict(left_out)
 
 
-def _rows(root: Path, part: str) -> list[tuple[str, tuple[int, ...]]]:
+def _read_rows(root: Path, part: str) -> list[tuple[str, tuple[int, ...]]]:
     """(name, votes) of each row of a part."""
     own, archive, every = root / part / "label.csv", root / f"{part}.tar", root / "fer2013new.csv"
     try:

@@ -50,10 +50,10 @@ def read_mmeld(root: Path, split: str, language: str = "fr") -> Corpus:
 
 def subtitle(text: str) -> str:
     """A subtitle's words: UTF-8 that was read as Windows-1252 is read anew, italics' tags go, ". . ." becomes "..."."""
-    return _ELLIPSIS.sub("...", _TAG.sub("", _repaired(text))).strip()
+    return _ELLIPSIS.sub("...", _TAG.sub("", _repair_encoding(text))).strip()
 
 
-def _repaired(text: str) -> str:
+def _repair_encoding(text: str) -> str:
     raw = bytearray()
     for character in text:
         try:

@@ -143,7 +143,7 @@ CORPORA: dict[str, CorpusReader] = {
     "emorynlp": CorpusReader(read=lambda part: read_emorynlp(part.root, part.split), splits=_OFFICIAL),
     "goemotions": CorpusReader(read=lambda part: read_goemotions(part.root, part.split), splits=_OFFICIAL),
     "iemocap": CorpusReader(
-        read=lambda part: read_iemocap(part.root, _required(part.labels), _choose_sessions(part)),
+        read=lambda part: read_iemocap(part.root, _require_labels(part.labels), _choose_sessions(part)),
         labels=("iemocap6", "iemocap4"),
         splits=("train", "test"),
         whole=True,
@@ -151,7 +151,7 @@ CORPORA: dict[str, CorpusReader] = {
         pickled=True,
     ),
     "ravdess": CorpusReader(
-        read=lambda part: read_ravdess(part.root, part.numbers, _required(part.labels)),
+        read=lambda part: read_ravdess(part.root, part.numbers, _require_labels(part.labels)),
         labels=("meld7", "ravdess8"),
         whole=True,
         subset="actors=5,10,15,20",
@@ -249,7 +249,7 @@ def _choose_language(config: CorpusConfig, reader: CorpusReader) -> str:
     return config.language
 
 
-def _required(labels: LabelSet | None) -> LabelSet:
+def _require_labels(labels: LabelSet | None) -> LabelSet:
     """The set of a corpus that has a default one."""
     assert labels is not None
     return labels

@@ -92,11 +92,11 @@ def _leave_out_groups(corpus: Corpus) -> tuple[Fold, ...]:
     if len(groups) < 2 or any(d.group is None for d in corpus.dialogues):
         raise UsageError(f"{corpus.name} is not in groups of which one could be left out: choose another plan.")
 
-    def without(group: str) -> Fold:
+    def fold_without(group: str) -> Fold:
         train, test = corpus.where(lambda d: d.group != group), corpus.where(lambda d: d.group == group)
         return Fold(f"without {group}", train, test, _describe_shared_people(train, test))
 
-    return tuple(without(group) for group in groups)
+    return tuple(fold_without(group) for group in groups)
 
 
 def _leave_out_people(corpus: Corpus) -> tuple[Fold, ...]:
@@ -105,20 +105,20 @@ def _leave_out_people(corpus: Corpus) -> tuple[Fold, ...]:
     if len(people) < 2:
         raise UsageError(f"{corpus.name} names fewer than two people: choose another plan.")
 
-    def without(one: str) -> Fold:
-        def theirs(dialogue: Dialogue, utterance: Utterance) -> bool:
+    def fold_without(one: str) -> Fold:
+        def spoken_by_one(dialogue: Dialogue, utterance: Utterance) -> bool:
             return person_of(corpus, dialogue, utterance) == one
 
-        train = _map_utterances(corpus, lambda d, utterance: None if theirs(d, utterance) else utterance)
-        there = corpus.where(lambda d: any(theirs(d, utterance) for utterance in d.utterances))
+        train = _map_utterances(corpus, lambda d, utterance: None if spoken_by_one(d, utterance) else utterance)
+        there = corpus.where(lambda d: any(spoken_by_one(d, utterance) for utterance in d.utterances))
         test = _map_utterances(
-            there, lambda d, utterance: utterance if theirs(d, utterance) else replace(utterance, label=None)
+            there, lambda d, utterance: utterance if spoken_by_one(d, utterance) else replace(utterance, label=None)
         )
-        partners = any(not theirs(d, utterance) for d in there.dialogues for utterance in d.utterances)
+        partners = any(not spoken_by_one(d, utterance) for d in there.dialogues for utterance in d.utterances)
         stamp = "training holds the other side of the dialogues that are tested on" if partners else ""
         return Fold(f"without {one}", train, test, stamp)
 
-    return tuple(without(one) for one in people)
+    return tuple(fold_without(one) for one in people)
 
 
 def _deal_at_random(corpus: Corpus, count: int, seed: int) -> tuple[Fold, ...]:
@@ -130,7 +130,7 @@ def _deal_at_random(corpus: Corpus, count: int, seed: int) -> tuple[Fold, ...]:
         )
     random.Random(seed).shuffle(ids)
 
-    def fold(number: int) -> Fold:
+    def fold_of(number: int) -> Fold:
         tested = set(ids[number::count])
         train = _map_utterances(
             corpus, lambda _, utterance: replace(utterance, label=None) if utterance.id in tested else utterance
@@ -144,7 +144,7 @@ def _deal_at_random(corpus: Corpus, count: int, seed: int) -> tuple[Fold, ...]:
         shared = {d.id for d in train.dialogues} & {d.id for d in test.dialogues}
         return Fold(f"{number + 1} of {count}", train, test, SHARED if shared else _describe_shared_people(train, test))
 
-    return tuple(fold(number) for number in range(count))
+    return tuple(fold_of(number) for number in range(count))
 
 
 def _map_utterances(corpus: Corpus, change: Callable[[Dialogue, Utterance], Utterance | None]) -> Corpus:
@@ -168,13 +168,13 @@ def _connected_speakers(corpus: Corpus) -> dict[str, str]:
     """Dialogue id -> one name for all dialogues whose speakers meet, directly or through others."""
     above: dict[str, str] = {}
 
-    def top(name: str) -> str:
+    def root_of(name: str) -> str:
         while above.setdefault(name, name) != name:
             name = above[name]
         return name
 
     for dialogue in corpus.dialogues:
-        names = [top(person_of(corpus, dialogue, utterance)) for utterance in dialogue.utterances]
+        names = [root_of(person_of(corpus, dialogue, utterance)) for utterance in dialogue.utterances]
         for name in names:
-            above[top(name)] = min(names)
-    return {d.id: top(person_of(corpus, d, d.utterances[0])) for d in corpus.dialogues}
+            above[root_of(name)] = min(names)
+    return {d.id: root_of(person_of(corpus, d, d.utterances[0])) for d in corpus.dialogues}

@@ -34,13 +34,13 @@ def read_xed(root: Path, split: str = "all", language: str = "en") -> Corpus:
     if split not in SPLITS:
         raise UsageError(f"XED has no split {split!r}: use one of {', '.join(SPLITS)}.")
     if language == "en":
-        annotated = _rows(root / "AnnotatedData" / "en-annotated.tsv")
+        annotated = _read_rows(root / "AnnotatedData" / "en-annotated.tsv")
         rows = [("annotated", number, row) for number, row in annotated]
-        for number, row in _rows(root / "AnnotatedData" / "neu_en.txt"):
+        for number, row in _read_rows(root / "AnnotatedData" / "neu_en.txt"):
             code, _, text = row.partition("\t")
             rows.append(("neutral", number, f"{text.strip()}\t{code}"))
     else:
-        rows = [("projected", n, row) for n, row in _rows(root / "Projections" / f"{language}-projections.tsv")]
+        rows = [("projected", n, row) for n, row in _read_rows(root / "Projections" / f"{language}-projections.tsv")]
     dialogues = []
     broken = 0
     for part, number, row in rows:
@@ -65,7 +65,7 @@ def read_xed(root: Path, split: str = "all", language: str = "en") -> Corpus:
     return Corpus("xed", PLUTCHIK9, tuple(dialogues), left_out={"broken row": broken} if broken else {})
 
 
-def _rows(path: Path) -> list[tuple[int, str]]:
+def _read_rows(path: Path) -> list[tuple[int, str]]:
     """(number from 1, row) of each row that is not empty."""
     rows = read_text_file(path, "XED").split("\n")
     return [(number, row.strip("\r")) for number, row in enumerate(rows, start=1) if row.strip()]

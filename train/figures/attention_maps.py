@@ -115,7 +115,7 @@ def _figure_rows(
     first = max(0, last - SHOWN + 1)
     labels = LABEL_SETS[checkpoint.sidecar.labels].labels
 
-    def name(i: int) -> str:
+    def name_of(i: int) -> str:
         label = int(dialogue.labels[i])
         emotion = "no label" if label == IGNORED else labels[label]
         return f"{i + 1}, speaker {int(dialogue.speakers[i]) + 1}, {emotion}{' (this)' if i == row else ''}"
@@ -127,4 +127,4 @@ def _figure_rows(
     if first > 0 or (last < len(dialogue) - 1 and not checkpoint.model.config.causal):
         names.append(FURTHER)
         parts.append(further.clamp(min=0))
-    return (*names, *(name(i) for i in range(first, last + 1))), torch.cat([*parts, shown], dim=-1)
+    return (*names, *(name_of(i) for i in range(first, last + 1))), torch.cat([*parts, shown], dim=-1)

@@ -38,27 +38,27 @@ def draw_figures(
     """
     names = []
 
-    def place(kind: str) -> Path:
+    def path_of(kind: str) -> Path:
         names.append(f"{stem}_{kind}.png")
         return folder / names[-1]
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draw_confusion(result, place("confusion"))
+        draw_confusion(result, path_of("confusion"))
         if "missing" in result.breakdown:
-            draw_missing(result, place("missing"))
+            draw_missing(result, path_of("missing"))
         vectors = collect_fused(checkpoint, dialogues)
         places = predictions.places
         if vectors is not None and len(places) > 10:
             chosen = np.random.default_rng(seed).permutation(len(places))[:POINTS]
             points = project_tsne(vectors[chosen], seed)
             emotions, speakers = colours_of(corpus, [places[i] for i in chosen])
-            draw_points(points, emotions, result.labels, "emotion", place("tsne_emotion"))
-            draw_points(points, speakers, sorted(set(speakers)), "speaker", place("tsne_speaker"))
+            draw_points(points, emotions, result.labels, "emotion", path_of("tsne_emotion"))
+            draw_points(points, speakers, sorted(set(speakers)), "speaker", path_of("tsne_speaker"))
         wanted = most_confident_shift(predictions, dialogues) if utterance is None else place_of(utterance, dialogues)
         found = None if wanted is None else attended(checkpoint, dialogues, wanted)
         if found is not None:
-            draw_attention(found, place("attention"))
+            draw_attention(found, path_of("attention"))
     except OSError as error:
         raise DiskError(f"Figures cannot be written to {folder} ({error.strerror}): name another folder.") from None
     return tuple(names)

@@ -114,7 +114,7 @@ class Trainer:
             listed = batches(progress.epoch)
             self._steps = max(1, len(listed))
             scheduler = scheduler or learning_rate(self._bare_optimizer, schedule, self._share_done)
-            losses = self._epoch(listed, step, scheduler)
+            losses = self._run_epoch(listed, step, scheduler)
             with guarded(f"the validation of pass {progress.epoch + 1}"), torch.inference_mode():
                 self.model.eval()
                 figures = validate()
@@ -127,7 +127,7 @@ class Trainer:
             if schedule.keep == "last" or row[self.select] > progress.best:
                 self.keep(float(row.get(self.select, math.nan)))
             self.save()
-            (report or self._report)(row)
+            (report or self._report_pass)(row)
         self.fabric.barrier()  # the first process may still be writing
         self.restore_best()
 
@@ -135,7 +135,7 @@ class Trainer:
         """Take the weights as they stand for the best so far."""
         self.progress.best, self.progress.best_epoch = score, self.progress.epoch
         if self.fabric.is_global_zero:
-            self._write(FILES[1], lambda path: save_file(self._tensors(), path))
+            self._write_file(FILES[1], lambda path: save_file(self._trained_tensors(), path))
 
     def restore_best(self) -> None:
         """Load the weights of the pass that is kept, and leave the module in evaluation mode."""
@@ -156,13 +156,13 @@ class Trainer:
         state = {
             "settings": self.settings,
             "progress": dataclasses.asdict(self.progress),
-            "module": self._tensors(),
+            "module": self._trained_tensors(),
             "optimizer": self.optimizer.state_dict(),
             "random": random,
         }
-        self._write(FILES[0], lambda path: torch.save(state, path))
+        self._write_file(FILES[0], lambda path: torch.save(state, path))
         rows = "".join(json.dumps(row) + "\n" for row in self.progress.history)
-        self._write(FILES[2], lambda path: path.write_text(rows, encoding="utf-8"))
+        self._write_file(FILES[2], lambda path: path.write_text(rows, encoding="utf-8"))
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote. Raises UsageError where settings differ that must not."""
@@ -187,7 +187,7 @@ class Trainer:
         if len(state["random"]) == self.fabric.world_size:
             torch.set_rng_state(state["random"][self.fabric.global_rank])
 
-    def _epoch(
+    def _run_epoch(
         self, batches: Sequence[Any], step: Callable[[Any], Mapping[str, Tensor]], scheduler: LambdaLR
     ) -> dict[str, float]:
         """The rest of a pass; the mean of each loss term over its steps."""
@@ -205,7 +205,7 @@ class Trainer:
                 where = f"{self.title} {progress.epoch + 1}, step {progress.batch + 1}"
                 began = time.monotonic()
                 with guarded(where):
-                    losses = self._step(batches[progress.batch], step, where)
+                    losses = self._take_step(batches[progress.batch], step, where)
                 for name, value in losses.items():
                     progress.sums[name] = progress.sums.get(name, 0.0) + value
                 progress.batch += 1
@@ -218,7 +218,7 @@ class Trainer:
         self._check_weights(f"{self.title} {progress.epoch + 1}")
         return {name: total / len(batches) for name, total in progress.sums.items()}
 
-    def _step(self, batch: Any, step: Callable[[Any], Mapping[str, Tensor]], where: str) -> dict[str, float]:
+    def _take_step(self, batch: Any, step: Callable[[Any], Mapping[str, Tensor]], where: str) -> dict[str, float]:
         """One step of the optimiser; the loss is checked before anything is changed by it."""
         terms = step(batch)
         check_finite(terms, where)
@@ -245,7 +245,7 @@ class Trainer:
             self.schedule.keep == "best" and patience is not None and (progress.epoch - progress.best_epoch >= patience)
         )
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _trained_tensors(self) -> dict[str, Tensor]:
         """Every tensor that training changes, by name: trained parameters and buffers that are part of the state."""
         state = self.module.state_dict().keys()
         parameters = [(name, value) for name, value in self.module.named_parameters() if value.requires_grad]
@@ -258,10 +258,10 @@ class Trainer:
             for name in FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+    def _write_file(self, name: str, write: Callable[[Path], object]) -> None:
         write_atomically(self.folder / name, write, f"free space and {GO_ON}")
 
-    def _report(self, row: dict[str, Any]) -> None:
+    def _report_pass(self, row: dict[str, Any]) -> None:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
         kept = ", kept" if self.progress.best_epoch == row["epoch"] else ""
         self.console.print(f"{self.title} {row['epoch']}: {figures}{kept}", highlight=False, soft_wrap=True)

@@ -72,10 +72,12 @@ class CMATHObjective:
             student = output.students[..., m, :][there]
             ce.append(self._cross_entropy(student, labels[there]))  # eq. 20
             if modality in output.reconstructed:  # eq. 3
-                reconstruction.append(self._squares(output.inputs[modality], output.reconstructed[modality], here))
+                reconstruction.append(
+                    self._squared_error(output.inputs[modality], output.reconstructed[modality], here)
+                )
             else:
                 reconstruction.append(logits.new_zeros(()))
-            low.append(self._squares(fused, output.augmented[..., m, :], there))  # eq. 18
+            low.append(self._squared_error(fused, output.augmented[..., m, :], there))  # eq. 18
             high.append(kl_divergence(logits[there], student))  # eq. 23
         ce_terms, reconstruction_terms = torch.stack(ce), torch.stack(reconstruction)
         low_terms, high_terms = torch.stack(low), torch.stack(high)
@@ -90,7 +92,7 @@ class CMATHObjective:
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(logits, labels, self.class_weights, self.label_smoothing)
 
-    def _squares(self, a: Tensor, b: Tensor, there: Tensor) -> Tensor:
+    def _squared_error(self, a: Tensor, b: Tensor, there: Tensor) -> Tensor:
         """Of the differences at the entries that are there, [B, N, d] each."""
         squares = (a[there] - b[there]).square()
         return squares.mean() if self.reduction == "mean" and squares.numel() else squares.sum()

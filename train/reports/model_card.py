@@ -227,7 +227,9 @@ def _table_patterns(scores: dict[str, Any]) -> str:
         if pattern.endswith(" clips"):
             continue
         alone = max(scores[one]["accuracy"] for one in pattern.split("+"))
-        table.append(f"| {pattern} | {_percent(found['accuracy'])} | {_percent(alone)} | {_percent(found['ece'])} |")
+        table.append(
+            f"| {pattern} | {_to_percent(found['accuracy'])} | {_to_percent(alone)} | {_to_percent(found['ece'])} |"
+        )
     return (
         "With modalities missing, on held-out dialogues with held-out clips put to them by label (a sanity check, no "
         "accuracy):\n\n" + "\n".join(table)
@@ -241,7 +243,7 @@ def _describe_benches(benches: dict[str, dict[str, Any]]) -> list[str]:
     if restraint is not None:
         rows = [
             f"| {Path(place).name} | {60 * one['hours']:.1f} | {one['finals']} | "
-            + (f"{_percent(one['neutral'])} | {_percent(one['uncertain'])}" if one["finals"] else "- | -")
+            + (f"{_to_percent(one['neutral'])} | {_to_percent(one['uncertain'])}" if one["finals"] else "- | -")
             + f" | {one['strong']} | {one['strong_per_hour']:.0f} |"
             for place, one in restraint["sounds"].items()
         ]
@@ -285,9 +287,9 @@ def _table_numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     for r in results.values():
         left_out = ", ".join(f"{n} {why}" for why, n in r.left_out.items()) or "none"
         modalities = ", ".join(r.modalities_used)
-        cells = [part_title(r), modalities, r.prior, str(r.n), *(_percent(getattr(r, name)) for name in SCORES)]
-        table.append(f"| {' | '.join([*cells, left_out, _percent(r.accuracy_left_out_as_errors)])} |")
-        values = " | ".join(_percent(r.per_class_f1[label]) for label in labels)
+        cells = [part_title(r), modalities, r.prior, str(r.n), *(_to_percent(getattr(r, name)) for name in SCORES)]
+        table.append(f"| {' | '.join([*cells, left_out, _to_percent(r.accuracy_left_out_as_errors)])} |")
+        values = " | ".join(_to_percent(r.per_class_f1[label]) for label in labels)
         per_class.append(f"| {part_title(r)} {modalities}, prior: {r.prior} | {values} |")
     maps = sorted({f"{r.corpus}: {r.label_map}" for r in results.values() if r.label_map != "own"})
     return "\n\n".join(
@@ -303,7 +305,7 @@ def _table_numbers(checkpoint: Checkpoint, results: dict[str, Result]) -> str:
     )
 
 
-def _percent(share: float) -> str:
+def _to_percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
@@ -313,7 +315,7 @@ def _table_breakdowns(result: Result) -> str:
     for kind, breakdown in result.breakdown.items():
         for name, p in breakdown.parts.items():
             part = f"missing {name}" if kind == "missing" else name
-            scores = " | ".join(_percent(value) for value in (p.weighted_f1, p.accuracy, p.uar))
+            scores = " | ".join(_to_percent(value) for value in (p.weighted_f1, p.accuracy, p.uar))
             rows.append(f"| {part} | {p.n} | {scores} |")
     notes = [f"{name}: {breakdown.protocol}." for name, breakdown in result.breakdown.items()]
     title = f"### {part_title(result)}, {', '.join(result.modalities_used)}, apart"
@@ -323,8 +325,8 @@ def _table_breakdowns(result: Result) -> str:
         low, high = other.interval["weighted_f1"]
         parts.append(
             f"On the same {other.n} utterances {other.checkpoint} ({other.context}) has a weighted F1 of "
-            f"{_percent(other.there.weighted_f1)}: a difference of {100 * other.difference['weighted_f1']:+.1f}, 95% "
-            f"interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap over dialogues)."
+            f"{_to_percent(other.there.weighted_f1)}: a difference of {100 * other.difference['weighted_f1']:+.1f}, "
+            f"95% interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap over dialogues)."
         )
     return "\n\n".join(parts)
 

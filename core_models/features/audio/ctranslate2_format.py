@@ -24,21 +24,21 @@ class _Cursor:
         self.data = data
         self.at = 0
 
-    def take(self, size: int) -> int:
+    def skip_bytes(self, size: int) -> int:
         start = self.at
         if start + size > len(self.data):
             raise ValueError("it ends too early")
         self.at = start + size
         return start
 
-    def number(self, layout: str) -> int:
+    def read_number(self, layout: str) -> int:
         size = struct.calcsize(layout)
-        value: int = struct.unpack_from(layout, self.data, self.take(size))[0]
+        value: int = struct.unpack_from(layout, self.data, self.skip_bytes(size))[0]
         return value
 
-    def string(self) -> str:
-        size = self.number("<H")
-        start = self.take(size)
+    def read_string(self) -> str:
+        size = self.read_number("<H")
+        start = self.skip_bytes(size)
         text = self.data[start : start + size]
         if not text.endswith(b"\0"):
             raise ValueError("a name in it is not terminated")
@@ -64,26 +64,26 @@ def read_tensors(path: Path, prefix: str = "") -> Iterator[tuple[str, NDArray[np
 
 
 def _parse_tensors(cursor: _Cursor, prefix: str) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    version = cursor.number("<I")
+    version = cursor.read_number("<I")
     if version not in _VERSIONS:
         raise ValueError(f"binary version {version} is not one of {_VERSIONS}")
-    cursor.string()
-    cursor.number("<I")
-    for _ in range(cursor.number("<I")):
-        name = cursor.string()
-        shape = tuple(cursor.number("<I") for _ in range(cursor.number("<B")))
-        code = cursor.number("<B")
+    cursor.read_string()
+    cursor.read_number("<I")
+    for _ in range(cursor.read_number("<I")):
+        name = cursor.read_string()
+        shape = tuple(cursor.read_number("<I") for _ in range(cursor.read_number("<B")))
+        code = cursor.read_number("<B")
         if code >= len(_DTYPES):
             raise ValueError(f"{name} has the unknown type {code}")
         dtype = np.dtype(_DTYPES[code])
-        size = cursor.number("<I")
+        size = cursor.read_number("<I")
         if size != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
             raise ValueError(f"{name} has {size} bytes, which is not {dtype.name} of shape {shape}")
-        start = cursor.take(size)
+        start = cursor.skip_bytes(size)
         if name.startswith(prefix):
             # bytes, not a view: a view would keep the mapping from closing.
             yield name, np.frombuffer(cursor.data[start : start + size], dtype=dtype).reshape(shape)
-    for _ in range(cursor.number("<I")):
-        cursor.string(), cursor.string()
+    for _ in range(cursor.read_number("<I")):
+        cursor.read_string(), cursor.read_string()
     if cursor.at != len(cursor.data):
         raise ValueError(f"{len(cursor.data) - cursor.at} bytes are left over")

@@ -138,7 +138,7 @@ class Whisper:
         self.digest = tensors_digest(encoder)
         self.dimension = int(dict(encoder)["encoder/layer_norm/gamma"].shape[0])
         quiet = 1e-4 * np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE)
-        self._quiet = self._encode(self._mel(quiet.astype(np.float32)), _WINDOW)[1]
+        self._quiet = self._encode_mel(self._log_mel(quiet.astype(np.float32)), _WINDOW)[1]
 
     def encode(self, audio: NDArray[np.float32]) -> Encoded:
         """One encoder pass over `audio`, float32 [n] at 16 kHz, with a short context behind it.
@@ -146,13 +146,15 @@ class Whisper:
         Audio below `SHORTEST_SECONDS` is too short for the mel window and is filled up with silence,
         so that there is always at least one frame. Above `LONGEST_SECONDS`: UsageError.
         """
-        audio = _checked(audio)
-        mel = self._mel(audio)
+        audio = _require_samples(audio)
+        mel = self._log_mel(audio)
         frames = mel.shape[1]
         context = min(_WINDOW, max(CONTEXT_MIN, frames + MARGIN))
-        _, array = self._encode(mel, context)
+        _, array = self._encode_mel(mel, context)
         length = (frames + 1) // 2
-        return Encoded(array[:length], len(audio) / SAMPLE_RATE, self._continued(array[: length + _KEPT]), audio)
+        return Encoded(
+            array[:length], len(audio) / SAMPLE_RATE, self._continue_with_quiet(array[: length + _KEPT]), audio
+        )
 
     def encode_windowed(self, audio: NDArray[np.float32]) -> Encoded:
         """`encode` for features of a clip of any length: one longer than 30 s in equal windows, their frames joined.
@@ -190,7 +192,7 @@ class Whisper:
 
         `prefix` are text tokens that are taken for granted and not decoded again.
         """
-        return self._decode(encoded.states, encoded.seconds, language, prefix)
+        return self._decode_states(encoded.states, encoded.seconds, language, prefix)
 
     def align_words(self, encoded: Encoded, heard: Hypothesis) -> list[WordTime]:
         """When each word of `heard` was spoken, by the cross-attention of the decoder.
@@ -216,16 +218,16 @@ class Whisper:
 
     def decode_padded(self, audio: NDArray[np.float32], language: str) -> Hypothesis:
         """The same decoding with the 30 s window that Whisper was trained on: slower, words only."""
-        audio = _checked(audio)
-        states, _ = self._encode(self._mel(audio), _WINDOW)
-        return self._decode(states, len(audio) / SAMPLE_RATE, language)
+        audio = _require_samples(audio)
+        states, _ = self._encode_mel(self._log_mel(audio), _WINDOW)
+        return self._decode_states(states, len(audio) / SAMPLE_RATE, language)
 
-    def _mel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _log_mel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-mel, float32 [n_mels, n // HOP]."""
         mel: NDArray[np.float32] = self.model.feature_extractor(audio, padding=0)
         return mel.astype(np.float32, copy=False)
 
-    def _encode(self, mel: NDArray[np.float32], context: int) -> tuple[Any, NDArray[np.float32]]:
+    def _encode_mel(self, mel: NDArray[np.float32], context: int) -> tuple[Any, NDArray[np.float32]]:
         import ctranslate2
 
         padded = np.zeros((1, mel.shape[0], context), dtype=np.float32)
@@ -235,7 +237,7 @@ class Whisper:
             states = states.to(ctranslate2.DataType.float32)
         return states, np.array(states, dtype=np.float32)[0]
 
-    def _decode(self, states: Any, seconds: float, language: str, prefix: tuple[int, ...] = ()) -> Hypothesis:
+    def _decode_states(self, states: Any, seconds: float, language: str, prefix: tuple[int, ...] = ()) -> Hypothesis:
         if language not in self.languages:
             raise UsageError(
                 f"{self.name} does not know the language {language!r}: use one of {', '.join(self.languages)}."
@@ -264,7 +266,7 @@ class Whisper:
         )
 
 
-def _checked(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+def _require_samples(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """`audio` as contiguous float32, long enough for one mel frame."""
     if audio.ndim != 1:
         raise UsageError(f"Whisper takes mono audio of shape [n], not {audio.shape}: mix it down first.")

@@ -61,7 +61,7 @@ class ExpressionFeature(FaceFeature):
             vector: NDArray[np.float32] = logits.log_softmax(dim=0).numpy()
         return vector
 
-    def _pooled(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pool_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean: stills say nothing of how much an expression changes, so nothing of it could be learned."""
         return np.asarray(frames.mean(axis=0))
 

@@ -134,9 +134,9 @@ class FaceFeature:
         seen = [frame for frame in frames if frame is not None]
         if not seen:
             return None, 0.0
-        return self._pooled(np.stack(seen)).astype(np.float32), len(seen) / len(frames)
+        return self._pool_frames(np.stack(seen)).astype(np.float32), len(seen) / len(frames)
 
-    def _pooled(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _pool_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean and standard deviation; that of a single frame is 0, as of a face that does not move."""
         return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 

@@ -125,7 +125,7 @@ def test_diverged_run_ends_with_a_sentence(
         return step(run, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DialogueTraining, "_step", poisoned)
+        patch.setattr(DialogueTraining, "_compute_losses", poisoned)
         with pytest.raises(Diverged, match="pass 2, step 1"):
             fit(words_alone(miniature, tmp_path))
     state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)

@@ -103,7 +103,7 @@ def test_weights_that_the_last_step_spoilt_are_never_saved(tmp_path: Path, monke
                 next(trainer.module.parameters()).fill_(math.nan)
         return losses
 
-    monkeypatch.setattr(Trainer, "_step", spoil)
+    monkeypatch.setattr(Trainer, "_take_step", spoil)
     with pytest.raises(Diverged, match="weight is not a number in pass 4"):
         run(tmp_path)
     state = torch.load(tmp_path / "last.pt", weights_only=True)

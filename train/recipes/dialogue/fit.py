@@ -103,8 +103,8 @@ def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console)
         "seeds": list(config.seeds),
         "select_on": config.select_on,
         "best_seed": best,
-        "selection": _mean(list(selected.values())),
-        config.select_on: {p: {n: _mean(values) for n, values in by.items()} for p, by in scores.items()},
+        "selection": _summarize_values(list(selected.values())),
+        config.select_on: {p: {n: _summarize_values(values) for n, values in by.items()} for p, by in scores.items()},
     }
     write_atomically(place / "summary.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
     try:
@@ -121,7 +121,7 @@ def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console)
         )
 
 
-def _mean(values: list[float]) -> dict[str, Any]:
+def _summarize_values(values: list[float]) -> dict[str, Any]:
     """Mean, sample deviation (0 of a single value), and the values themselves."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "deviation": deviation, "values": values}

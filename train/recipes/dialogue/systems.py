@@ -46,7 +46,7 @@ class System:
 
     def model_config(self, given: Mapping[str, Any], dimensions: Mapping[str, int], classes: int) -> Any:
         """The configuration from fields `given` by a person and those that the data decide. Raises UsageError."""
-        return self._made(self.config, "model", {**given, "dimensions": dict(dimensions), "classes": classes})
+        return self._build_options(self.config, "model", {**given, "dimensions": dict(dimensions), "classes": classes})
 
     def probe_config(self, given: Mapping[str, Any]) -> Any:
         """The configuration that checks `given` before any data are read: of one dimension for every modality, since
@@ -55,9 +55,9 @@ class System:
 
     def make_objective(self, given: Mapping[str, Any]) -> Any:
         """The objective from fields `given` by a person. Raises UsageError."""
-        return self._made(self.objective, "objective", given)
+        return self._build_options(self.objective, "objective", given)
 
-    def _made(self, kind: type[Any], option: str, given: Mapping[str, Any]) -> Any:
+    def _build_options(self, kind: type[Any], option: str, given: Mapping[str, Any]) -> Any:
         known = [f.name for f in dataclasses.fields(kind)]
         for name in given:
             if name not in known:

@@ -102,7 +102,7 @@ def measure(config: ThroughputConfig) -> Throughput:
             positions="rotary" if config.causal else "sinusoidal",
         )
     )
-    steps = {precision: _trainer(config, network, precision) for precision in dict.fromkeys(config.precisions)}
+    steps = {precision: _build_stepper(config, network, precision) for precision in dict.fromkeys(config.precisions)}
     timings = []
     for length in config.lengths:
         taken: dict[str, list[float]] = {precision: [] for precision in steps}
@@ -111,7 +111,7 @@ def measure(config: ThroughputConfig) -> Throughput:
                 seconds = step(length)
                 if number:
                     taken[precision].append(seconds)
-        timings += [_timing(length, precision, config.batch, seconds) for precision, seconds in taken.items()]
+        timings += [_summarize_timing(length, precision, config.batch, seconds) for precision, seconds in taken.items()]
     parameters = list(network.parameters())
     device = parameters[0].device
     return Throughput(
@@ -130,7 +130,7 @@ def bench(config: ThroughputConfig) -> None:
     """Measure and tell: a table, or JSON. Raises UsageError, DiskError."""
     result = measure(config)
     if config.json is None:
-        Console().print(_table(result))
+        Console().print(_build_table(result))
         return
     text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
     if config.json == "-":
@@ -144,7 +144,7 @@ def bench(config: ThroughputConfig) -> None:
         ) from None
 
 
-def _trainer(config: ThroughputConfig, network: SDT, precision: str) -> Callable[[int], float]:
+def _build_stepper(config: ThroughputConfig, network: SDT, precision: str) -> Callable[[int], float]:
     """What takes one step on dialogues of a length and returns its seconds: the step of `fit`, with fused AdamW."""
     fabric = open_fabric(config.device, precision, config.threads)
     # A rate of 0: what is timed stays the same network, whichever precision comes first.
@@ -172,7 +172,7 @@ def _trainer(config: ThroughputConfig, network: SDT, precision: str) -> Callable
     return step
 
 
-def _timing(length: int, precision: str, batch: int, seconds: list[float]) -> Timing:
+def _summarize_timing(length: int, precision: str, batch: int, seconds: list[float]) -> Timing:
     median = statistics.median(seconds)
     return Timing(
         length=length,
@@ -185,7 +185,7 @@ def _timing(length: int, precision: str, batch: int, seconds: list[float]) -> Ti
     )
 
 
-def _table(result: Throughput) -> Table:
+def _build_table(result: Throughput) -> Table:
     title = f"SDT, {result.parameters / 1e6:.1f} M parameters, {result.batch} dialogues a step"
     table = Table(title=title, caption=f"{result.device}, {result.threads} threads, load {result.load_before} before")
     for name in ("utterances", "precision", "ms a step", "fastest", "dialogues/s", "utterances/s"):

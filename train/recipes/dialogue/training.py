@@ -65,12 +65,12 @@ class DialogueTraining:
             select="selection",
         )
         if start is not None and not self.trainer.progress.epoch:
-            self.trainer.keep(self._selected(self.validate()))  # what a pass has to be better than
+            self.trainer.keep(self._selection_score(self.validate()))  # what a pass has to be better than
         self._curves = self._open_tensorboard()
 
     def fit(self) -> None:
         """Train until the last pass or until patience ends, and load the pass that is kept (see `Trainer.fit`)."""
-        self.trainer.fit(self._list_batches, self._step, self._measure, self._report)
+        self.trainer.fit(self._list_batches, self._compute_losses, self._measure_validation, self._report_pass)
 
     def validate(self) -> dict[str, Scores]:
         """Scores on the held-out dialogues under every pattern of modalities that they have. Raises Diverged."""
@@ -94,7 +94,7 @@ class DialogueTraining:
     def _list_batches(self, epoch: int) -> list[list[TensorDialogue]]:
         return self.data.training.epoch(epoch, self.config.batch)[: self.config.steps]
 
-    def _step(self, dialogues: list[TensorDialogue]) -> dict[str, Tensor]:
+    def _compute_losses(self, dialogues: list[TensorDialogue]) -> dict[str, Tensor]:
         whole = collate_dialogues(dialogues).filled(self.fabric.world_size).to(self.fabric.device)
         batch = whole.share(self.fabric.global_rank, self.fabric.world_size)
         features = {m: self._drop_features(m, x) for m, x in batch.features.items()}
@@ -113,13 +113,13 @@ class DialogueTraining:
         mean = self.network.get_buffer(f"{modality}_mean")
         return torch.where(torch.rand_like(x) < share, mean, x)
 
-    def _measure(self) -> dict[str, float]:
+    def _measure_validation(self) -> dict[str, float]:
         scores = self.validate()
         part = self.config.select_on
         each = {f"{part} {pattern}": found.weighted_f1 for pattern, found in scores.items()}
-        return {"selection": self._selected(scores), **each}
+        return {"selection": self._selection_score(scores), **each}
 
-    def _selected(self, scores: Mapping[str, Scores]) -> float:
+    def _selection_score(self, scores: Mapping[str, Scores]) -> float:
         return sum(scores[pattern].weighted_f1 for pattern in self.selection) / len(self.selection)
 
     def _choose_patterns(self) -> list[str]:
@@ -143,7 +143,7 @@ class DialogueTraining:
             shutil.rmtree(folder, ignore_errors=True)
         return SummaryWriter(folder, purge_step=finished + 1)
 
-    def _report(self, row: Mapping[str, Any]) -> None:
+    def _report_pass(self, row: Mapping[str, Any]) -> None:
         progress, part = self.trainer.progress, f"{self.config.select_on} "
         kept = "  kept" if progress.best_epoch == row["epoch"] else ""
         scores = "  ".join(

@@ -31,23 +31,23 @@ def augmented(pictures: Tensor, scores: Tensor, how: Augmentation) -> tuple[Tens
     """(pictures float32 [B, 1, side, side], scores [B, S]) changed at random, by torch's own random numbers."""
     rows, side = len(pictures), pictures.shape[-1]
 
-    def within(most: float) -> Tensor:
+    def draw_within(most: float) -> Tensor:
         return (2 * torch.rand(rows) - 1) * most
 
     flip = torch.rand(rows) < 0.5
-    turn, scale, mirror = within(how.turn), within(how.scale).exp(), 1 - 2 * flip.float()
+    turn, scale, mirror = draw_within(how.turn), draw_within(how.scale).exp(), 1 - 2 * flip.float()
     cosine, sine = turn.cos() * scale, turn.sin() * scale
-    across = torch.stack([cosine * mirror, -sine, within(how.shift)], dim=1)
-    down = torch.stack([sine * mirror, cosine, within(how.shift)], dim=1)
+    across = torch.stack([cosine * mirror, -sine, draw_within(how.shift)], dim=1)
+    down = torch.stack([sine * mirror, cosine, draw_within(how.shift)], dim=1)
     grid = F.affine_grid(torch.stack([across, down], dim=1), list(pictures.shape), align_corners=False)
     moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-    hidden = _rectangles(rows, side) & (torch.rand(rows) < how.erase)[:, None, None, None]
+    hidden = _draw_rectangles(rows, side) & (torch.rand(rows) < how.erase)[:, None, None, None]
     moved = torch.where(hidden, moved.mean(dim=(1, 2, 3), keepdim=True), moved)
     mirrored = scores[:, list(MIRROR)] * torch.tensor(MIRROR_SIGN)
-    return moved * within(how.contrast).exp()[:, None, None, None], torch.where(flip[:, None], mirrored, scores)
+    return moved * draw_within(how.contrast).exp()[:, None, None, None], torch.where(flip[:, None], mirrored, scores)
 
 
-def _rectangles(rows: int, side: int) -> Tensor:
+def _draw_rectangles(rows: int, side: int) -> Tensor:
     """bool [rows, 1, side, side], true inside a random rectangle."""
     inside = []
     for _ in range(2):

@@ -81,13 +81,13 @@ def clips_of(corpus: Corpus, frames: Frames, store: FrameStore, console: Console
 def statistics(clips: Clips) -> tuple[Tensor, Tensor]:
     """(mean, deviation), float32 [d] each, of the frames of all clips together."""
     count, total, squares = 0, np.zeros(clips.store.spec.dimension), np.zeros(clips.store.spec.dimension)
-    for frames in _each(clips):
+    for frames in _frames_of(clips):
         count, total = count + len(frames), total + frames.sum(axis=0)
     mean = total / count
-    for frames in _each(clips):  # a second pass: the squares of large numbers would swallow their differences
+    for frames in _frames_of(clips):  # a second pass: the squares of large numbers would swallow their differences
         squares += np.square(frames - mean).sum(axis=0)
     return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(squares / count)).float()
 
 
-def _each(clips: Clips) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+def _frames_of(clips: Clips) -> Iterable[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     return (clips.store[clip.key].astype(np.float64) for clip in clips.clips)

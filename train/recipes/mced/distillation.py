@@ -214,7 +214,7 @@ def chosen_pairs(
                     left_out[reason] += 1
     classes: Counter[str] = Counter()
     for part in parts:
-        part.clips = _confident(part.clips, config.choose, teacher, left_out, classes)
+        part.clips = _keep_confident(part.clips, config.choose, teacher, left_out, classes)
     if not all(part.clips for part in parts):
         raise UsageError(
             f"Too few pairs of sound and words are left to learn from ({_list_counts(left_out)}): name more corpora in "
@@ -236,7 +236,7 @@ def chosen_pairs(
     return *parts, {**counts, "left_out": dict(+left_out), "classes": dict(classes)}
 
 
-def _confident(
+def _keep_confident(
     clips: list[Clip], choose: PairFilter, teacher: Teacher, left_out: Counter[str], classes: Counter[str]
 ) -> list[Clip]:
     texts = sorted({clip.line.text or "" for clip in clips}, key=len)

@@ -98,7 +98,7 @@ class LabelledClips:
 
     def batch(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor, Tensor]:
         """frames [B, T, d], lengths int64 [B], classes int64 [B]."""
-        return *self.training.batch(clips), torch.tensor(_classes(clips, self.labels))
+        return *self.training.batch(clips), torch.tensor(_class_indices(clips, self.labels))
 
 
 def finetune(config: FinetuneConfig, console: Console) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def finetune(config: FinetuneConfig, console: Console) -> dict[str, Any]:
     data = read_labelled_clips(config, start, console)
     torch.manual_seed(schedule.seed)
     student = _make_student(config, start, data)
-    classes = _classes(data.training.clips, data.labels)
+    classes = _class_indices(data.training.clips, data.labels)
     module = FineTuning(student, class_weights(classes, len(data.labels), config.class_weight))
     settings = fingerprint(config) | {"start": None if start is None else start.digest, "counts": data.counts}
     settings["frames"] = data.frames.digest
@@ -194,7 +194,7 @@ def one_in(part: int, clips: Sequence[Clip], seed: int) -> list[Clip]:
     return [clip for clip in clips if clip.line.id in chosen]
 
 
-def _classes(clips: Sequence[Clip], labels: LabelSet) -> list[int]:
+def _class_indices(clips: Sequence[Clip], labels: LabelSet) -> list[int]:
     return [labels.index(clip.line.label or "") for clip in clips]
 
 

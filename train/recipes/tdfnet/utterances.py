@@ -102,8 +102,8 @@ class EmbeddingCache:
                     if line.label is None:
                         reasons["no label of the set"] += 1
                         continue
-                    heard, broken = self._heard(line, console)
-                    words = self._read(line)
+                    heard, broken = self._store_frames(line, console)
+                    words = self._store_tokens(line)
                     if heard is None and words is None:
                         reasons["broken" if broken else "no such modality"] += 1
                         continue
@@ -111,14 +111,14 @@ class EmbeddingCache:
                     tokens = 0 if words is None else self._token_store.length(words)
                     found.append(EmbeddedUtterance(line, heard, words, frames, tokens))
         finally:
-            self._flush()
+            self._flush_stores()
         return found, {reason: count for reason, count in reasons.items() if count}
 
     def batch(self, utterances: Sequence[EmbeddedUtterance]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(features, lengths) as TDFNet takes them."""
         features, lengths = {}, {}
         for modality, spec in self.specs.items():
-            rows = [torch.from_numpy(self._sequence(modality, one)) for one in utterances]
+            rows = [torch.from_numpy(self._sequence_of(modality, one)) for one in utterances]
             features[modality], lengths[modality] = pad_sequences(rows, spec.dimension)
         return features, lengths
 
@@ -127,7 +127,7 @@ class EmbeddingCache:
         for modality, spec in self.specs.items():
             count, mean, squares = 0, np.zeros(spec.dimension), np.zeros(spec.dimension)
             for one in utterances:  # Chan et al.'s update, since the squares of large sums swallow differences
-                x = self._sequence(modality, one).astype(np.float64)
+                x = self._sequence_of(modality, one).astype(np.float64)
                 if not len(x):
                     continue
                 apart = x.mean(axis=0) - mean
@@ -137,7 +137,7 @@ class EmbeddingCache:
             deviation = np.sqrt(squares / max(1, count))
             yield modality, torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
-    def _heard(self, line: Utterance, console: Console) -> tuple[str | None, bool]:
+    def _store_frames(self, line: Utterance, console: Console) -> tuple[str | None, bool]:
         """(key of the line's sound in the stores, None where it has none; whether it is broken)."""
         if self._frames is None:
             return None, False
@@ -156,7 +156,7 @@ class EmbeddingCache:
             return None, True
         return key, False
 
-    def _read(self, line: Utterance) -> str | None:
+    def _store_tokens(self, line: Utterance) -> str | None:
         if "text" not in self.specs or not line.text:
             return None
         key = digest_of("words", line.text)
@@ -164,7 +164,7 @@ class EmbeddingCache:
             self._token_store.put(key, self._tokens([line.text])[0])
         return key
 
-    def _sequence(self, modality: str, one: EmbeddedUtterance) -> NDArray[np.float32]:
+    def _sequence_of(self, modality: str, one: EmbeddedUtterance) -> NDArray[np.float32]:
         """float32 [T, d]; T is 0 where the utterance has no such modality."""
         key = one.words if modality == "text" else one.sound
         if key is None:
@@ -173,7 +173,7 @@ class EmbeddingCache:
             return self._token_store[key]
         return with_speaker(self._frame_store[key], None if self._speaker is None else self._speaker_store[key])
 
-    def _flush(self) -> None:
+    def _flush_stores(self) -> None:
         if "text" in self.specs:
             self._token_store.flush()
         if self._frames is not None:

@@ -74,11 +74,11 @@ def voiced(
                 if line.label is None or line.audio is None:
                     continue
                 try:
-                    keys = [_key(one) for one in (line, cut)]
+                    keys = [_store_key(one) for one in (line, cut)]
                     names = [*keys, *(digest_of("copy", str(VERSION), str(n), keys[0]) for n in range(2, 2 + copies))]
                     for number, name in enumerate(names):
                         if name not in store:
-                            store.put(name, frames(_copy(line, cut, keys[0], number)))
+                            store.put(name, frames(_load_copy(line, cut, keys[0], number)))
                 except (MediaError, UsageError) as error:
                     console.print(f"skipped: {error}", highlight=False, markup=False)
                     continue
@@ -89,14 +89,14 @@ def voiced(
     return found
 
 
-def _copy(line: Utterance, cut: Utterance, key: str, number: int) -> NDArray[np.float32]:
+def _load_copy(line: Utterance, cut: Utterance, key: str, number: int) -> NDArray[np.float32]:
     """The samples of copy `number`; augmented ones are made of the speech twice as often as of the whole clip."""
     if number < 2:
         return read_sound(cut if number else line)
     return augmented(read_sound(line if number % 3 == 2 else cut), generator(key, number))
 
 
-def _key(line: Utterance) -> str:
+def _store_key(line: Utterance) -> str:
     key = sound_key(line)
     assert key is not None
     return key
@@ -117,13 +117,13 @@ def batch(frames: Sequence[Frames]) -> tuple[Tensor, Tensor]:
 
 def by_people(clips: Sequence[AugmentedClip], count: int) -> list[set[str]]:
     """The people of `clips` dealt out to `count` folds in their order. Raises UsageError where they do not suffice."""
-    people = sorted({clip.person for clip in clips}, key=_number)
+    people = sorted({clip.person for clip in clips}, key=_copy_number)
     if not 2 <= count <= len(people):
         raise UsageError(f"{len(people)} people cannot be dealt out to {count} folds: set folds between 2 and that.")
     return [set(people[number::count]) for number in range(count)]
 
 
-def _number(name: str) -> tuple[int, str]:
+def _copy_number(name: str) -> tuple[int, str]:
     digits = "".join(letter for letter in name if letter.isdigit())
     return int(digits or 0), name
 

@@ -93,7 +93,7 @@ def train_voice(config: VoiceTraining) -> None:
         if other.labels != corpus.labels:
             raise UsageError(f"neutral: {other.name} is labelled with {other.labels.name}, not {corpus.labels.name}.")
         others += voiced(other, config.copies, frames, store, console)
-    shape = _shape(config, frames, corpus.labels)
+    shape = _head_config(config, frames, corpus.labels)
     shelf = _FittedMembers(config, shape, frames.spec.digest, fabric, console)
 
     folds = by_people(clips, config.folds)
@@ -126,7 +126,7 @@ def train_voice(config: VoiceTraining) -> None:
     _report_folds(config, corpus, HEADS.load(config.out), clips, folds, unseen, console)
 
 
-def _shape(config: VoiceTraining, frames: VoiceHeadFrames, labels: LabelSet) -> HeadConfig:
+def _head_config(config: VoiceTraining, frames: VoiceHeadFrames, labels: LabelSet) -> HeadConfig:
     own = {"states": frames.spec.dimension - DIMENSION, "prosody": DIMENSION, "classes": len(labels)}
     try:
         return HeadConfig(**{**config.head, **own})
@@ -138,7 +138,7 @@ class _FittedMembers:
     """Networks that are finished, each in a file whose name says what it has learned."""
 
     def __init__(self, config: VoiceTraining, shape: HeadConfig, frames: str, fabric: Fabric, console: Console) -> None:
-        self._config, self._shape, self._fabric, self._console = config, shape, fabric, console
+        self._config, self._head_config, self._fabric, self._console = config, shape, fabric, console
         settings = fingerprint({"head": shape, "schedule": config.schedule, "copies": config.copies})
         self._settings = json.dumps([settings, frames], sort_keys=True)
         with guarded(f"the beginning of run {config.run}"):
@@ -152,12 +152,12 @@ class _FittedMembers:
             learned = digest_of(self._settings, str(seed), *(f"{clip.keys[0]} {clip.label}" for clip in clips))
             path = self._config.run / f"{learned[:16]}.safetensors"
             if path.exists() and self._config.schedule.resume is not False:
-                member = Member(self._shape)
+                member = Member(self._head_config)
                 member.load_state_dict(load_file(path))
                 member.eval().requires_grad_(False)
             else:
                 self._console.print(f"{title}, network {number + 1} of {self._config.members}: {len(clips)} clips")
-                member = fit_member(clips, self._shape, self._config.schedule, seed, self._fabric)
+                member = fit_member(clips, self._head_config, self._config.schedule, seed, self._fabric)
                 write_atomically(path, partial(save_file, member.state_dict()))
             found.append(member)
         return found

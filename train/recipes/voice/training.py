@@ -78,16 +78,16 @@ def fit_member(
     for epoch in range(schedule.epochs):
         member.train()
         copies = rng.integers(len(clips[0].frames), size=len(clips))
-        heard = [_crop(clip.frames[copy], schedule.crop, rng) for clip, copy in zip(clips, copies, strict=True)]
+        heard = [_crop_frames(clip.frames[copy], schedule.crop, rng) for clip, copy in zip(clips, copies, strict=True)]
         batches = _list_batches([len(frames) for frames in heard], schedule.batch, rng)
         for number, rows in enumerate(batches):
             where = f"pass {epoch + 1}, step {number + 1}"
             frames, lengths = batch([heard[row] for row in rows])
-            _mask(frames, lengths, schedule.masked, member.mean.cpu(), rng)
+            _mask_frames(frames, lengths, schedule.masked, member.mean.cpu(), rng)
             with guarded(where):
                 frames, lengths, labels = fabric.to_device((frames, lengths, truth[rows]))
                 with fabric.autocast():
-                    loss = _loss(member, frames, lengths, labels, weights, schedule, rng)
+                    loss = _member_loss(member, frames, lengths, labels, weights, schedule, rng)
                 check_finite({"loss": loss}, where)
                 optimizer.zero_grad()
                 fabric.backward(loss)
@@ -120,7 +120,7 @@ def log_probabilities(head: VoiceHead, clips: Sequence[AugmentedClip], copy: int
         return torch.cat(rows)
 
 
-def _loss(
+def _member_loss(
     member: Member,
     frames: Tensor,
     lengths: Tensor,
@@ -129,19 +129,19 @@ def _loss(
     schedule: VoiceSchedule,
     rng: np.random.Generator,
 ) -> Tensor:
-    def cost(logits: Tensor, labels: Tensor) -> Tensor:
+    def cross_entropy_of(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, weights, label_smoothing=schedule.smoothing)
 
     pooled = member.pooled(frames, lengths)
     if not schedule.mixup or rng.random() >= schedule.mixed:
-        return cost(member.classify(pooled), truth)
+        return cross_entropy_of(member.classify(pooled), truth)
     share = float(rng.beta(schedule.mixup, schedule.mixup))
     others = torch.randperm(len(truth)).to(truth.device)
     logits = member.classify(share * pooled + (1 - share) * pooled[others])
-    return share * cost(logits, truth) + (1 - share) * cost(logits, truth[others])
+    return share * cross_entropy_of(logits, truth) + (1 - share) * cross_entropy_of(logits, truth[others])
 
 
-def _crop(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
+def _crop_frames(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
     if rng.random() >= share:
         return frames
     length = max(min(10, len(frames)), round(len(frames) * rng.uniform(0.5, 1.0)))
@@ -160,7 +160,7 @@ def _list_batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -
     return batches
 
 
-def _mask(frames: Tensor, lengths: Tensor, most: float, mean: Tensor, rng: np.random.Generator) -> None:
+def _mask_frames(frames: Tensor, lengths: Tensor, most: float, mean: Tensor, rng: np.random.Generator) -> None:
     for row, length in enumerate(lengths.tolist()):
         hidden = int(rng.integers(1 + int(most * length)))
         start = int(rng.integers(length - hidden + 1))
