@@ -65,11 +65,14 @@ def _run_doctor(arguments: Sequence[str]) -> Exit:
     console.print(device_table())
     with console.status("Measuring"):
         recognisers = {
-            name: _measure(f"{name}, {_CLIP_S} s of speech", partial(_prepare_recogniser, name)) for name in RECOGNISERS
+            name: _measure_stage(f"{name}, {_CLIP_S} s of speech", partial(_prepare_recogniser, name))
+            for name in RECOGNISERS
         }
         names = _live_checkpoints()
-        steps = {name: _measure(f"{name}: words and a step", partial(_prepare_step, name)) for name in names}
-        face = _measure("a picture: landmarks and expression", partial(_prepare_face, next(iter(names), "default")))
+        steps = {name: _measure_stage(f"{name}: words and a step", partial(_prepare_step, name)) for name in names}
+        face = _measure_stage(
+            "a picture: landmarks and expression", partial(_prepare_face, next(iter(names), "default"))
+        )
     table = Table("model", "this machine needs")
     for timing in (*recognisers.values(), *steps.values(), face):
         table.add_row(Text(timing.what), _format_timing(timing))
@@ -147,10 +150,10 @@ def _prepare_step(name: str) -> Callable[[], object]:
         return lambda: tracker.step("anna", features)
     text = models.text
 
-    def judge() -> None:
+    def judge_utterance() -> None:
         tracker.step("anna", features | {"text": text(["I did not expect that at all, thank you so much."])[0]})
 
-    return judge
+    return judge_utterance
 
 
 def _prepare_face(name: str) -> Callable[[], object]:
@@ -160,7 +163,7 @@ def _prepare_face(name: str) -> Callable[[], object]:
     return lambda: face.look(picture)
 
 
-def _measure(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
+def _measure_stage(what: str, prepare: Callable[[], Callable[[], object]]) -> Timing:
     """The median of a few rounds, after one to warm up."""
     try:
         run = prepare()

@@ -56,19 +56,19 @@ def step(
     widths = {m: s.dimension for m, s in loaded.sidecar.features.items()}
     random = np.random.default_rng(0)
 
-    def draw() -> dict[str, NDArray[np.float32]]:
+    def draw_features() -> dict[str, NDArray[np.float32]]:
         return {m: random.standard_normal(w).astype(np.float32) for m, w in widths.items()}
 
     def timed_steps(count: int) -> list[float]:
-        return [time_call(partial(take, features)) for features in [draw() for _ in range(count)]]
+        return [time_call(partial(take_step, features)) for features in [draw_features() for _ in range(count)]]
 
-    take, taken = _step_one_dialogue(loaded) if alone else _step_tracker(loaded), 0
+    take_step, taken = _step_one_dialogue(loaded) if alone else _step_tracker(loaded), 0
     steps: dict[int, list[float]] = {}
     beside: list[float] = []
     whole: list[float] = []
     for length in sorted({*(lengths or ((10, 500) if paper else (10, 500, 5_000))), recompute}):
         while taken < length:
-            take(draw())
+            take_step(draw_features())
             taken += 1
         steps[length] = timed_steps(repeats)
         taken += repeats
@@ -105,12 +105,12 @@ def _step_one_dialogue(loaded: Checkpoint) -> Callable[[dict[str, NDArray[np.flo
     states, slots = [model.initial_state(1)], itertools.cycle((0, 1))
     present = torch.tensor([[m in loaded.sidecar.features for m in MODALITIES]], device=device)
 
-    def take(features: dict[str, NDArray[np.float32]]) -> object:
+    def take_step(features: dict[str, NDArray[np.float32]]) -> object:
         inputs = {m: torch.from_numpy(x)[None].to(device) for m, x in features.items()}
         output, states[0] = model.step(inputs, present, torch.tensor([next(slots)], device=device), states[0])
         return output.logits.softmax(dim=-1).cpu()
 
-    return take
+    return take_step
 
 
 def _recompute_dialogue(model: Any, widths: dict[str, int], length: int, rows: int) -> Callable[[], object]:

@@ -75,15 +75,15 @@ def endurance(
     memory = _Memory(source)
     ends: list[tuple[float, float]] = []
 
-    def view(event: events.Logged) -> None:
-        memory.look()
+    def watch_event(event: events.Logged) -> None:
+        memory.measure_now()
         if isinstance(event, events.EmotionFinal | events.UtteranceDiscarded):
             ends.append((event.start_ms, event.end_ms))
 
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "call.jsonl")
-        publisher = EventPublisher("endurance", journal=journal, views=[view])
+        publisher = EventPublisher("endurance", journal=journal, views=[watch_event])
         session = Session(
             [source],
             extractor,
@@ -101,9 +101,7 @@ def endurance(
         summary = session.run()
     media_ms = source.samples * _PER_S
     round_ms = (len(stream) + len(silence)) * _PER_S
-    spoken = [
-        Turn(t.start_ms + n * round_ms, t.end_ms + n * round_ms) for n in sorted({0, rounds - 1}) for t in turns
-    ]
+    spoken = [Turn(t.start_ms + n * round_ms, t.end_ms + n * round_ms) for n in sorted({0, rounds - 1}) for t in turns]
     first = min(t.start_ms for t in turns)
     last = max(t.end_ms for t in spoken)
     return {
@@ -142,7 +140,7 @@ class _Memory:
         self._source, self._process = source, psutil.Process()
         self._samples: list[tuple[float, int]] = []
 
-    def look(self) -> None:
+    def measure_now(self) -> None:
         at = self._source.samples / SAMPLE_RATE
         if self._samples and at < self._samples[-1][0] + 15:
             return

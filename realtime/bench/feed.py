@@ -78,21 +78,21 @@ def feed(
     allow_many_files()
     gc.collect()
     gc.freeze()  # as a live run does
-    result: dict[str, Any] = {"benchmark": "feed", **_encoding()}
+    result: dict[str, Any] = {"benchmark": "feed", **_measure_encoding()}
     for count in subscribers:
         result[f"{count}_subscribers"] = _fan_out(count, messages)
     if resumed:
-        result["resumed"] = _resumption(resumed, resumed_events)
+        result["resumed"] = _measure_resumption(resumed, resumed_events)
     if kills:
-        result["killed"] = _kills(kills)
+        result["killed"] = _measure_kills(kills)
     return result
 
 
-def _encoding() -> dict[str, float]:
+def _measure_encoding() -> dict[str, float]:
     stamped = msgspec.structs.replace(_FINAL, seq=412, epoch=events.new_id(), session=events.new_id())
     wire = round_probabilities(stamped)
 
-    def rate(work: Any) -> float:
+    def measure_rate(work: Any) -> float:
         begun, done = time.perf_counter(), 0
         while time.perf_counter() - begun < 1:
             for _ in range(100):
@@ -108,9 +108,9 @@ def _encoding() -> dict[str, float]:
         publisher = EventPublisher(session, journal=journal, feed=server)
         rates = {
             "event_bytes": float(len(events.encode(wire))),
-            "encoded_per_s": rate(lambda: events.encode(wire)),
-            "rounded_and_encoded_per_s": rate(lambda: events.encode(round_probabilities(stamped))),
-            "journaled_and_published_per_s": rate(lambda: publisher.append(_FINAL)),
+            "encoded_per_s": measure_rate(lambda: events.encode(wire)),
+            "rounded_and_encoded_per_s": measure_rate(lambda: events.encode(round_probabilities(stamped))),
+            "journaled_and_published_per_s": measure_rate(lambda: publisher.append(_FINAL)),
         }
         server.stop()
         publisher.close()
@@ -118,7 +118,7 @@ def _encoding() -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _plain() -> Iterator[tuple[int, Any]]:
+def _serve_broadcast() -> Iterator[tuple[int, Any]]:
     """(port, send) of a server that does nothing but websockets' own `broadcast`, on a thread of its own."""
     bound: Future[tuple[asyncio.AbstractEventLoop, int]] = Future()
     over = asyncio.Event()
@@ -142,7 +142,7 @@ def _plain() -> Iterator[tuple[int, Any]]:
     thread.join()
 
 
-def _sleeper(url: str) -> socket.socket:
+def _connect_sleeper(url: str) -> socket.socket:
     """A client that never reads."""
     address = urlsplit(url)
     raw = socket.socket()
@@ -156,7 +156,7 @@ def _sleeper(url: str) -> socket.socket:
     return raw
 
 
-def _clients(*arguments: object) -> subprocess.Popen[str]:
+def _start_clients(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "realtime.bench.workloads.feed_clients", *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -167,11 +167,11 @@ def _fan_out(count: int, messages: int) -> dict[str, Any]:
     ours.start()
     publisher = EventPublisher(session, feed=ours)
     process = psutil.Process()
-    with _plain() as (port, send), _sleeper(ours.url):
+    with _serve_broadcast() as (port, send), _connect_sleeper(ours.url):
         for _ in range(300):  # more than the sleeper's socket takes
             publisher.append(events.Error(code="filler", message="m" * 20_000, fatal=False))
         memory = [process.memory_info().rss]
-        with _clients("fanout", count, urlsplit(ours.url).port, port) as clients:
+        with _start_clients("fanout", count, urlsplit(ours.url).port, port) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
 
@@ -206,7 +206,7 @@ def _fan_out(count: int, messages: int) -> dict[str, Any]:
     return figures
 
 
-def _resumption(count: int, total: int) -> dict[str, Any]:
+def _measure_resumption(count: int, total: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         session = events.new_id()
         journal = Journal(Path(folder) / "a.jsonl")
@@ -214,7 +214,7 @@ def _resumption(count: int, total: int) -> dict[str, Any]:
         server.start()
         publisher = EventPublisher(session, journal=journal, feed=server)
         publisher.append(_FINAL)
-        with _clients("resume", count, urlsplit(server.url).port, total) as clients:
+        with _start_clients("resume", count, urlsplit(server.url).port, total) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
             clients.stdout.readline()
@@ -237,7 +237,7 @@ def _resumption(count: int, total: int) -> dict[str, Any]:
     }
 
 
-def _live(path: Path, session: str, tell: Connection) -> None:
+def _continue_session(path: Path, session: str, tell: Connection) -> None:
     """One life of a server: continue the session of the journal at `path` until somebody kills this process."""
     journal = Journal.reopen(path) if path.exists() else Journal(path)
     server = Feed(session, history=journal, port=0)
@@ -249,7 +249,7 @@ def _live(path: Path, session: str, tell: Connection) -> None:
         time.sleep(0.0005)
 
 
-def _kills(count: int) -> dict[str, Any]:
+def _measure_kills(count: int) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["realtime.bench.feed"])
     chance, session = random.Random(0), events.new_id()
@@ -259,7 +259,7 @@ def _kills(count: int) -> dict[str, Any]:
         path = Path(folder) / "a.jsonl"
         for _ in range(count):
             ear, mouth = context.Pipe(duplex=False)
-            life = context.Process(target=_live, args=(path, session, mouth), daemon=True)
+            life = context.Process(target=_continue_session, args=(path, session, mouth), daemon=True)
             life.start()
             url = ear.recv()
             last = events.decode(seen[-1]) if seen else None
@@ -290,12 +290,12 @@ def _kills(count: int) -> dict[str, Any]:
         "events_seen": len(seen),
         "seen_but_not_in_the_journal": sum(line not in in_order for line in seen),
         "seen_twice": len(seen) - len(set(seen)),
-        "missing_between": _missing(seen, kept),
+        "missing_between": _count_missing(seen, kept),
         "gaps": gaps,
         "then_a_new_epoch": fresh,
     }
 
 
-def _missing(seen: list[bytes], kept: list[bytes]) -> int:
+def _count_missing(seen: list[bytes], kept: list[bytes]) -> int:
     """Journaled events before the last one seen that the client did not get."""
     return kept.index(seen[-1]) + 1 - len(seen) if seen and seen[-1] in kept else len(kept)

@@ -48,7 +48,7 @@ def page(utterances: int = 10_000, rate: float = 10.0, seconds: float = 20.0) ->
         whole = tab.evaluate("performance.now()")
         devtools = tab.context.new_cdp_session(tab)
         devtools.send("Performance.enable")
-        before = _metrics(devtools)
+        before = _read_metrics(devtools)
         tab.evaluate(
             "() => { window.frames_ms = []; let last = performance.now(); const next = (now) => {"
             " frames_ms.push(now - last); last = now; requestAnimationFrame(next); }; requestAnimationFrame(next); }"
@@ -60,9 +60,9 @@ def page(utterances: int = 10_000, rate: float = 10.0, seconds: float = 20.0) ->
             if time.monotonic() - begun > seconds:
                 break
         frames = tab.evaluate("frames_ms.slice(1)")
-        after = _metrics(devtools)
+        after = _read_metrics(devtools)
         devtools.send("HeapProfiler.collectGarbage")
-        kept = _metrics(devtools)
+        kept = _read_metrics(devtools)
         rows = tab.evaluate("document.querySelectorAll('#transcript article').length")
         running.close()
     feed.stop(grace=0.2)
@@ -81,5 +81,5 @@ def page(utterances: int = 10_000, rate: float = 10.0, seconds: float = 20.0) ->
     }
 
 
-def _metrics(devtools: Any) -> dict[str, float]:
+def _read_metrics(devtools: Any) -> dict[str, float]:
     return {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}

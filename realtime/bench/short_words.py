@@ -78,13 +78,16 @@ def short_words(
     prompts = list(read_prompts(sounds))
     result: dict[str, Any] = {"benchmark": "short-words", "prompts": len(prompts)}
     for name in models:
-        transcripts = {count: _transcribe(name, count, prompts) for count in threads}
+        transcripts = {count: _transcribe_prompts(name, count, prompts) for count in threads}
         first = transcripts[threads[0]]
         result[name] = {
             "words": sum(len(prompt.words) for prompt in prompts),
-            **{f"errors_{way}": sum(_errors(said, heard[way]) for said, heard in first) for way in ("live", "padded")},
+            **{
+                f"errors_{way}": sum(_count_errors(said, heard[way]) for said, heard in first)
+                for way in ("live", "padded")
+            },
             "discarded": sum(not heard["live"] and bool(heard["padded"]) for _, heard in first),
-            "doubled": sum(len(heard["live"]) > len(said) and _repeats(heard["live"]) for said, heard in first),
+            "doubled": sum(len(heard["live"]) > len(said) and _says_twice(heard["live"]) for said, heard in first),
             "differ_by_threads": sum(
                 one[1]["live"] != other[1]["live"]
                 for more in threads[1:]
@@ -93,7 +96,7 @@ def short_words(
             "wrong": [
                 {"said": " ".join(said), **{way: " ".join(words) for way, words in heard.items()}}
                 for said, heard in first
-                if _errors(said, heard["live"]) > _errors(said, heard["padded"])
+                if _count_errors(said, heard["live"]) > _count_errors(said, heard["padded"])
             ],
         }
     return result
@@ -119,7 +122,7 @@ def read_prompts(folder: Path) -> Iterator[Prompt]:
     texts |= {name: name.removeprefix("vm-").rpartition("/")[2] for name in _NAMED} | _SPELT
     random = np.random.default_rng(0)
     for name, text in texts.items():
-        word = _speech(folder / f"{name}.wav")
+        word = _read_speech(folder / f"{name}.wav")
         for times in (1, 2):
             parts = [word] if times == 1 else [word, np.zeros(_PAUSE, np.float32), word]
             said = np.concatenate([np.zeros(_PREROLL), *parts, np.zeros(_POSTROLL)])
@@ -127,7 +130,7 @@ def read_prompts(folder: Path) -> Iterator[Prompt]:
             yield Prompt(name, tuple(text.split() * times), samples)
 
 
-def _speech(path: Path) -> NDArray[np.float32]:
+def _read_speech(path: Path) -> NDArray[np.float32]:
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].rate
         pcm = np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
@@ -138,7 +141,7 @@ def _speech(path: Path) -> NDArray[np.float32]:
     return np.asarray(samples * (_LEVEL / np.sqrt((samples**2).mean())), dtype=np.float32)
 
 
-def _transcribe(
+def _transcribe_prompts(
     model: str, threads: int, prompts: list[Prompt]
 ) -> list[tuple[tuple[str, ...], dict[str, list[str]]]]:
     whisper = Whisper(model_folder(model), device="cpu", threads=threads)
@@ -154,22 +157,22 @@ def _transcribe(
 
 def words_of(text: str) -> list[str]:
     """Lower case, numbers up to a hundred and ordinals as words, no marks."""
-    text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda m: _ordinal(int(m[1])), text.lower().replace("’", "'"))
+    text = re.sub(r"(\d+)(?:st|nd|rd|th)\b", lambda m: _spell_ordinal(int(m[1])), text.lower().replace("’", "'"))
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
-    return re.findall(r"[a-z']+", re.sub(r"\d+", lambda m: f" {_cardinal(int(m[0]))} ", text))
+    return re.findall(r"[a-z']+", re.sub(r"\d+", lambda m: f" {_spell_cardinal(int(m[0]))} ", text))
 
 
-def _cardinal(n: int) -> str:
+def _spell_cardinal(n: int) -> str:
     if n < 100:
         return _ONES[n] if n < 20 else f"{_TENS[n // 10 * 10]} {_ONES[n % 10] if n % 10 else ''}"
     return " ".join(_ONES[int(digit)] for digit in str(n))
 
 
-def _ordinal(n: int) -> str:
-    return _ORDINALS[n - 1] if 0 < n < 20 else f"{_cardinal(n)}th"
+def _spell_ordinal(n: int) -> str:
+    return _ORDINALS[n - 1] if 0 < n < 20 else f"{_spell_cardinal(n)}th"
 
 
-def _errors(said: Sequence[str], heard: list[str]) -> int:
+def _count_errors(said: Sequence[str], heard: list[str]) -> int:
     """Words put in, left out or replaced (Levenshtein)."""
     row = list(range(len(heard) + 1))
     for i, word in enumerate(said, 1):
@@ -179,5 +182,5 @@ def _errors(said: Sequence[str], heard: list[str]) -> int:
     return row[-1]
 
 
-def _repeats(words: list[str]) -> bool:
+def _says_twice(words: list[str]) -> bool:
     return any(one == other for one, other in pairwise(words))

@@ -35,7 +35,7 @@ _CUTS: tuple[tuple[float, tuple[float, float] | None], ...] = (
 
 def assemble(target: Path) -> None:
     """Write the recording (Matroska; Opus stereo, H.264 640x360) to `target`, whole or not at all."""
-    clip = _pictures(model_folder("demo-face") / FACE)
+    clip = _read_pictures(model_folder("demo-face") / FACE)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial.mkv")
     with av.open(str(_SCENE)) as scene, av.open(str(partial), "w") as out:
@@ -50,12 +50,12 @@ def assemble(target: Path) -> None:
         packets = [p for p in scene.demux(sound) if p.dts is not None]
         for packet in packets:
             packet.stream = copied
-        pictures = _encode(video, clip, seconds)
-        _interleave(out, packets, pictures)
+        pictures = _encode_pictures(video, clip, seconds)
+        _interleave_packets(out, packets, pictures)
     os.replace(partial, target)
 
 
-def _pictures(path: Path) -> list[NDArray[np.uint8]]:
+def _read_pictures(path: Path) -> list[NDArray[np.uint8]]:
     """The clip at `_FPS`, rgb24."""
     kept: list[NDArray[np.uint8]] = []
     with av.open(str(path)) as clip:
@@ -65,9 +65,7 @@ def _pictures(path: Path) -> list[NDArray[np.uint8]]:
     return kept
 
 
-def _encode(
-    stream: VideoStream, clip: list[NDArray[np.uint8]], seconds: float
-) -> Iterator[av.Packet]:
+def _encode_pictures(stream: VideoStream, clip: list[NDArray[np.uint8]], seconds: float) -> Iterator[av.Packet]:
     covered = np.zeros_like(clip[0])
     for number in range(int(seconds * _FPS)):
         now = number / _FPS
@@ -83,13 +81,13 @@ def _encode(
     yield from stream.encode(None)
 
 
-def _interleave(
+def _interleave_packets(
     out: av.container.OutputContainer, sound: list[av.Packet], pictures: Iterator[av.Packet]
 ) -> None:
     waiting = iter(sound)
     packet = next(waiting, None)
     for picture in pictures:
-        while packet is not None and _at(packet) <= _at(picture):
+        while packet is not None and _time_of(packet) <= _time_of(picture):
             out.mux(packet)
             packet = next(waiting, None)
         out.mux(picture)
@@ -98,7 +96,7 @@ def _interleave(
         packet = next(waiting, None)
 
 
-def _at(packet: av.Packet) -> float:
+def _time_of(packet: av.Packet) -> float:
     return float((packet.dts or 0) * packet.time_base)
 
 

@@ -15,9 +15,9 @@ def disagreement(opinions: Collection[Mapping[str, float]]) -> float | None:
         return None
     labels = next(iter(opinions))
     mixture = [sum(opinion[label] for opinion in opinions) / len(opinions) for label in labels]
-    apart = _entropy(mixture) - sum(_entropy(opinion.values()) for opinion in opinions) / len(opinions)
+    apart = _entropy_of(mixture) - sum(_entropy_of(opinion.values()) for opinion in opinions) / len(opinions)
     return min(1.0, max(0.0, apart / math.log(len(opinions))))
 
 
-def _entropy(distribution: Collection[float]) -> float:
+def _entropy_of(distribution: Collection[float]) -> float:
     return -sum(p * math.log(p) for p in distribution if p > 0)

@@ -56,7 +56,7 @@ class Tracker:
     def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
         """Judge the next utterance; ValueError when no modality that the model knows is there."""
         slot = self._slots.setdefault(speaker, len(self._slots))
-        judgement, self._state = self._judge(speaker, slot, features)
+        judgement, self._state = self._judge_utterance(speaker, slot, features)
         if not judgement.uncertain:
             self._emotions[speaker] = judgement.emotion
         self._held_slots.append(slot)
@@ -65,7 +65,7 @@ class Tracker:
 
     def step_without_commit(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
         """What `step` would say now; the dialogue is left as it is."""
-        return self._judge(speaker, self._slots.get(speaker, len(self._slots)), features)[0]
+        return self._judge_utterance(speaker, self._slots.get(speaker, len(self._slots)), features)[0]
 
     def forget(self, speaker: str) -> None:
         """Mask everything that this speaker has said or shown so far; the utterances of others keep their places."""
@@ -74,7 +74,7 @@ class Tracker:
         self._state = self._state.without([held == slot for held in self._held_slots])
 
     @torch.inference_mode()
-    def _judge(
+    def _judge_utterance(
         self, speaker: str, slot: int, features: Mapping[str, NDArray[np.float32]]
     ) -> tuple[Judgement, DialogueState]:
         here = [m for m in MODALITIES if m in features and m in self._modalities]
@@ -86,23 +86,21 @@ class Tracker:
         inputs = {m: x.expand(rows, *x.shape) for m, x in given.items()}
         fused_row = torch.tensor([m in here for m in MODALITIES])
         present = torch.cat([fused_row[None], torch.diag(fused_row)]).to(self._device)
-        output, state = self._model.step(
-            inputs, present, torch.full((rows,), slot, device=self._device), self._state
-        )
+        output, state = self._model.step(inputs, present, torch.full((rows,), slot, device=self._device), self._state)
         logits = output.logits.float().cpu()
-        fused = self._distribution(logits[0], here)
+        fused = self._to_probabilities(logits[0], here)
         emotion = max(fused, key=fused.__getitem__)
         judgement = Judgement(
             emotion=emotion,
             probabilities=fused,
-            unimodal={m: self._distribution(logits[1 + MODALITIES.index(m)], [m]) for m in here},
+            unimodal={m: self._to_probabilities(logits[1 + MODALITIES.index(m)], [m]) for m in here},
             gates={m: float(output.gates[0, MODALITIES.index(m)]) for m in here},
             previous=self._emotions.get(speaker),
             uncertain=fused[emotion] < self._abstain,
         )
         return judgement, state
 
-    def _distribution(self, logits: torch.Tensor, pattern: list[str]) -> dict[str, float]:
+    def _to_probabilities(self, logits: torch.Tensor, pattern: list[str]) -> dict[str, float]:
         temperature = self._temperature.get("+".join(pattern), 1.0)
         probabilities = torch.softmax(logits.double() / temperature, dim=-1).tolist()
         return dict(zip(self.labels, probabilities, strict=True))

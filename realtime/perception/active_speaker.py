@@ -48,7 +48,7 @@ class IouTracker:
         self._seen = {number: seen for number, seen in self._seen.items() if at_ms - seen[1] <= _LOST_MS}
         pairs = sorted(
             (
-                (_overlap(box, face.box), number, row)
+                (_intersection_over_union(box, face.box), number, row)
                 for number, (box, _) in self._seen.items()
                 for row, face in enumerate(faces)
             ),
@@ -80,14 +80,14 @@ def speaker_of(frames: Sequence[Sequence[FaceObservation]]) -> int | None:
     if not observations:
         return None
     largest = max(observations, key=lambda number: sum(observation.area for observation in observations[number]))
-    movement = {number: _movement(own) for number, own in observations.items()}
+    movement = {number: _mouth_movement(own) for number, own in observations.items()}
     liveliest = max(movement, key=lambda number: movement[number])
     if movement[liveliest] >= max(_MOVES, _CLEARLY * movement[largest]):
         return liveliest
     return largest
 
 
-def _movement(observations: Sequence[FaceObservation]) -> float:
+def _mouth_movement(observations: Sequence[FaceObservation]) -> float:
     """Mean over the frames of the change since the one before of what changes most about the mouth."""
     if len(observations) < _FRAMES:
         return 0.0
@@ -95,7 +95,7 @@ def _movement(observations: Sequence[FaceObservation]) -> float:
     return float(changes.mean(axis=0).max())
 
 
-def _overlap(one: Box, other: Box) -> float:
+def _intersection_over_union(one: Box, other: Box) -> float:
     """Intersection over union."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])

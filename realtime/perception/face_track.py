@@ -51,7 +51,7 @@ class FaceTrack:
         self._done_to = -1
         self._ended = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="faces", daemon=True)
+        self._thread = threading.Thread(target=self._run_worker, name="faces", daemon=True)
         self._thread.start()
 
     def put(self, frame: VideoFrame) -> None:
@@ -82,7 +82,7 @@ class FaceTrack:
             span = slice(bisect_left(self._times, start_ms), bisect_right(self._times, end_ms))
             seen = self._seen[span]
             if self._lossless and wait:
-                self._forget(start_ms - self._history_ms)
+                self._forget_frames(start_ms - self._history_ms)
         chosen = speaker_of(seen)
         return [next((g.vector for g in frame if g.identity == chosen), None) for frame in seen]
 
@@ -106,7 +106,7 @@ class FaceTrack:
         self.end()
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run_worker(self) -> None:
         while True:
             with self._changed:
                 while not self._queue and not self._ended:
@@ -115,7 +115,7 @@ class FaceTrack:
                     return
                 frame = self._queue.popleft()
             try:
-                observations = self._observe(frame)
+                observations = self._observe_faces(frame)
             except Exception as error:  # the landmarker is native code: whatever it throws must not end the call
                 self._failed(f"the face landmarker failed and the face is left out from here on: {error}")
                 with self._changed:
@@ -127,11 +127,11 @@ class FaceTrack:
                 self._times.append(frame.at_ms)
                 self._seen.append(observations)
                 if not self._lossless:
-                    self._forget(frame.at_ms - self._history_ms)
+                    self._forget_frames(frame.at_ms - self._history_ms)
                 self._done_to = frame.at_ms
                 self._changed.notify_all()
 
-    def _observe(self, frame: VideoFrame) -> list[FaceObservation]:
+    def _observe_faces(self, frame: VideoFrame) -> list[FaceObservation]:
         faces = self._face.faces(frame.rgb)
         numbers = self._identities.of(faces, frame.at_ms)
         return [
@@ -139,6 +139,6 @@ class FaceTrack:
             for number, face in zip(numbers, faces, strict=True)
         ]
 
-    def _forget(self, before_ms: int) -> None:
+    def _forget_frames(self, before_ms: int) -> None:
         old = bisect_left(self._times, before_ms)
         del self._times[:old], self._seen[:old]

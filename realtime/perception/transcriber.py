@@ -87,11 +87,11 @@ class Transcriber:
         It leaves no trace, so it may be done with what proves to be no utterance; `settle` those that are.
         """
         encoded = self._whisper.encode(samples)
-        language, vote = self._language(encoded)
+        language, vote = self._choose_language(encoded)
         heard, padded = self._whisper.decode(encoded, language), False
         if _worth_padding(heard, encoded.seconds):
             heard, padded = self._whisper.decode_padded(samples, language), True
-        return self._transcript(heard, encoded, padded, vote)
+        return self._build_transcript(heard, encoded, padded, vote)
 
     def partial(self, samples: NDArray[np.float32], agreed: tuple[int, ...], *, words: bool) -> Transcript:
         """What can be said of an utterance that goes on; `agreed` tokens of its beginning are not decoded again.
@@ -99,10 +99,10 @@ class Transcriber:
         Without `words` there are only the encoder states, and the status is `pending`.
         """
         encoded = self._whisper.encode(samples)
-        language, _ = self._language(encoded)
+        language, _ = self._choose_language(encoded)
         if not words:
             return Transcript("", language, "pending", encoded, False)
-        return self._transcript(self._whisper.decode(encoded, language, agreed), encoded, False, None)
+        return self._build_transcript(self._whisper.decode(encoded, language, agreed), encoded, False, None)
 
     def settle(self, transcript: Transcript) -> None:
         """An utterance of the dialogue, in its order: two clear votes in a row change the session's language."""
@@ -111,14 +111,14 @@ class Transcriber:
                 self._heard = transcript.vote
             self._vote = transcript.vote
 
-    def _transcript(self, heard: Hypothesis, encoded: Encoded, padded: bool, vote: str | None) -> Transcript:
+    def _build_transcript(self, heard: Hypothesis, encoded: Encoded, padded: bool, vote: str | None) -> Transcript:
         discarded = _no_speech(heard)
-        if discarded is None and _loops(heard):
+        if discarded is None and _ran_away(heard):
             return Transcript("", heard.language, "unintelligible", encoded, padded, vote=vote)
         status = "ok" if heard.language in self._text_languages else "unsupported_language"
         return Transcript(heard.text, heard.language, status, encoded, padded, heard.tokens, discarded, vote)
 
-    def _language(self, encoded: Encoded) -> tuple[str, str | None]:
+    def _choose_language(self, encoded: Encoded) -> tuple[str, str | None]:
         """The language to decode in, and this utterance's vote for the session's."""
         if self._given is not None or not self._whisper.multilingual:
             return self._given or "en", None
@@ -136,7 +136,7 @@ def _worth_padding(heard: Hypothesis, seconds: float) -> bool:
     """
     if not any(character.isalnum() for character in heard.text) or heard.mean_logprob < _NO_WORDS_LOGPROB:
         return False
-    if _loops(heard) or _repeats(heard):
+    if _ran_away(heard) or _repeats_itself(heard):
         return heard.no_speech < _NO_SPEECH or heard.mean_logprob >= _WEAK_LOGPROB
     if heard.no_speech < _NO_SPEECH:
         return heard.mean_logprob < _DOUBTFUL_LOGPROB
@@ -148,14 +148,14 @@ def _no_speech(heard: Hypothesis) -> tuple[str, str] | None:
         return "no_words", "No words were heard in it."
     if (
         (heard.no_speech >= _SURELY_NO_SPEECH and heard.mean_logprob < _SURE_LOGPROB)
-        or (heard.no_speech >= _NO_SPEECH and (heard.mean_logprob < _WEAK_LOGPROB or _loops(heard)))
+        or (heard.no_speech >= _NO_SPEECH and (heard.mean_logprob < _WEAK_LOGPROB or _ran_away(heard)))
         or heard.mean_logprob < _NO_WORDS_LOGPROB
     ):
         return "not_speech", "It is noise, music or silence rather than speech: no words could be believed."
     return None
 
 
-def _repeats(heard: Hypothesis) -> bool:
+def _repeats_itself(heard: Hypothesis) -> bool:
     """Whether the same words come twice in a row, whatever stands between them."""
     words = "".join(c if c.isalnum() or c == "'" else " " for c in heard.text.lower()).split()
     return any(
@@ -165,7 +165,7 @@ def _repeats(heard: Hypothesis) -> bool:
     )
 
 
-def _loops(heard: Hypothesis) -> bool:
+def _ran_away(heard: Hypothesis) -> bool:
     """Whether the decoder ran into its bound, or repeats an n-gram over and over."""
     if not heard.complete:
         return True

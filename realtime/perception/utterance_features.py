@@ -72,7 +72,7 @@ class FeatureExtractor:
     ) -> Perception:
         """The features of the dialogue's next utterance; `past` is what was said before, oldest first."""
         self.transcriber.settle(transcript)
-        return self._features(utterance, transcript, faces, past, wait=True)
+        return self._extract_features(utterance, transcript, faces, past, wait=True)
 
     def interim_features(
         self,
@@ -85,9 +85,9 @@ class FeatureExtractor:
     ) -> tuple[Perception, tuple[int, ...]]:
         """The features of an utterance that goes on, and its tokens; without side effects."""
         transcript = self.transcriber.partial(utterance.samples, agreed, words=words)
-        return self._features(utterance, transcript, faces, past, wait=False), transcript.tokens
+        return self._extract_features(utterance, transcript, faces, past, wait=False), transcript.tokens
 
-    def _features(
+    def _extract_features(
         self,
         utterance: Utterance,
         transcript: Transcript,
@@ -109,7 +109,7 @@ class FeatureExtractor:
             status["voice"] = "ok"
             features["voice"] = self.voice(transcript.encoded)
         if self.face is not None:
-            status["face"], vector = self._see(utterance, faces, wait=wait)
+            status["face"], vector = self._read_face(utterance, faces, wait=wait)
             if vector is not None:
                 features["face"] = vector
         return Perception(
@@ -121,7 +121,7 @@ class FeatureExtractor:
             padded_fallback=transcript.fallback_used,
         )
 
-    def _see(
+    def _read_face(
         self, utterance: Utterance, faces: FaceTrack | None, *, wait: bool
     ) -> tuple[str, NDArray[np.float32] | None]:
         if faces is None or self.face is None:

@@ -29,20 +29,20 @@ class ChunkSequencer:
             return []
         if chunk.start + self._offset + len(chunk.samples) > self._end:
             self.drop_late()
-            return self._trim(chunk)
+            return self._trim_overlap(chunk)
         self._late.append(chunk)
         if sum(len(late.samples) for late in self._late) < SET_BACK:
             return []
         held, self._late = self._late, []
         self._offset = self._end - held[0].start
-        return [placed for late in held for placed in self._trim(late)]
+        return [placed for late in held for placed in self._trim_overlap(late)]
 
     def drop_late(self) -> None:
         """Leave out what is held back: the clock was not set back, or the source has ended."""
         self.left_out += sum(len(late.samples) for late in self._late)
         self._late = []
 
-    def _trim(self, chunk: AudioChunk) -> list[AudioChunk]:
+    def _trim_overlap(self, chunk: AudioChunk) -> list[AudioChunk]:
         start = chunk.start + self._offset
         heard = min(max(0, self._end - start), len(chunk.samples))
         self.left_out += heard

@@ -43,12 +43,12 @@ def measure_latency(checkpoint: str, recording: Path) -> tuple[tuple[StageLatenc
 def describe_latency(stages: Sequence[StageLatency], latencies: Sequence[events.Latency]) -> str:
     """One line for each stage, and the sum of the declared waits beside the median of the measured work."""
     lines = [
-        f"{stage.stage}: waits {_span(stage.wait_ms, stage.most_wait_ms)} for {stage.waits_for}; "
+        f"{stage.stage}: waits {_format_span(stage.wait_ms, stage.most_wait_ms)} for {stage.waits_for}; "
         f"its queue holds at most {stage.queue_bound} {stage.queue}"
         for stage in stages
     ]
     always, most = total_wait_ms(stages)
-    total = f"The stages wait {_span(always, most)} after the last word"
+    total = f"The stages wait {_format_span(always, most)} after the last word"
     if latencies:
         work_ms = float(np.median([one.total - one.endpoint for one in latencies]))
         total += (
@@ -58,5 +58,5 @@ def describe_latency(stages: Sequence[StageLatency], latencies: Sequence[events.
     return "\n".join([*lines, f"{total}."])
 
 
-def _span(always: int, most: int) -> str:
+def _format_span(always: int, most: int) -> str:
     return f"{always} ms" if always == most else f"{always} to {most} ms"

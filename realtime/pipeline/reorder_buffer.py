@@ -66,12 +66,12 @@ class ReorderBuffer(Generic[T]):
         if not self._places:
             return None
         first = self._places[0]
-        if first.utterance_id not in self._ready or not (self._over or self.full or self._settled(first)):
+        if first.utterance_id not in self._ready or not (self._over or self.full or self._is_settled(first)):
             return None
         self._places.pop(0)
         return self._ready.pop(first.utterance_id)
 
-    def _settled(self, first: _Place) -> bool:
+    def _is_settled(self, first: _Place) -> bool:
         furthest = max(self._marks.values(), default=first.decided_ms)
         return all(
             mark >= first.decided_ms or furthest - mark > self._patience_ms

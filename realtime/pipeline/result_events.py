@@ -29,7 +29,7 @@ def provisional_event(
         emotion=emotion,
         confidence=shown[emotion],
         probabilities=shown,
-        modalities=_modalities(perception.status, judgement),
+        modalities=_describe_modalities(perception.status, judgement),
     )
 
 
@@ -107,7 +107,7 @@ def discarded_event(
     )
 
 
-def _modalities(statuses: Mapping[str, str], judgement: Judgement) -> dict[str, events.Modality]:
+def _describe_modalities(statuses: Mapping[str, str], judgement: Judgement) -> dict[str, events.Modality]:
     return {
         modality: events.Modality(
             status=status,

@@ -307,7 +307,7 @@ class SegmentationWorker:
         self._emit(events.StreamDegraded(what=LATE_SOUND, count=lost_ms, recovered=True, detail=sentence))
 
 
-def _pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
+def _split_chunk(chunk: AudioChunk) -> Iterator[AudioChunk]:
     for at in range(0, len(chunk.samples), _PIECE):
         yield AudioChunk(chunk.source, chunk.start + at, chunk.samples[at : at + _PIECE])
 

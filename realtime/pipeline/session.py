@@ -78,18 +78,18 @@ class Session:
         self._call = CallInference(
             extractor,
             tracker,
-            self._emit,
+            self._emit_event,
             self.summary,
             provisional=provisional,
             keep=keep,
             real_time=real_time,
         )
-        self._inference = InferenceQueue(self.overload, self._emit, self.summary, live=not lossless)
+        self._inference = InferenceQueue(self.overload, self._emit_event, self.summary, live=not lossless)
         self._inference_worker = InferenceWorker(self._inference, self._call)
         self._segmentation = SegmentationWorker(
             self._inference,
             self._call,
-            self._emit,
+            self._emit_event,
             endpointing=endpointing,
             speakers=speakers,
             lossless=lossless,
@@ -125,7 +125,7 @@ class Session:
             self._faces = FaceTrack(
                 self._extractor.face,
                 lossless=self._lossless,
-                failed=lambda sentence: self._emit(events.Error(code="face", message=sentence, fatal=False)),
+                failed=lambda sentence: self._emit_event(events.Error(code="face", message=sentence, fatal=False)),
             )
         self._faces.put(frame)
 
@@ -133,9 +133,7 @@ class Session:
         """Announce what happened to a source; the session ends with its last source of sound."""
         try:
             self._append(
-                events.SourceStatus(
-                    source=status.source, kind=status.kind, status=status.status, detail=status.detail
-                )
+                events.SourceStatus(source=status.source, kind=status.kind, status=status.status, detail=status.detail)
             )
         finally:  # the session ends with its sources, even where their end cannot be announced
             if status.will_retry:
@@ -154,8 +152,8 @@ class Session:
 
         A TrackerError of a source that cannot be opened passes through, after what was opened is closed.
         """
-        inferring = self._thread("inference", self._inference_worker.run)
-        segmenting = self._thread("segmentation", self._segmentation.run, self._segmentation.discard_queued)
+        inferring = self._start_thread("inference", self._inference_worker.run)
+        segmenting = self._start_thread("segmentation", self._segmentation.run, self._segmentation.discard_queued)
         inferring.start()
         segmenting.start()
         try:
@@ -221,7 +219,7 @@ class Session:
 
     # -- from any thread
 
-    def _emit(self, event: events.Logged) -> None:
+    def _emit_event(self, event: events.Logged) -> None:
         self._announced.apply(event)
         self._sound_watch.observe_event(event)
         self._append(event)
@@ -229,7 +227,7 @@ class Session:
     def _faces_of(self, speaker: str) -> FaceTrack | None:
         return self._faces if speaker == self._camera_speaker else None
 
-    def _thread(
+    def _start_thread(
         self, name: str, loop: Callable[[], None], after_failure: Callable[[], None] = lambda: None
     ) -> threading.Thread:
         return threading.Thread(target=self._run_guarded, args=(loop, after_failure), name=name, daemon=True)
@@ -252,7 +250,7 @@ class Session:
         """Give every utterance its end that was announced and will not be judged, because the pipeline failed."""
         for discarded in self._announced.failed_events(self.summary.media_ms):
             try:
-                self._emit(discarded)
+                self._emit_event(discarded)
             except Exception:  # where nothing can be announced, the session must still end
                 _log_failure("an utterance could not be discarded")
             self.summary.discarded += 1

@@ -45,7 +45,7 @@ class CrosstalkDetector:
         Voices that speak at the same time are incoherent, so double talk counts only for what it covers.
         """
         near = utterance.samples.astype(np.float64)
-        far = self._between(utterance.samples_start - _LATEST, utterance.samples_start + len(near) + _EARLIEST)
+        far = self._far_end_between(utterance.samples_start - _LATEST, utterance.samples_start + len(near) + _EARLIEST)
         if not len(near) or np.sqrt(np.mean(far**2)) < _QUIET:
             return 0.0
         size = 1 << (len(far) + len(near)).bit_length()
@@ -54,7 +54,7 @@ class CrosstalkDetector:
         whitened = np.zeros_like(cross)
         whitened[band] = cross[band] / (np.abs(cross[band]) + 1e-12)
         at = int(np.argmax(np.fft.irfft(whitened, size)[: _LATEST + _EARLIEST + 1]))
-        return _coherence(near, far[at : at + len(near)])
+        return _measure_coherence(near, far[at : at + len(near)])
 
     def excess_db(self, utterance: Utterance) -> float:
         """By how many decibels the far end was louder than the utterance while it was said."""
@@ -72,12 +72,12 @@ class CrosstalkDetector:
         return samples
 
 
-def _coherence(near: NDArray[np.float64], far: NDArray[np.float64]) -> float:
-    one, other = _spectra(near), _spectra(far)
+def _measure_coherence(near: NDArray[np.float64], far: NDArray[np.float64]) -> float:
+    one, other = _spectra_of(near), _spectra_of(far)
     frames = len(one)
-    powers = [_smooth((np.abs(x) ** 2).sum(axis=0)) for x in (one, other)]
+    powers = [_smooth_spectrum((np.abs(x) ** 2).sum(axis=0)) for x in (one, other)]
     cross = (one * np.conj(other)).sum(axis=0)
-    both = np.abs(_smooth(cross.real) + 1j * _smooth(cross.imag)) ** 2
+    both = np.abs(_smooth_spectrum(cross.real) + 1j * _smooth_spectrum(cross.imag)) ** 2
     coherence = both / (powers[0] * powers[1] + 1e-20)
     # Of n independent pairs that have nothing in common, the coherence is 1 / n.
     bias = 1 / max(1.5, (1 + (frames - 1) * _HOP / _FRAME) * _SMOOTHED / 2)
@@ -85,11 +85,11 @@ def _coherence(near: NDArray[np.float64], far: NDArray[np.float64]) -> float:
     return float(np.average(free, weights=powers[0] + 1e-20))
 
 
-def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smooth_spectrum(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.convolve(x, np.ones(_SMOOTHED), "valid")
 
 
-def _spectra(samples: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _spectra_of(samples: NDArray[np.float64]) -> NDArray[np.complex128]:
     """[frames, frequencies] of the band in which voices are strong."""
     padded = np.pad(samples, (0, max(0, _FRAME - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]

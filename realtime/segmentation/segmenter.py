@@ -50,12 +50,12 @@ class Segmenter:
         self._silero = Silero() if config.silero else None
         self._unvoiced = 0  # samples since webrtcvad last heard speech
         self._noise_floor = NoiseFloor(config.frame_ms)
-        self._window = self._count(config.onset_ms)
+        self._window = self._frame_count(config.onset_ms)
         self._onset = math.ceil(config.onset_share * self._window)
-        self._preroll = self._count(config.preroll_ms)
-        self._postroll = self._count(config.postroll_ms)
-        self._hangover = self._count(config.hangover_ms)
-        longest = self._count(config.unfinished_hangover_ms) if config.adaptive else self._hangover
+        self._preroll = self._frame_count(config.preroll_ms)
+        self._postroll = self._frame_count(config.postroll_ms)
+        self._hangover = self._frame_count(config.hangover_ms)
+        longest = self._frame_count(config.unfinished_hangover_ms) if config.adaptive else self._hangover
         # After this much silence nothing before it can matter any more.
         self._settled = (longest + self._window + self._preroll) * self._frame
         self._rest = np.zeros(0, np.float32)  # less than a frame
@@ -75,12 +75,12 @@ class Segmenter:
         segments: list[Segment] = []
         to_grid = -len(self._rest) % self._frame
         if gap > self._settled + to_grid:  # a source may have been away for hours
-            self._take(np.zeros(self._settled + to_grid, np.float32), segments)
+            self._process_samples(np.zeros(self._settled + to_grid, np.float32), segments)
             self._frames.clear()
             self._position = chunk.start
         elif gap:
-            self._take(np.zeros(gap, np.float32), segments)
-        self._take(chunk.samples, segments)
+            self._process_samples(np.zeros(gap, np.float32), segments)
+        self._process_samples(chunk.samples, segments)
         return segments
 
     def flush(self) -> list[Segment]:
@@ -89,7 +89,7 @@ class Segmenter:
         self._position += len(self._rest)
         if self._start is not None:
             self._frames.append(_Frame(self._rest, False, 0.0))
-            self._close(segments)
+            self._close_utterance(segments)
         self._rest = np.zeros(0, np.float32)
         self._frames.clear()
         return segments
@@ -101,14 +101,14 @@ class Segmenter:
     def expect(self, ended: bool | None) -> None:
         """Whether the words say that the turn has ended (segmentation/end_of_turn.py); until speech goes on again."""
         if self.config.adaptive and self._paused and ended is not None:
-            self._wait = self._count(
+            self._wait = self._frame_count(
                 self.config.finished_hangover_ms if ended else self.config.unfinished_hangover_ms
             )
 
-    def _count(self, ms: int) -> int:
+    def _frame_count(self, ms: int) -> int:
         return -(-ms // self.config.frame_ms)
 
-    def _take(self, samples: NDArray[np.float32], segments: list[Segment]) -> None:
+    def _process_samples(self, samples: NDArray[np.float32], segments: list[Segment]) -> None:
         samples = np.concatenate((self._rest, samples), dtype=np.float32)
         whole = len(samples) - len(samples) % self._frame
         # Decisions alone are made on the filtered sound; an utterance holds it as it was.
@@ -117,14 +117,14 @@ class Segmenter:
             part = slice(at, at + self._frame)
             power = float(np.dot(filtered[part], filtered[part])) / self._frame
             self._position += self._frame
-            self._frames.append(_Frame(samples[part], self._voiced(filtered[part], power), power))
+            self._frames.append(_Frame(samples[part], self._is_voiced(filtered[part], power), power))
             if self._start is None:
-                self._listen(segments)
+                self._await_onset(segments)
             else:
-                self._follow(segments)
+                self._follow_utterance(segments)
         self._rest = samples[whole:].copy()
 
-    def _voiced(self, filtered: NDArray[np.float64], power: float) -> bool:
+    def _is_voiced(self, filtered: NDArray[np.float64], power: float) -> bool:
         """Whether webrtcvad hears speech, Silero agrees if it is asked, and the frame exceeds the noise floor."""
         second = True if self._silero is None else self._second_opinion(self._silero, filtered.astype(np.float32))
         excess_db = self._noise_floor.excess_db(power)
@@ -141,103 +141,107 @@ class Segmenter:
             self._unvoiced = 0
         return silero(samples) >= (_SILERO_BEGINS if self._start is None else _SILERO_GOES_ON)
 
-    def _listen(self, segments: list[Segment]) -> None:
+    def _await_onset(self, segments: list[Segment]) -> None:
         while len(self._frames) > self._preroll + self._window:
             self._frames.popleft()
         voiced = [frame.voiced for frame in self._frames]
         if voiced[-1] and sum(voiced[-self._window :]) >= self._onset:
             first = voiced.index(True, max(0, len(voiced) - self._window))
-            self._drop(max(0, first - self._preroll))
-            self._open(min(first, self._preroll), segments)
+            self._drop_frames(max(0, first - self._preroll))
+            self._start_utterance(min(first, self._preroll), segments)
 
-    def _follow(self, segments: list[Segment]) -> None:
+    def _follow_utterance(self, segments: list[Segment]) -> None:
         if self._frames[-1].voiced:
             self._end = len(self._frames)
             if self._paused:
-                self._unpause()
+                self._clear_pause()
                 segments.append(Resumed(self.source))
         silence = len(self._frames) - self._end
         if silence >= self._wait:
-            self._close(segments)
-        elif len(self._frames) >= self._count(self.config.longest_ms):
-            self._cut(segments)
-        elif silence == self._postroll and not self._short():
+            self._close_utterance(segments)
+        elif len(self._frames) >= self._frame_count(self.config.longest_ms):
+            self._cut_utterance(segments)
+        elif silence == self._postroll and not self._is_short():
             self._paused = True
             segments.append(Paused(self.source, self._open_utterance()))
 
-    def _unpause(self) -> None:
+    def _clear_pause(self) -> None:
         self._paused = False
         self._wait = self._hangover
 
-    def _short(self) -> bool:
+    def _is_short(self) -> bool:
         assert self._start is not None
         spoken_ms = (self._end - self._start) * self.config.frame_ms
         return spoken_ms < self.config.shortest_ms and not self._continues
 
-    def _open(self, start: int, segments: list[Segment]) -> None:
-        self._unpause()
+    def _start_utterance(self, start: int, segments: list[Segment]) -> None:
+        self._clear_pause()
         self._start = start
         self._end = max(i for i, frame in enumerate(self._frames) if frame.voiced) + 1
-        segments.append(SpeechStarted(self.source, self._ms(start), self._position // _PER_MS))
+        segments.append(SpeechStarted(self.source, self._ms_of(start), self._position // _PER_MS))
 
-    def _close(self, segments: list[Segment]) -> None:
+    def _close_utterance(self, segments: list[Segment]) -> None:
         """The hangover has passed. A rejected word may still turn out to be the pre-roll of the next utterance."""
         assert self._start is not None
-        if self._short():
-            times = self._ms(self._start), self._ms(self._end), self._position // _PER_MS
+        if self._is_short():
+            times = self._ms_of(self._start), self._ms_of(self._end), self._position // _PER_MS
             segments.append(Rejected(self.source, *times, reason="too_short"))
         else:
-            self._deliver(min(self._end + self._postroll, len(self._frames)), segments, cut=False)
-        self._idle()
+            self._deliver_frames(min(self._end + self._postroll, len(self._frames)), segments, cut=False)
+        self._reset_onset()
 
-    def _cut(self, segments: list[Segment]) -> None:
+    def _cut_utterance(self, segments: list[Segment]) -> None:
         """The longest length is reached: cut where it was quietest of late. What follows the cut goes on."""
         before = len(self._frames)
-        frames = self._count(QUIETEST_MS)
-        power = np.array([frame.power for frame in self._frames])[before - self._count(self.config.cut_search_ms) :]
-        power = power[: len(power) - self._count(self.config.shortest_ms)]
+        frames = self._frame_count(QUIETEST_MS)
+        power = np.array([frame.power for frame in self._frames])[
+            before - self._frame_count(self.config.cut_search_ms) :
+        ]
+        power = power[: len(power) - self._frame_count(self.config.shortest_ms)]
         quietest = int(np.argmin(np.convolve(power, np.ones(frames), "valid")))
-        self._deliver(before - self._count(self.config.cut_search_ms) + quietest + frames // 2, segments, cut=True)
+        self._deliver_frames(
+            before - self._frame_count(self.config.cut_search_ms) + quietest + frames // 2, segments, cut=True
+        )
         rest = [frame.voiced for frame in self._frames]
         if any(rest):
             self._continues = True
-            self._open(rest.index(True), segments)
+            self._start_utterance(rest.index(True), segments)
         else:
-            self._idle()
+            self._reset_onset()
 
-    def _deliver(self, count: int, segments: list[Segment], *, cut: bool) -> None:
+    def _deliver_frames(self, count: int, segments: list[Segment], *, cut: bool) -> None:
         """Hand over the first `count` frames, which are then gone."""
-        segments.append(self._utterance(count, cut=cut))
-        self._drop(count)
+        segments.append(self._build_utterance(count, cut=cut))
+        self._drop_frames(count)
 
     def _open_utterance(self) -> Utterance:
-        return self._utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
+        return self._build_utterance(min(self._end + self._postroll, len(self._frames)), cut=False)
 
-    def _utterance(self, count: int, *, cut: bool) -> Utterance:
+    def _build_utterance(self, count: int, *, cut: bool) -> Utterance:
         assert self._start is not None
         return Utterance(
             source=self.source,
-            start_ms=self._ms(self._start),
-            end_ms=self._ms(min(self._end, count)),
+            start_ms=self._ms_of(self._start),
+            end_ms=self._ms_of(min(self._end, count)),
             decided_ms=self._position // _PER_MS,
             samples=np.concatenate([frame.samples for frame in islice(self._frames, count)]),
-            samples_start=self._sample(0),
+            samples_start=self._sample_of(0),
             cut=cut,
         )
 
-    def _idle(self) -> None:
+    def _reset_onset(self) -> None:
         """Nobody speaks; what is left in the ring has been judged and does not count as an onset again."""
         self._start = None
         self._continues = False
         self._frames = deque(frame._replace(voiced=False) for frame in self._frames)
 
-    def _drop(self, count: int) -> None:
+    def _drop_frames(self, count: int) -> None:
         for _ in range(count):
             self._frames.popleft()
 
-    def _sample(self, index: int) -> int:
+    def _sample_of(self, index: int) -> int:
         """Sample of the media clock at which frame `index` begins (of a partial last frame, its end)."""
         return self._position - sum(len(frame.samples) for frame in islice(self._frames, index, None))
 
-    def _ms(self, index: int) -> int:
-        return self._sample(index) // _PER_MS
+    def _ms_of(self, index: int) -> int:
+        return self._sample_of(index) // _PER_MS

@@ -22,7 +22,7 @@ class Silero:
     """Follows one source's sound. Its state drifts on endless streams: `reset` it in long silences, not in speech."""
 
     def __init__(self) -> None:
-        self._session = _session()
+        self._load_session = _load_session()
         self.reset()
 
     def reset(self) -> None:
@@ -36,14 +36,14 @@ class Silero:
         self._waiting = np.concatenate([self._waiting, samples])
         while len(self._waiting) >= _CONTEXT + _CHUNK:
             given = {"input": self._waiting[None, : _CONTEXT + _CHUNK], "h": self._state[0], "c": self._state[1]}
-            probability, *self._state = self._session.run(None, given)
+            probability, *self._state = self._load_session.run(None, given)
             self._latest.append(float(probability[0]))
             self._waiting = self._waiting[_CHUNK:]
         return max(self._latest)
 
 
 @functools.cache
-def _session() -> Any:
+def _load_session() -> Any:
     import faster_whisper
     import onnxruntime  # type: ignore[import-untyped]
 

@@ -51,7 +51,7 @@ class CameraSource:
 
     def start(self, sink: Sink) -> None:
         """Begin; the camera is opened from the thread, because that can take seconds."""
-        self._thread = threading.Thread(target=self._run, args=(sink,), name=self.name, daemon=True)
+        self._thread = threading.Thread(target=self._run_camera, args=(sink,), name=self.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -60,11 +60,11 @@ class CameraSource:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, sink: Sink) -> None:
+    def _run_camera(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
         reporter = StatusReporter(sink, self.name, self.kind)
         try:
-            end = self._deliver(sink, reporter)
+            end = self._deliver_pictures(sink, reporter)
             while end[0] == "lost":
                 reporter.report(*end, will_retry=True)
                 end = self._deliver_again(sink, reporter)
@@ -75,12 +75,12 @@ class CameraSource:
         """Deliver once the camera is there again, until there are no more pictures; (status, why)."""
         delay = RetryDelay(_REOPEN_S, _REOPEN_MOST_S)
         while not self._stop.wait(delay.take()):
-            end = self._deliver(sink, reporter)
+            end = self._deliver_pictures(sink, reporter)
             if end[0] != "absent":
                 return end
         return "ended", "The camera was closed."
 
-    def _deliver(self, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
+    def _deliver_pictures(self, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
         """Deliver pictures until there are no more; (status, why)."""
         try:
             import cv2
@@ -95,11 +95,11 @@ class CameraSource:
             if not capture.isOpened():
                 return "absent", f"There is no {self.detail} that can be opened: the call goes on without faces."
             reporter.report("opened", f"Looking through {self.detail}.")
-            return self._read(capture, cv2, sink, reporter)
+            return self._read_pictures(capture, cv2, sink, reporter)
         finally:
             capture.release()
 
-    def _read(self, capture: Any, cv2: Any, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
+    def _read_pictures(self, capture: Any, cv2: Any, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
         recorded = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0  # which OpenCV would read as fast as it can
         begun = self._clock()
         due = begun

@@ -48,12 +48,12 @@ class ClockDrift:
         self._first = offset if self._first is None else self._first
         self.offset_ms = offset - self._first
         self._late.append((at, late))
-        slope = self._slope() if len(self._late) >= _FEWEST_WINDOWS else 0.0
+        slope = self._estimate_slope() if len(self._late) >= _FEWEST_WINDOWS else 0.0
         slope += self.offset_ms / _PULL_MS
         self.ratio = 1 + float(np.clip(slope, -MOST_DRIFT, MOST_DRIFT))
         return True
 
-    def _slope(self) -> float:
+    def _estimate_slope(self) -> float:
         at, late = np.array(self._late).T
         one, other = np.triu_indices(len(at), k=len(at) // 3)
         return float(np.median((late[other] - late[one]) / (at[other] - at[one])))

@@ -57,13 +57,13 @@ class ClockAligner:
         if block.dropped or block.overflow:
             yield from self.flush()
             if not block.overflow:
-                self._begin(self._next + self._at_16_khz(block.dropped))
+                self._begin_count(self._next + self._at_16_khz(block.dropped))
         if self._resampler is None:
             self._unplaced.append(block)
             if len(self._unplaced) == _PLACED_TOGETHER:
                 yield from self._place_together()
             return
-        yield from self._given(block.frames)
+        yield from self._resample_frames(block.frames)
         counted_ms = self._begun_ms + self._counted * 1000 / self._rate
         if self.drift.observe(block.heard_ms, counted_ms, self._next * 1000 / SAMPLE_RATE):
             if self.drift.offset_ms > _JUMP_MS:
@@ -83,17 +83,17 @@ class ClockAligner:
             yield from self._place_together()
         if self._resampler is not None:
             resampler, self._resampler = self._resampler, None
-            yield from self._chunk(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            yield from self._make_chunk(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
     def _place_together(self) -> Iterator[AudioChunk]:
         counted = np.cumsum([len(block.frames) for block in self._unplaced])
         ends = [block.heard_ms * SAMPLE_RATE // 1000 for block in self._unplaced]
-        self._begin(min(end - self._at_16_khz(int(n)) for end, n in zip(ends, counted, strict=True)))
+        self._begin_count(min(end - self._at_16_khz(int(n)) for end, n in zip(ends, counted, strict=True)))
         frames = np.concatenate([block.frames for block in self._unplaced])
         self._unplaced.clear()
-        yield from self._given(frames)
+        yield from self._resample_frames(frames)
 
-    def _begin(self, at: int) -> None:
+    def _begin_count(self, at: int) -> None:
         if self._counted:
             self.lost_ms += max(0, at - self._next) * 1000 // SAMPLE_RATE
         self._next = max(self._next, at)
@@ -103,11 +103,11 @@ class ClockAligner:
         self._resampler = soxr.ResampleStream(self._rate * (1 + 2 * MOST_DRIFT), SAMPLE_RATE, 1, "float32", vr=True)
         self._resampler.set_io_ratio(self._rate, SAMPLE_RATE)
 
-    def _given(self, frames: NDArray[np.float32]) -> Iterator[AudioChunk]:
+    def _resample_frames(self, frames: NDArray[np.float32]) -> Iterator[AudioChunk]:
         self._counted += len(frames)
-        yield from self._chunk(self._resampler.resample_chunk(frames.mean(axis=1)))
+        yield from self._make_chunk(self._resampler.resample_chunk(frames.mean(axis=1)))
 
-    def _chunk(self, samples: NDArray[np.float32]) -> Iterator[AudioChunk]:
+    def _make_chunk(self, samples: NDArray[np.float32]) -> Iterator[AudioChunk]:
         if len(samples):
             yield AudioChunk(self._name, self._next, samples)
             self._next += len(samples)

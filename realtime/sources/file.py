@@ -113,10 +113,10 @@ class FileSource:
         finally:  # a session waits for this word, whatever became of the thread
             sink.status(end)
 
-    def _deliver(self, items: Iterator[AudioChunk | VideoFrame], sink: Sink) -> None:
+    def _deliver_items(self, items: Iterator[AudioChunk | VideoFrame], sink: Sink) -> None:
         begun = time.monotonic()
         for item in items:
-            at = item.at_ms / 1000 if isinstance(item, VideoFrame) else _end(item)
+            at = item.at_ms / 1000 if isinstance(item, VideoFrame) else _end_of(item)
             ahead = begun + at - time.monotonic()
             if self._pace == "realtime" and ahead > 0:
                 self._stop.wait(ahead)
@@ -180,13 +180,13 @@ class _Reading:
     def items(self) -> Iterator[AudioChunk | VideoFrame]:
         """Chunks and frames in order of media time, a frame before the sound of its time."""
         waiting: deque[AudioChunk] = deque()
-        for item in self._decoded():
+        for item in self._decode_items():
             if isinstance(item, AudioChunk):
                 waiting.append(item)
             while waiting and (
                 self._film is None
-                or _end(waiting[0]) <= self._seen_to
-                or _end(waiting[-1]) - _end(waiting[0]) > _SKEW_S
+                or _end_of(waiting[0]) <= self._seen_to
+                or _end_of(waiting[-1]) - _end_of(waiting[0]) > _SKEW_S
             ):
                 yield waiting.popleft()
             if isinstance(item, VideoFrame):
@@ -217,7 +217,7 @@ class _Reading:
             said.append("its video has no frames")
         return f"The recording has ended; {', and '.join(said)}." if said else "The recording has ended."
 
-    def _decoded(self) -> Iterator[AudioChunk | VideoFrame | None]:
+    def _decode_items(self) -> Iterator[AudioChunk | VideoFrame | None]:
         """Chunks, frames, and None for a frame that is not needed but tells how far the pictures are."""
         streams = [stream for _, stream in self._recording.tracks]
         if self._film is not None:
@@ -244,7 +244,7 @@ class _Reading:
             for placed in self._mixer.flush():
                 yield from self._cut_chunks(self._channels, placed)
 
-    def _picture(self, frame: Any) -> VideoFrame | None:
+    def _convert_picture(self, frame: Any) -> VideoFrame | None:
         self._seen_to = max(self._seen_to, frame.time - self._origin)
         if self._seen_to + 1e-6 < self._picture_due:
             return None

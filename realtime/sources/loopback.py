@@ -20,10 +20,12 @@ def system_sound(choice: str, *, clock: Callable[[], int]) -> MicrophoneSource:
 
     MicrophoneError, with a sentence on how to get one, where the system's sound cannot be heard.
     """
-    return MicrophoneSource(_backend(None if choice == "auto" else choice), clock=clock, name="system", kind="system")
+    return MicrophoneSource(
+        _choose_backend(None if choice == "auto" else choice), clock=clock, name="system", kind="system"
+    )
 
 
-def _backend(wanted: str | None) -> AudioBackend:
+def _choose_backend(wanted: str | None) -> AudioBackend:
     if sys.platform == "win32":
         return WasapiLoopbackBackend(wanted)
     if sys.platform == "darwin":

@@ -67,7 +67,7 @@ class MicrophoneSource:
     def start(self, sink: Sink) -> None:
         """Open the microphone; MicrophoneError where the system refuses it."""
         self._rate = self._backend.open(self._on_block)
-        self._thread = threading.Thread(target=self._run, args=(sink,), name=self.name, daemon=True)
+        self._thread = threading.Thread(target=self._run_device, args=(sink,), name=self.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -88,35 +88,35 @@ class MicrophoneSource:
             self._blocks.put(Block(frames, self._clock(), self._dropped, overflow))
             self._dropped = 0
 
-    def _run(self, sink: Sink) -> None:
+    def _run_device(self, sink: Sink) -> None:
         end = ("lost", f"Reading {self.detail} failed.")
         reporter = StatusReporter(sink, self.name, self.kind)
         try:
             aligner = ClockAligner(self.name, self._rate)
             reporter.report("opened", f"Listening to {self.detail}.")
-            self._deliver(sink, reporter, aligner, _FIRST_BLOCK_S)
+            self._deliver_blocks(sink, reporter, aligner, _FIRST_BLOCK_S)
             while not self._stopping.is_set():
                 reporter.report("lost", f"{self.detail} gives no more sound; it is tried again.", will_retry=True)
-                if (first := self._reopened()) is not None:
+                if (first := self._reopen_device()) is not None:
                     reporter.report("opened", f"Listening to {self.detail} again.")
                     aligner = aligner.reopened(self._rate)
-                    self._place(sink, aligner, first)
-                    self._deliver(sink, reporter, aligner, _STALLED_S)
+                    self._place_block(sink, aligner, first)
+                    self._deliver_blocks(sink, reporter, aligner, _STALLED_S)
             end = ("ended", "The microphone was closed.")
         finally:
             self._backend.close()
             reporter.report(*end)
 
-    def _deliver(self, sink: Sink, reporter: StatusReporter, aligner: ClockAligner, patience_s: float) -> None:
+    def _deliver_blocks(self, sink: Sink, reporter: StatusReporter, aligner: ClockAligner, patience_s: float) -> None:
         """Deliver blocks until no more come, or `stop`; then what was held back."""
 
         def take_losses() -> str:
             lost_ms, aligner.lost_ms = aligner.lost_ms, 0
             return f"{lost_ms} ms of its sound were lost" if lost_ms else ""
 
-        while (block := self._next(patience_s)) is not None:
+        while (block := self._next_block(patience_s)) is not None:
             patience_s = _STALLED_S
-            self._place(sink, aligner, block)
+            self._place_block(sink, aligner, block)
             if self.kind == "microphone":
                 self._report_mute(reporter, block)
             reporter.report_losses(
@@ -142,7 +142,7 @@ class MicrophoneSource:
             self._muted = False
             reporter.report("opened", f"{self.detail} is heard again.")
 
-    def _reopened(self) -> Block | None:
+    def _reopen_device(self) -> Block | None:
         """Its first block, once the device gives sound again; None after `stop`."""
         delay = RetryDelay(_RETRY_S, _RETRY_MOST_S)
         while True:
@@ -156,16 +156,16 @@ class MicrophoneSource:
             except MicrophoneError:
                 continue
             self.detail = self._backend.detail
-            if (first := self._next(_FIRST_BLOCK_S)) is not None:
+            if (first := self._next_block(_FIRST_BLOCK_S)) is not None:
                 return first
 
-    def _next(self, patience_s: float) -> Block | None:
+    def _next_block(self, patience_s: float) -> Block | None:
         """The next block; None where there will be none, or there was none for so long."""
         try:
             return self._blocks.get(timeout=patience_s)  # by the monotonic clock
         except queue.Empty:
             return None
 
-    def _place(self, sink: Sink, aligner: ClockAligner, block: Block) -> None:
+    def _place_block(self, sink: Sink, aligner: ClockAligner, block: Block) -> None:
         for chunk in aligner.align(block):
             sink.audio(chunk)

@@ -36,10 +36,10 @@ class AudioPlayer:
 
     def start(self, sink: Sink) -> None:
         """Begin to play."""
-        self._thread = threading.Thread(target=self._play, args=(sink,), daemon=True)
+        self._thread = threading.Thread(target=self._play_samples, args=(sink,), daemon=True)
         self._thread.start()
 
-    def _play(self, sink: Sink) -> None:
+    def _play_samples(self, sink: Sink) -> None:
         self.began_at = begun = time.monotonic()
         try:
             for piece in self._pieces:

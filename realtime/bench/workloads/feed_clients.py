@@ -90,7 +90,7 @@ class Reader:
         self.socket.close()
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 
@@ -109,14 +109,14 @@ def fanout(count: int, ports: list[int]) -> None:
     arrivals: list[list[int]] = [[] for _ in ports]
     for group, port in enumerate(ports):
         _open_all(selector, [Reader(port, group=group) for _ in range(count)])
-        _say("ready")
+        _print_line("ready")
         sys.stdin.readline()
     arrived: Counter[bytes] = Counter()
     selector.register(sys.stdin, selectors.EVENT_READ, None)
     while True:
         for key, _ in selector.select():
             if key.data is None:
-                _say(json.dumps(arrivals))
+                _print_line(json.dumps(arrivals))
                 return
             for line in key.data.read() or ():
                 now = time.monotonic_ns()
@@ -126,7 +126,7 @@ def fanout(count: int, ports: list[int]) -> None:
                 arrivals[key.data.group].append(now - int(found[1]))
                 arrived[found[1]] += 1
                 if arrived[found[1]] == count:
-                    _say("all")
+                    _print_line("all")
 
 
 def resume(count: int, port: int, total: int) -> None:
@@ -144,7 +144,7 @@ def resume(count: int, port: int, total: int) -> None:
             live.add(reader)
 
     connect([("", 0)] * count)
-    _say("ready")
+    _print_line("ready")
     begun, done, times = time.monotonic(), 0, []
     while done < count:
         for key, _ in selector.select():
@@ -169,16 +169,16 @@ def resume(count: int, port: int, total: int) -> None:
                 connect([reader.seen])
                 continue
             for line in lines:
-                _follow(reader, line, wrong)
+                _check_order(reader, line, wrong)
             if reader.seen[1] >= total and reader in live:
                 selector.unregister(reader.socket)
                 live.discard(reader)
                 done += 1
                 times.append(time.monotonic() - begun)
-    _say(json.dumps({"wrong": wrong, "seconds": times}))
+    _print_line(json.dumps({"wrong": wrong, "seconds": times}))
 
 
-def _follow(reader: Reader, line: bytes, wrong: Counter[str]) -> None:
+def _check_order(reader: Reader, line: bytes, wrong: Counter[str]) -> None:
     if line.startswith((b'{"type":"stream.gap"', b'{"type":"snapshot"')):
         wrong["gap"] += line.startswith(b'{"type":"stream.gap"')
         return

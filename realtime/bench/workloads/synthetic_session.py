@@ -50,7 +50,7 @@ def conversation(
             )
         else:
             judged += 1
-            final = _final(chance, name, speaker, now, end, before.get(speaker))
+            final = _make_final(chance, name, speaker, now, end, before.get(speaker))
             if judged % 4 == 0:
                 yield events.EmotionProvisional(
                     **{
@@ -66,18 +66,18 @@ def conversation(
         now = end + chance.randrange(100, 1_500)
 
 
-def _distribution(chance: random.Random) -> dict[str, float]:
+def _draw_probabilities(chance: random.Random) -> dict[str, float]:
     weights = [chance.expovariate(1) ** 2 for _ in MELD7.labels]
     return {label: weight / sum(weights) for label, weight in zip(MELD7.labels, weights, strict=True)}
 
 
-def _final(
+def _make_final(
     chance: random.Random, name: str, speaker: str, start: int, end: int, before: str | None
 ) -> events.EmotionFinal:
-    probabilities = _distribution(chance)
+    probabilities = _draw_probabilities(chance)
     emotion = max(probabilities, key=probabilities.__getitem__)
     modalities = {
-        modality: events.Modality(status="ok", gate=1 / 3, probabilities=_distribution(chance))
+        modality: events.Modality(status="ok", gate=1 / 3, probabilities=_draw_probabilities(chance))
         for modality in ("text", "voice")
     }
     return events.EmotionFinal(

@@ -93,8 +93,8 @@ class PortAudioBackend:
                     channels=channels,
                     dtype="float32",
                     blocksize=rate * BLOCK_MS // 1000,
-                    callback=self._heard,
-                    finished_callback=self._finished,
+                    callback=self._pass_block,
+                    finished_callback=self._report_end,
                 )
                 self._stream.start()
             except self._portaudio.PortAudioError as error:
@@ -124,12 +124,12 @@ class PortAudioBackend:
         self._found = find_microphone(self._portaudio, self._wanted)
         self.detail = self._found["name"]
 
-    def _heard(self, frames: NDArray[np.float32], count: int, times: object, flags: Any) -> None:
+    def _pass_block(self, frames: NDArray[np.float32], count: int, times: object, flags: Any) -> None:
         on_block = self._on_block
         if on_block is not None:
             on_block(frames.copy(), bool(flags.input_overflow))
 
-    def _finished(self) -> None:
+    def _report_end(self) -> None:
         on_block = self._on_block
         if on_block is not None:
             on_block(None, False)

@@ -36,9 +36,9 @@ def monitor(wanted: str | None = None) -> str:
             f"The system's sound cannot be heard without {missing[0]}: install pulseaudio-utils (also for PipeWire), "
             "or give --system-sound off."
         )
-    there = [line.split("\t")[1] for line in _pactl("list", "short", "sources").splitlines()]
+    there = [line.split("\t")[1] for line in _run_pactl("list", "short", "sources").splitlines()]
     if wanted is None:
-        stated = dict(line.strip().partition(": ")[::2] for line in _pactl("info").splitlines())
+        stated = dict(line.strip().partition(": ")[::2] for line in _run_pactl("info").splitlines())
         name = f"{stated.get('Default Sink', '')}.monitor"
         if name in there and name != stated.get("Default Source"):
             return name
@@ -67,13 +67,13 @@ class PulseAudioBackend:
     def open(self, on_block: BlockCallback) -> int:
         """See AudioBackend; the default output is that of this moment."""
         self.detail = monitor(self._wanted)
-        self._run(
-            self._read,
+        self._run_command(
+            self._read_blocks,
             on_block,
             *("parec", "--raw", "--format=float32le", f"--rate={SAMPLE_RATE}", "--channels=1"),
             *(f"--latency-msec={BLOCK_MS}", f"--device={self.detail}", "--client-name=emotion-tracker"),
         )
-        self._run(self._watch, on_block, "pactl", "subscribe")
+        self._run_command(self._watch_messages, on_block, "pactl", "subscribe")
         return SAMPLE_RATE
 
     def close(self) -> None:
@@ -85,7 +85,9 @@ class PulseAudioBackend:
             thread.join()
             program.wait()
 
-    def _run(self, follow: Callable[[IO[bytes], BlockCallback], None], on_block: BlockCallback, *command: str) -> None:
+    def _run_command(
+        self, follow: Callable[[IO[bytes], BlockCallback], None], on_block: BlockCallback, *command: str
+    ) -> None:
         program = subprocess.Popen(
             command,
             env=os.environ | {"LC_ALL": "C"},
@@ -99,13 +101,13 @@ class PulseAudioBackend:
         self._running.append((program, thread))
         thread.start()
 
-    def _read(self, sound: IO[bytes], on_block: BlockCallback) -> None:
+    def _read_blocks(self, sound: IO[bytes], on_block: BlockCallback) -> None:
         with sound:
             while len(block := sound.read(_BYTES)) == _BYTES:
                 on_block(np.frombuffer(block, np.float32)[:, None], False)
         on_block(None, False)
 
-    def _watch(self, messages: IO[bytes], on_block: BlockCallback) -> None:
+    def _watch_messages(self, messages: IO[bytes], on_block: BlockCallback) -> None:
         with messages:
             for line in messages:
                 if b"'change' on server" in line or b"'remove' on source #" in line:
@@ -118,7 +120,7 @@ class PulseAudioBackend:
                         return
 
 
-def _pactl(*arguments: str) -> str:
+def _run_pactl(*arguments: str) -> str:
     try:
         said = subprocess.run(
             ["pactl", *arguments],

@@ -48,7 +48,7 @@ class WasapiLoopbackBackend:
         opened = threading.Event()
         failures: list[Exception] = []
         arguments = (on_block, self._closing, opened, failures)
-        self._thread = threading.Thread(target=self._read, args=arguments, name="loopback", daemon=True)
+        self._thread = threading.Thread(target=self._read_blocks, args=arguments, name="loopback", daemon=True)
         self._thread.start()
         if not opened.wait(_OPENED_S) or failures:
             self.close()
@@ -65,7 +65,7 @@ class WasapiLoopbackBackend:
             self._thread.join(_OPENED_S)
             self._thread = None
 
-    def _read(
+    def _read_blocks(
         self,
         on_block: BlockCallback,
         closing: threading.Event,

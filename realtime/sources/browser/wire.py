@@ -88,7 +88,7 @@ def decode(message: bytes) -> Sound | Picture:
         case "camera":
             if rate or len(message) > LARGEST_MESSAGE:
                 raise Malformed("a picture has no rate and at most 128 KiB")
-            width, height = _size(payload)
+            width, height = _jpeg_size(payload)
             if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
                 raise Malformed(f"a picture has at most {LARGEST_SIDE} pixels a side")
             return Picture(source, at_ms, count, payload, width, height)
@@ -96,7 +96,7 @@ def decode(message: bytes) -> Sound | Picture:
             raise Malformed("the source is 1 (microphone), 2 (tab) or 3 (camera)")
 
 
-def _size(jpeg: bytes) -> tuple[int, int]:
+def _jpeg_size(jpeg: bytes) -> tuple[int, int]:
     """(width, height) of a baseline JPEG, read before anything is decoded: a small file can claim a gigabyte."""
     if jpeg[:2] != b"\xff\xd8":
         raise Malformed("a picture is a JPEG")

@@ -9,7 +9,7 @@ import pytest
 from core_models.assets import model_folder
 from core_models.features.audio.whisper import Hypothesis, Whisper
 from realtime.bench.short_words import Prompt, read_prompts, words_of
-from realtime.perception.transcriber import Transcriber, _repeats, _worth_padding
+from realtime.perception.transcriber import Transcriber, _repeats_itself, _worth_padding
 
 PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 SAID = ("digits/1", "digits/9", "digits/day-1", "digits/tomorrow", "vm-no", "digits/7")
@@ -44,7 +44,7 @@ def test_a_word_is_heard_as_often_as_it_was_said(size: str) -> None:
 )
 def test_what_comes_twice_in_a_row_is_noticed(text: str, repeats: bool) -> None:
     """Words that follow themselves, alone or as a phrase, whatever marks stand between."""
-    assert _repeats(Hypothesis(text, "en", -0.2, 0.1, (1, 2), True)) is repeats
+    assert _repeats_itself(Hypothesis(text, "en", -0.2, 0.1, (1, 2), True)) is repeats
 
 
 def test_words_that_are_in_doubt_are_decoded_with_padding() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from core_models.features.audio.whisper import SAMPLE_RATE, Hypothesis, Whisper
-from realtime.perception.transcriber import Transcriber, _loops
+from realtime.perception.transcriber import Transcriber, _ran_away
 
 pytestmark = pytest.mark.weights
 SIZES = pytest.mark.parametrize("size", ["whisper_base", "whisper_tiny"])
@@ -133,9 +133,9 @@ def test_an_unknown_language_is_refused(whisper_base: Whisper, whisper_tiny: Whi
 def test_a_loop_is_told_from_emphasis(tokens: list[int], loop: bool) -> None:
     """Five times in a row and fifteen tokens make a loop; four "no"s do not."""
     heard = Hypothesis("words", "en", -0.2, 0.0, tuple(tokens), True)
-    assert _loops(heard) is loop
+    assert _ran_away(heard) is loop
 
 
 def test_a_decoder_that_ran_into_its_bound_is_a_loop() -> None:
     """An incomplete hypothesis is never believed as it stands."""
-    assert _loops(Hypothesis("words", "en", -0.2, 0.0, (1, 2, 3), False))
+    assert _ran_away(Hypothesis("words", "en", -0.2, 0.0, (1, 2, 3), False))
