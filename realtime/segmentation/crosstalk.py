@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from realtime.segmentation.segments import Utterance
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
+# An utterance of which the far end explains this share of the power is the far end's.
 CROSSTALK_SHARE = 0.5
-"""An utterance of which the far end explains this share of the power is the far end's."""
 
 _HISTORY = 40 * SAMPLE_RATE
 # Loudspeaker, room and microphone take at most so long; two sources may also be placed a little apart.

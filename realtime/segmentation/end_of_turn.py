@@ -6,11 +6,11 @@ import re
 
 _FINAL = (".", "?", "!", "。", "？", "！", "؟")
 _TRAILING = ("...", "…", ",", "-", "–", ":", ";")
+# English words that seldom end a sentence; Whisper puts a full stop behind them all the same.
 _UNFINISHED = frozenset(
     "a an and are as at because but by can could for from has have i if in is its like my of on or our so than "
     "that the their then to uh um was were when which while who will with would your".split()
 )
-"""English words that seldom end a sentence; Whisper puts a full stop behind them all the same."""
 
 
 def end_of_turn(text: str, language: str) -> bool | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from core_models.errors import UsageError
 
+# Length of the quietest moment at which long speech is cut: a pause between words; the closure of a stop inside a
+# word is shorter.
 QUIETEST_MS = 100
-"""Length of the quietest moment at which long speech is cut: a pause between words; the closure of a stop inside a
-word is shorter."""
 
 
 @dataclass(frozen=True)

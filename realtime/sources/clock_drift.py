@@ -6,6 +6,7 @@ from collections import deque
 
 import numpy as np
 
+# Sound cards are off by up to 200 ppm; what looks like more than this is none of it.
 MOST_DRIFT = 500e-6
 """Sound cards are off by up to 200 ppm; what looks like more than this is none of it."""
 # The least late block of a window counts: in five seconds at least one block was not held up.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# Hz; every source resamples to it with soxr.
 SAMPLE_RATE = 16_000
-"""Hz; every source resamples to it with soxr."""
 
 
 @dataclass(frozen=True, slots=True)

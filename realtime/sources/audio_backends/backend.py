@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+# Sound comes in blocks of this length.
 BLOCK_MS = 30
-"""Sound comes in blocks of this length."""
 
+# Takes the next frames [n, channels] in [-1, 1], and whether the system lost some before them; None: no more come.
 BlockCallback = Callable[[NDArray[np.float32] | None, bool], None]
-"""Takes the next frames [n, channels] in [-1, 1], and whether the system lost some before them; None: no more come."""
 
 
 class AudioBackend(Protocol):

@@ -19,6 +19,7 @@ from realtime.sources.clock_sync import Block
 
 MALFORMED, POLICY_VIOLATION, TRY_AGAIN_LATER = 1007, 1008, 1013
 
+# A second, that a page is asked for.
 MOST_PICTURES = 10.0
 """A second, that a page is asked for."""
 # A source is its page's as long as something came of it within this time: a connection may drop silently.

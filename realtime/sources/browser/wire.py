@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
+# Bytes.
 LARGEST_MESSAGE = 16 + 128 * 1024
-"""Bytes."""
+# Pixels of a picture's width and height.
 LARGEST_SIDE = 640
-"""Pixels of a picture's width and height."""
 SOURCES = {"microphone": 1, "tab": 2, "camera": 3}
 
 _NAMES = {number: name for name, number in SOURCES.items()}
@@ -33,8 +33,8 @@ _HEADER = struct.Struct("<BBHIQ")
 _RATES = range(8_000, 48_001)
 _LONGEST_S = 0.1
 _BASELINE = (0xC0, 0xC1)
+# Tables, applications' own and comments, all with a length; by anything else a decoder could be led elsewhere.
 _BEFORE_IT = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
-"""Tables, applications' own and comments, all with a length; by anything else a decoder could be led elsewhere."""
 
 
 class Malformed(ValueError):
