@@ -291,7 +291,8 @@ def _read_stamp(folder: Path) -> object:
 
 
 def _write_stamp(folder: Path, model: Model) -> None:
-    with suppress(OSError):  # a folder that cannot be written is checked every time
+    # A folder that cannot be written is checked every time.
+    with suppress(OSError):
         (folder / _CHECKED).write_bytes(msgspec.json.encode(_stamp_of(folder, model)))
 
 

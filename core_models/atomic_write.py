@@ -30,7 +30,8 @@ def write_atomically(path: Path, write: Callable[[Path], object], way_on: str = 
         with suppress(OSError):  # such as a folder that is none
             unfinished.unlink(missing_ok=True)
         raise DiskError(f"{path} cannot be written ({reason_of(error)}): {way_on}.") from None
-    with suppress(OSError):  # the rename lasts as soon as the folder does; some file systems cannot flush folders
+    # The rename lasts as soon as the folder does; some file systems cannot flush folders.
+    with suppress(OSError):
         _flush_to_disk(path.parent)
 
 
@@ -44,10 +45,12 @@ def require_writable(folders: Sequence[Path]) -> None:
         probe = folder / f".{os.getpid()}.writable"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"written")  # a full disk still makes empty files
+            # A full disk still makes empty files.
+            probe.write_bytes(b"written")
             probe.unlink()
             if made:
-                with suppress(OSError):  # another process has begun to fill it
+                # Another process has begun to fill it.
+                with suppress(OSError):
                     folder.rmdir()
         except OSError as error:
             with suppress(OSError):

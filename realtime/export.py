@@ -66,7 +66,8 @@ def load(path: Path, rescore: str | None = None) -> Conversation:
     if not isinstance(created, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
     if rescore:
-        from realtime.review.rescoring import build_rescorer  # it brings torch, which an export has no need of
+        # It brings torch, which an export has no need of.
+        from realtime.review.rescoring import build_rescorer
 
         told = map(build_rescorer(path, rescore), told)
     return fold_conversation(created, told)

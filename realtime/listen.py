@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import signal
 
-if __name__ == "__main__":  # Ctrl-C while the libraries load, which takes seconds, is no error to show
+# Ctrl-C while the libraries load, which takes seconds, is no error to show.
+if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Spinning OpenMP threads turn a 28 ms step into 390 ms beside any competitor; read before torch loads.
@@ -57,4 +58,5 @@ if __name__ == "__main__":
     code = main()
     with suppress(OSError):  # whoever read it may have gone
         sys.stdout.flush()
-    os._exit(code)  # everything is closed; taking native libraries down takes seconds and changes nothing
+    # Everything is closed; taking native libraries down takes seconds and changes nothing.
+    os._exit(code)

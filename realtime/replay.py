@@ -71,7 +71,8 @@ def _run_replay(arguments: Sequence[str]) -> int:
     if not isinstance(first, events.SessionCreated):
         raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
     if options.rescore:
-        from realtime.review.rescoring import build_rescorer  # it brings torch, which a replay has no need of
+        # It brings torch, which a replay has no need of.
+        from realtime.review.rescoring import build_rescorer
 
         recorded = map(build_rescorer(path, options.rescore), recorded)
     over = threading.Event()

@@ -220,7 +220,8 @@ class CMATH(DialogueModel[CMATHOutput]):
         """U' of eq. 1, [M, B, N, d], and U'' of eq. 2 by modality, from features with those around them."""
         if not self.config.reconstruction:
             return torch.stack([self.down[name](x) for name, x in around.items()]), {}
-        first = self._left // 2  # half of the reach belongs to each of the two convolutions
+        # Half of the reach belongs to each of the two convolutions.
+        first = self._left // 2
         compressed, reconstructed = [], {}
         for name, x in around.items():
             down = convolve_causally(x, self.down, name)

@@ -113,7 +113,8 @@ def build_encoder_layer(
 def speaker_embedding(config: DialogueConfig) -> nn.Embedding:
     """A vector [width] for each speaker slot, small: a speaker colours an utterance, not drowns it."""
     slots = nn.Embedding(config.speakers, config.width)
-    nn.init.normal_(slots.weight, std=0.1)  # below the size of a standardised feature's projection
+    # Below the size of a standardised feature's projection.
+    nn.init.normal_(slots.weight, std=0.1)
     return slots
 
 
@@ -226,7 +227,8 @@ class DialogueModel(nn.Module, Generic[Output]):
             else:
                 mean, deviation = self.get_buffer(f"{modality}_mean"), self.get_buffer(f"{modality}_deviation")
                 scaled = ((raw - mean) / deviation).clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT)
-                x = torch.where(here[..., None], scaled, 0.0)  # no product: a missing entry may hold NaN
+                # No product: a missing entry may hold NaN.
+                x = torch.where(here[..., None], scaled, 0.0)
             x = torch.cat([state.inputs[modality], x], dim=1)
             tails[modality] = x[:, max(0, x.shape[1] - self._tail) :]
             wanted = self._left + here.shape[-1] + self._right

@@ -114,7 +114,8 @@ def sinc_filters(low: Tensor, band: Tensor) -> Tensor:
     half = _KERNEL // 2
     n = 2 * torch.pi * torch.arange(-half, half + 1) / SAMPLE_RATE
     window = torch.hamming_window(_KERNEL, periodic=False)
-    n[half] = 1.0  # the middle has a limit, which is set below
+    # The middle has a limit, which is set below.
+    n[half] = 1.0
     width = 2 * (upper - lower)
     even = window * (torch.sin(upper * n) - torch.sin(lower * n)) / (n / 2) / width
     odd = window * (torch.cos(lower * n) - torch.cos(upper * n)) / (n / 2) / width

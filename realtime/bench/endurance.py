@@ -35,7 +35,8 @@ from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.media import SAMPLE_RATE
 
 _SETTLED_S = 600  # caches and heaps grow at first
-_AHEAD = 4  # utterances that a virtual clock may run ahead of what is judged
+# Utterances that a virtual clock may run ahead of what is judged.
+_AHEAD = 4
 _PER_S = 1000 / SAMPLE_RATE
 
 

@@ -168,7 +168,8 @@ def _fan_out(count: int, messages: int) -> dict[str, Any]:
     publisher = EventPublisher(session, feed=ours)
     process = psutil.Process()
     with _serve_broadcast() as (port, send), _connect_sleeper(ours.url):
-        for _ in range(300):  # more than the sleeper's socket takes
+        # More than the sleeper's socket takes.
+        for _ in range(300):
             publisher.append(events.Error(code="filler", message="m" * 20_000, fatal=False))
         memory = [process.memory_info().rss]
         with _start_clients("fanout", count, urlsplit(ours.url).port, port) as clients:

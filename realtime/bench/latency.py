@@ -121,7 +121,8 @@ def _measure_checkpoint(
 ) -> dict[str, Any]:
     models = load_models(name, device=device, threads=threads)
     extractor = FeatureExtractor(models.transcriber("en"), models.voice, models.text, None)
-    extractor.transcribe(stream[: 2 * SAMPLE_RATE])  # the first pass through a network allocates
+    # The first pass through a network allocates.
+    extractor.transcribe(stream[: 2 * SAMPLE_RATE])
     player = AudioPlayer([stream], pace=True)
     heard = _EventTimes(player)
     session = Session(
@@ -183,7 +184,5 @@ def compare_turns(told: list[tuple[float, events.Logged]], turns: list[Turn]) ->
             found["missed_ms"].append(turn.end_ms)
         else:
             found["final_ms"].append(at - turn.end_ms)
-        found["false_ms"] += [
-            e.end_ms for _, e in finals if turn.start_ms + 200 < e.end_ms < turn.end_ms - 200
-        ]
+        found["false_ms"] += [e.end_ms for _, e in finals if turn.start_ms + 200 < e.end_ms < turn.end_ms - 200]
     return found

@@ -14,7 +14,8 @@ def measure_load() -> float | None:
 
 def describe_machine(load_before: float | None) -> dict[str, Any]:
     """Processor, cores, GPU and versions; `load_before` is `measure_load` of before the benchmark."""
-    import torch  # two seconds, which a refused command line or a benchmark without models would pay
+    # Two seconds, which a refused command line or a benchmark without models would pay.
+    import torch
 
     return {
         "cpu": platform.processor() or platform.machine(),

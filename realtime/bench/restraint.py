@@ -24,7 +24,8 @@ from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
 
-_GAP_S = 1.0  # longer than any hangover, so that no utterance runs from one recording into the next
+# Longer than any hangover, so that no utterance runs from one recording into the next.
+_GAP_S = 1.0
 _NOISE = 0.02  # -34 dBFS, a loud fan
 
 

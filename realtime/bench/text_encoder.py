@@ -16,7 +16,8 @@ from core_models.text_adapter import load_adapter
 
 # 18 tokens of MiniLM's and MPNet's tokenizer with their start and end.
 _UTTERANCE = "I really thought that you were going to tell her about the house before we left."
-_REPEATED = 40  # turns of the past, more than any context reads
+# Turns of the past, more than any context reads.
+_REPEATED = 40
 
 
 def text(adapters: tuple[str, ...] = ("text-minilm-emotion",), repeats: int = 30, threads: int = 1) -> dict[str, Any]:
@@ -43,7 +44,8 @@ def text(adapters: tuple[str, ...] = ("text-minilm-emotion",), repeats: int = 30
     past = [PastTurn(turn % 2 == 0, _UTTERANCE) for turn in range(_REPEATED)]
     times: dict[str, list[float]] = {name: [] for name in adapters}
     with torch.inference_mode():
-        for _ in range(repeats + 2):  # in turn, so that the machine's drift meets all; two warm up
+        # In turn, so that the machine's drift meets all; two warm up.
+        for _ in range(repeats + 2):
             for name, feature in features.items():
                 begun = time.perf_counter()
                 feature([_UTTERANCE], [past])

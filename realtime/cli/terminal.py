@@ -15,7 +15,8 @@ from realtime.protocol import events
 from realtime.protocol.media_time import format_media_time
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
-_BAR = 8  # cells: eight steps of confidence, and words still fit beside it on a terminal of 80 columns
+# Cells: eight steps of confidence, and words still fit beside it on a terminal of 80 columns.
+_BAR = 8
 
 
 class Terminal:
@@ -51,7 +52,8 @@ class Terminal:
                 self._print_line(event.message, "red")
             case _:
                 pass
-        self._speakers.apply(event)  # last: the lines above have the names from before it
+        # Last: the lines above have the names from before it.
+        self._speakers.apply(event)
 
     def _print_line(self, words: str, style: str) -> None:
         # As Text: file names and messages may hold what rich would take for markup.

@@ -43,7 +43,8 @@ def take_picture(target: Path) -> None:
             page = chrome.new_page(viewport=_VIEWPORT, color_scheme="light")
             page.goto(address)
             page.locator("#transcript article").first.wait_for()
-            page.wait_for_timeout(2_000)  # the page draws what it has caught up with, lane by lane
+            # The page draws what it has caught up with, lane by lane.
+            page.wait_for_timeout(2_000)
             page.screenshot(path=str(target))
             chrome.close()
     finally:

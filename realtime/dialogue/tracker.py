@@ -51,7 +51,8 @@ class Tracker:
         self._state = self._model.initial_state(1 + len(MODALITIES))
         self._slots: dict[str, int] = {}
         self._emotions: dict[str, str] = {}
-        self._held_slots: list[int] = []  # of the utterances that the state still holds, oldest first
+        # Of the utterances that the state still holds, oldest first.
+        self._held_slots: list[int] = []
 
     def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
         """Judge the next utterance; ValueError when no modality that the model knows is there."""

@@ -69,7 +69,8 @@ def _is_address(host: str) -> bool:
 def _split_authority(url: str) -> tuple[str, int | None]:
     """(host, port) of a URL, the port None where it stands for the scheme's own; ValueError where broken."""
     parts = urlsplit(url)
-    if not _HOST.fullmatch(parts.netloc):  # urlsplit reads `[::1].evil` as the address ::1
+    # `urlsplit` reads `[::1].evil` as the address ::1.
+    if not _HOST.fullmatch(parts.netloc):
         raise ValueError(f"{url!r} has no host of a known form")
     if not parts.hostname or parts.username is not None or parts.path or parts.query or parts.fragment:
         raise ValueError(f"{url!r} is not scheme://host:port")
@@ -95,7 +96,8 @@ class Tickets:
     def redeem_ticket(self, offered: str) -> bool:
         """Whether `offered` was issued and not used before; it is used up."""
         found = None
-        for ticket in list(self._valid):  # all of them, so that the time taken reveals nothing
+        # All of them, so that the time taken reveals nothing.
+        for ticket in list(self._valid):
             if hmac.compare_digest(ticket.encode(), offered.encode()):
                 found = ticket
         return found is not None and self._valid.pop(found, 0.0) > time.monotonic()

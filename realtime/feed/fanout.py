@@ -71,7 +71,8 @@ class Fanout:
         self._session, self._history, self._buffer, self._metrics = session, history, history.buffer, metrics
         self._queue_limit, self._patience_s, self._send_timeout_s = queue_limit, patience_s, send_timeout_s
         self._live: set[Client] = set()
-        self._live_position = history.buffer.end  # position of the event that live clients get next
+        # Position of the event that live clients get next.
+        self._live_position = history.buffer.end
         self._stopping = False
         self.clients: set[Client] = set()
 
@@ -111,7 +112,8 @@ class Fanout:
             self._write_to_live(record)
             self._live_position += 1
         if records is None:
-            self._live_position = self._buffer.end  # evicted before it was sent: clients that were live are woken
+            # Evicted before it was sent: clients that were live are woken.
+            self._live_position = self._buffer.end
         now = asyncio.get_running_loop().time()
         for client in self.clients:
             if client.position != self._live_position:
@@ -128,7 +130,8 @@ class Fanout:
         return self._live_position < self._buffer.end
 
     def _write_to_live(self, record: Record) -> None:
-        frame = _build_frame(record.line)  # the same bytes to everybody without a filter
+        # The same bytes to everybody without a filter.
+        frame = _build_frame(record.line)
         late = []
         for client in self._live:
             if client.position != self._live_position:
@@ -158,7 +161,8 @@ class Fanout:
                 elif client.position < self._buffer.end:
                     for record in await self._next_records(client):
                         await self._send_record(client, record)
-                    await asyncio.sleep(0)  # sending to a socket with room does not yield: let others have a turn
+                    # Sending to a socket with room does not yield: let others have a turn.
+                    await asyncio.sleep(0)
                 elif client.pending_gap and self._buffer.end:
                     epoch, seq = self._buffer.id_at(client.position - 1)
                     await self._announce_gap(client, client.position, epoch, seq + 1)

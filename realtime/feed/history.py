@@ -24,7 +24,8 @@ class EventHistory:
         self._session, self._journal = session, journal
         self._lock = threading.Lock()
         # Two states, so that a snapshot of any position is folded from the nearer end instead of from the first event.
-        self._oldest, self._latest = SessionState(), SessionState()  # before what memory holds, and after
+        # Before what memory holds, and after.
+        self._oldest, self._latest = SessionState(), SessionState()
         if journal is not None:
             _fold_records(self._oldest, journal.read_all())
             self._latest = self._oldest.fork()
@@ -69,7 +70,8 @@ class EventHistory:
         # Outside the lock: publishing never waits for a journal to be read.
         if records is None:
             records = []
-            with contextlib.suppress(OSError):  # the file is gone: the snapshot holds what could be had
+            # The file is gone: the snapshot holds what could be had.
+            with contextlib.suppress(OSError):
                 journaled = self._journal.read_all() if self._journal else ()
                 records = [one for one in journaled if self.buffer.position_of(one) < position]
         _fold_records(state, records)

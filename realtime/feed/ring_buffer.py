@@ -23,7 +23,8 @@ class RingBuffer:
         # By position, so that a reader anywhere in it finds its next event at once.
         self._kept: dict[int, Record] = {}
         self._bytes = 0
-        self._starts: list[int] = []  # position of number 1 of each epoch
+        # Position of number 1 of each epoch.
+        self._starts: list[int] = []
         self._epochs: list[str] = []
         self._starts_by_epoch: dict[str, int] = {}
         self.end = 0  # position of the event to come

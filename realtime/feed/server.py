@@ -191,7 +191,8 @@ class Feed:
         # One wake-up for all events since the last: each writes to a pipe, which costs more than publishing does.
         if self._loop is not None and not self._wake_is_due:
             self._wake_is_due = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
+            # The loop is closed: the feed has stopped.
+            with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wake_clients)
         if event is not None:
             self.metrics.count_event(event)
@@ -204,7 +205,8 @@ class Feed:
         """Give clients up to `grace` seconds to read what was published, close them with 1001; idempotent."""
         self._grace = grace
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the feed has stopped
+            # The loop is closed: the feed has stopped.
+            with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
 
@@ -239,7 +241,8 @@ class Feed:
                 backlog=1024,  # so that many clients that were disconnected may come back together
             )
         except (OSError, UnicodeError) as error:
-            code = getattr(error, "errno", None) or 0  # negative where a name could not be resolved
+            # Negative where a name could not be resolved.
+            code = getattr(error, "errno", None) or 0
             why = os.strerror(code) if code > 0 else str(error)
             raise FeedError(
                 f"the feed cannot listen on {self._host}:{self._port} ({why}): stop the program that does, "
@@ -323,7 +326,8 @@ class Feed:
     async def _close_connection(self, connection: ServerConnection, code: int, reason: str) -> None:
         self.metrics.closed.labels(code).inc()
         try:
-            async with asyncio.timeout(_CLOSE_S):  # the library's own begins only when its buffer has drained
+            # The library's own begins only when its buffer has drained.
+            async with asyncio.timeout(_CLOSE_S):
                 await connection.close(code, reason)
         except TimeoutError:
             connection.transport.abort()

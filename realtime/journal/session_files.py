@@ -61,7 +61,8 @@ def delete_older_than(folder: Path, days: float) -> list[str]:
     swept = []
     for session in list_session_ids(folder):
         path = journal_path(folder, session)
-        with contextlib.suppress(OSError):  # another session is sweeping too, or the file is not ours
+        # Another session is sweeping too, or the file is not ours.
+        with contextlib.suppress(OSError):
             # The last write, not the creation: a session that was replayed and corrected is in use.
             if path.stat().st_mtime < limit:
                 remove(path)

@@ -171,7 +171,8 @@ def _ran_away(heard: Hypothesis) -> bool:
         return True
     tokens = np.array(heard.tokens)
     for n in range(1, _LONGEST_LOOP + 1):
-        same = tokens[n:] == tokens[:-n]  # a run of k equal pairs is k / n + 1 n-grams in a row
+        # A run of k equal pairs is k / n + 1 n-grams in a row.
+        same = tokens[n:] == tokens[:-n]
         run = max(_LOOPS * n, _LOOPED_TOKENS) - n
         if len(same) >= run and np.convolve(same, np.ones(run), "valid").max() >= run:
             return True

@@ -20,8 +20,10 @@ class ChunkSequencer:
     def __init__(self) -> None:
         self.left_out = 0
         self._end = 0  # sample after what was heard
-        self._offset = 0  # from the source's times to the media clock
-        self._late: list[AudioChunk] = []  # held back until it is clear whether the clock was set back
+        # From the source's times to the media clock.
+        self._offset = 0
+        # Held back until it is clear whether the clock was set back.
+        self._late: list[AudioChunk] = []
 
     def place(self, chunk: AudioChunk) -> list[AudioChunk]:
         """The chunks that may be heard now, in order; none where this one has been heard or is held back."""

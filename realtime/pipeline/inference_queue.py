@@ -68,7 +68,8 @@ class InferenceQueue:
         self._outstanding: dict[str, WorkItem] = {}
         self._final: deque[WorkItem] = deque()
         self._to_speculate: dict[str, WorkItem] = {}  # by source
-        self._speculated: dict[str, WorkItem] = {}  # by source: transcribed ahead of time, or being transcribed
+        # By source: transcribed ahead of time, or being transcribed.
+        self._speculated: dict[str, WorkItem] = {}
         self._interim: dict[str, WorkItem] = {}  # by source
         self._callbacks: deque[Callable[[], None]] = deque()
 

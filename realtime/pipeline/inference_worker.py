@@ -30,7 +30,8 @@ class InferenceWorker:
             while requests := self._queue.take(self._batch):
                 self.process(requests)
         finally:
-            self._queue.end()  # so that nobody waits for a thread that is gone
+            # So that nobody waits for a thread that is gone.
+            self._queue.end()
 
     def process(self, requests: Sequence[InferenceRequest]) -> None:
         """Run requests in their order; neighbours of one kind as a list."""
@@ -48,7 +49,8 @@ class InferenceWorker:
                     self._judge_interim(_items_of(group))
 
     def _commit_items(self, items: Sequence[WorkItem]) -> None:
-        for item in items:  # of one call each step of the dialogue follows from the one before
+        # Of one call each step of the dialogue follows from the one before.
+        for item in items:
             self._call.commit(item)
             self._queue.mark_committed(item)
 

@@ -80,7 +80,8 @@ def load_models(checkpoint: str, *, device: str = "auto", threads: int = 2, whis
     )
     dialogue.require(models.specs)
     gc.collect()
-    gc.freeze()  # a full collection over what stays anyway would stop every thread for a tenth of a second in a call
+    # A full collection over what stays anyway would stop every thread for a tenth of a second in a call.
+    gc.freeze()
     return models
 
 

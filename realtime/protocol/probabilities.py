@@ -37,7 +37,8 @@ def _largest_remainder(probabilities: dict[str, float]) -> dict[str, float]:
     """Ten thousandths by largest remainder, which keeps their order: the most probable stays so."""
     total = sum(probabilities.values())
     if abs(total - 1) > 1e-3 or min(probabilities.values()) < 0:
-        return probabilities  # no distribution: rounding must not hide that
+        # No distribution: rounding must not hide that.
+        return probabilities
     # Rounding each by itself would leave sums of 0.9998 or 1.0003, which clients that check would refuse.
     exact = [value / total * _DIGITS for value in probabilities.values()]
     whole = [round(value) for value in exact]
@@ -45,7 +46,8 @@ def _largest_remainder(probabilities: dict[str, float]) -> dict[str, float]:
     while excess := sum(whole) - _DIGITS:
         errors = [share - value for share, value in zip(whole, exact, strict=True)]
         if excess > 0:
-            whole[len(errors) - 1 - errors[::-1].index(max(errors))] -= 1  # of equals the last, so that the first stays
+            # Of equals the last, so that the first stays.
+            whole[len(errors) - 1 - errors[::-1].index(max(errors))] -= 1
         else:
             whole[errors.index(min(errors))] += 1
     return {label: count / _DIGITS for label, count in zip(probabilities, whole, strict=True)}

@@ -30,7 +30,8 @@ def _build_components(template: str) -> tuple[dict[str, Any], dict[str, Any], di
         component["description"] = inspect.cleandoc(component["description"])
     for kind in get_args(events.Logged):
         component = components[kind.__name__]
-        for stamp in _STAMPS:  # defaults before the publisher stamps them, never on the wire
+        # Defaults before the publisher stamps them, never on the wire.
+        for stamp in _STAMPS:
             del component["properties"][stamp]["default"]
         component["required"] = [*_STAMPS, *component["required"]]
         # Only filtered streams carry it, and no struct has it: the fan-out appends it to the journaled bytes.

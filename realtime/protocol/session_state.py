@@ -67,7 +67,8 @@ class SessionState:
         self._courses: dict[str, _Course] = {}  # by speaker that is left
         self._open: dict[str, events.OpenUtterance] = {}
         self._judged: dict[str, tuple[str, str]] = {}  # speaker and emotion by utterance
-        self._corrected: dict[str, str] = {}  # emotion that a person gave, by utterance
+        # Emotion that a person gave, by utterance.
+        self._corrected: dict[str, str] = {}
         self._sources: dict[str, events.SourceStatus] = {}
         self._modalities: dict[tuple[str, str | None], events.ModalityStatus] = {}
         self._degraded: dict[str, events.StreamDegraded] = {}

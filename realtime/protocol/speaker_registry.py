@@ -19,8 +19,10 @@ class SpeakerRegistry:
     """The speakers of one session, in order of appearance."""
 
     def __init__(self) -> None:
-        self._merged_ids: dict[str, tuple[str, ...]] = {}  # of each speaker that is left, in order of the merges
-        self._into: dict[str, str] = {}  # merged id -> speaker that is left; never a chain
+        # Of each speaker that is left, in order of the merges.
+        self._merged_ids: dict[str, tuple[str, ...]] = {}
+        # Merged id -> speaker that is left; never a chain.
+        self._into: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._opted_out: set[str] = set()
 

@@ -20,8 +20,10 @@ _EARLIEST = SAMPLE_RATE // 5
 # A quarter of a second: what a room adds to a sound lies within it.
 _FRAME, _HOP = 4096, 1024
 _BAND = slice(round(200 * _FRAME / SAMPLE_RATE), round(4_000 * _FRAME / SAMPLE_RATE))
-_SMOOTHED = 8  # neighbouring frequencies share a room's response well enough to be averaged
-_QUIET = 1e-4  # rms of a far end that says nothing
+# Neighbouring frequencies share a room's response well enough to be averaged.
+_SMOOTHED = 8
+# RMS of a far end that says nothing.
+_QUIET = 1e-4
 
 
 class CrosstalkDetector:

@@ -32,7 +32,8 @@ _LONG_SILENCE = 5 * SAMPLE_RATE
 class _Frame(NamedTuple):
     samples: NDArray[np.float32]
     voiced: bool
-    power: float  # mean square above 120 Hz, of samples in [-1, 1]
+    # Mean square above 120 Hz, of samples in [-1, 1].
+    power: float
 
 
 class Segmenter:
@@ -48,7 +49,8 @@ class Segmenter:
         self._high_pass = HighPass()
         self._vad = WebRtcVad(config.aggressiveness, config.frame_ms)
         self._silero = Silero() if config.silero else None
-        self._unvoiced = 0  # samples since webrtcvad last heard speech
+        # Samples since webrtcvad last heard speech.
+        self._unvoiced = 0
         self._noise_floor = NoiseFloor(config.frame_ms)
         self._window = self._frame_count(config.onset_ms)
         self._onset = math.ceil(config.onset_share * self._window)
@@ -59,13 +61,17 @@ class Segmenter:
         # After this much silence nothing before it can matter any more.
         self._settled = (longest + self._window + self._preroll) * self._frame
         self._rest = np.zeros(0, np.float32)  # less than a frame
-        self._frames: deque[_Frame] = deque()  # idle: pre-roll and window; speaking: the utterance so far
+        # Idle: pre-roll and window; speaking: the utterance so far.
+        self._frames: deque[_Frame] = deque()
         self._position = 0  # sample after the last frame
-        self._start: int | None = None  # first voiced frame of the open utterance, as an index of _frames
+        # First voiced frame of the open utterance, as an index of _frames.
+        self._start: int | None = None
         self._end = 0  # index after its last voiced frame
-        self._continues = False  # the open utterance is the rest of one that was cut
+        # The open utterance is the rest of one that was cut.
+        self._continues = False
         self._paused = False
-        self._wait = self._hangover  # frames of silence that end the open utterance
+        # Frames of silence that end the open utterance.
+        self._wait = self._hangover
 
     def feed(self, chunk: AudioChunk) -> list[Segment]:
         """What was decided within this chunk. A jump of `chunk.start` is silence; a step back a ValueError."""
@@ -74,7 +80,8 @@ class Segmenter:
             raise ValueError(f"chunk of {chunk.source} starts {-gap} samples before the end of the one before")
         segments: list[Segment] = []
         to_grid = -len(self._rest) % self._frame
-        if gap > self._settled + to_grid:  # a source may have been away for hours
+        # A source may have been away for hours.
+        if gap > self._settled + to_grid:
             self._process_samples(np.zeros(self._settled + to_grid, np.float32), segments)
             self._frames.clear()
             self._position = chunk.start
@@ -128,7 +135,8 @@ class Segmenter:
         """Whether webrtcvad hears speech, Silero agrees if it is asked, and the frame exceeds the noise floor."""
         second = True if self._silero is None else self._second_opinion(self._silero, filtered.astype(np.float32))
         excess_db = self._noise_floor.excess_db(power)
-        if excess_db == -math.inf:  # digital silence, of which webrtcvad would learn a noise that there is not
+        # Digital silence, of which webrtcvad would learn a noise that there is not.
+        if excess_db == -math.inf:
             return False
         speech = self._vad.is_speech(filtered, power, excess_db)
         self._unvoiced = 0 if speech else self._unvoiced

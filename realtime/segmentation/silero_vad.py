@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 512  # 32 ms at 16 kHz
-_CONTEXT = 64  # samples of the chunk before that each run sees
-_RECENT = 3  # chunks: it hesitates within a word, and a frame may lie between two chunks
+# Samples of the chunk before that each run sees.
+_CONTEXT = 64
+# Chunks: it hesitates within a word, and a frame may lie between two chunks.
+_RECENT = 3
 
 
 class Silero:

@@ -13,7 +13,8 @@ from realtime.sources.media import VideoFrame
 from realtime.sources.source import Sink
 from realtime.sources.status_reporter import RetryDelay, StatusReporter
 
-_MISSED_MOST = 5  # a webcam that wakes up gives a few empty reads
+# A webcam that wakes up gives a few empty reads.
+_MISSED_MOST = 5
 _RETRY_S = 0.1
 # Opening a camera can take seconds of a core, so an absent one is tried ever more seldom.
 _REOPEN_S, _REOPEN_MOST_S = 0.5, 10.0
@@ -89,7 +90,8 @@ class CameraSource:
                 "absent",
                 f"OpenCV cannot be loaded ({error}): on Debian or Ubuntu, apt-get install libgl1 libglib2.0-0.",
             )
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # pages about a camera that is merely absent
+        # Pages about a camera that is merely absent.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         capture = cv2.VideoCapture(self._camera)
         try:
             if not capture.isOpened():
@@ -100,7 +102,8 @@ class CameraSource:
             capture.release()
 
     def _read_pictures(self, capture: Any, cv2: Any, sink: Sink, reporter: StatusReporter) -> tuple[str, str]:
-        recorded = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0  # which OpenCV would read as fast as it can
+        # A recording, which OpenCV would read as fast as it can.
+        recorded = capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
         begun = self._clock()
         due = begun
         missed = 0

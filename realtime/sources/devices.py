@@ -14,7 +14,8 @@ from core_models.errors import MicrophoneError
 from realtime.sources.audio_backends.portaudio import find_microphone, microphones, portaudio
 from realtime.sources.loopback import system_sound
 
-_PROBED = 4  # cameras that are opened in turn on systems that do not list them
+# Cameras that are opened in turn on systems that do not list them.
+_PROBED = 4
 _VIDEO4LINUX = Path("/sys/class/video4linux")
 
 

@@ -59,7 +59,8 @@ class MicrophoneSource:
         self._blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()  # None: the device gives no more
         self._dropped = 0  # frames that found the queue full
         self._rate = 0
-        self._zeros = 0  # frames of nothing else, the last ones
+        # Frames of nothing else, the last ones.
+        self._zeros = 0
         self._muted = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

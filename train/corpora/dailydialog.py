@@ -24,7 +24,8 @@ LABEL_MAP = "dailydialog: no emotion as neutral, happiness as joy"
 
 _EMOTIONS = ("neutral", "anger", "disgust", "fear", "joy", "sadness", "surprise")  # 0 to 6
 _RECCON = {"train": "train", "dev": "valid", "test": "test"}
-_INITIALS = {"tr": "train", "va": "dev", "te": "test"}  # RECCON divides the dialogues anew, so any stand in any part
+# RECCON divides the dialogues anew, so any stand in any part.
+_INITIALS = {"tr": "train", "va": "dev", "te": "test"}
 # RECCON's annotators spell some labels in several ways.
 _RECCON_EMOTIONS = {
     **{name: name for name in _EMOTIONS},

@@ -31,7 +31,8 @@ _EMOTIONS = {
     "surprise": "surprise",
 }
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-_ENLARGED = 256  # the landmarker finds next to nothing in 48 pixels
+# The landmarker finds next to nothing in 48 pixels.
+_ENLARGED = 256
 # Borders that a still is looked at with, one after another until a face is found: the faces fill their frame to its
 # edge, and a detector expects room around them. Of the training stills, 92.3% are found with the first, 95.5% with
 # all; a look that finds nothing takes a third of the time of one that does.

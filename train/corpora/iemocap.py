@@ -69,7 +69,8 @@ def _read_dialogue(session: Path, judged: Path, names: dict[str, str]) -> Dialog
     for row in _read_lines(judged):
         turn = _ANNOTATED.match(row)
         if turn is None:
-            continue  # headings, and what each judge said
+            # Headings, and what each judge said.
+            continue
         start, end = (round(1000 * float(seconds)) for seconds in turn.group(1, 2))
         identity, code = turn.group(3, 4)
         if not identity.startswith(f"{name}_") or (code not in _OTHERS and code not in _NAMES):

@@ -111,7 +111,8 @@ class _Encode:
 class _Bytes:
     __slots__ = ()
 
-    def __call__(self) -> bytes:  # how Python 3 writes an empty one for Python 2
+    # How Python 3 writes an empty one for Python 2.
+    def __call__(self) -> bytes:
         return b""
 
 

@@ -16,7 +16,8 @@ SPLITS = ("train", "dev", "all")
 
 _CODES = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust", "neutral")  # 1 to 9
 _LABELS = re.compile(r"\s*[1-9](?:\s*,\s*[1-9])*\s*")
-_DEV = 10  # one in so many lines, or blocks of lines
+# One in so many lines, or blocks of lines.
+_DEV = 10
 # Projections stand nearly in the order of their films, whose lines resemble each other: a block is about a third of
 # the lines that XED has of one film.
 _BLOCK = 40

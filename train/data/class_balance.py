@@ -19,7 +19,8 @@ def class_weights(classes: Sequence[int], count: int, power: float) -> Tensor:
 def weights_of_counts(counts: Tensor, power: float) -> Tensor:
     """float32 [C], `counts` [C] to minus `power`, scaled so that the mean over what was counted is 1."""
     counts = counts.float()
-    weights = counts.clamp(min=1) ** -power  # a class that never comes weighs as one that comes once
+    # A class that never comes weighs as one that comes once.
+    weights = counts.clamp(min=1) ** -power
     return weights * counts.sum() / (weights * counts).sum()
 
 

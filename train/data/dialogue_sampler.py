@@ -21,8 +21,10 @@ from train.data.class_balance import class_counts, prior_offset
 from train.data.clip_pairing import ClipBank
 from train.data.dialogue_tensors import TensorDialogue, modality_patterns
 
-CLIPS_FOR_ONE = 4  # clips in place of a dialogue, so that a batch of clips holds about as many utterances
-POOL = 16  # batches whose dialogues are sorted by length together: little padding, order still random
+# Clips in place of a dialogue, so that a batch of clips holds about as many utterances.
+CLIPS_FOR_ONE = 4
+# Batches whose dialogues are sorted by length together: little padding, order still random.
+POOL = 16
 
 
 @dataclass(frozen=True)

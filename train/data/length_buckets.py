@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-POOL_BATCHES = 50  # batches that are sorted by length together: little padding, order still random
+# Batches that are sorted by length together: little padding, order still random.
+POOL_BATCHES = 50
 
 
 def bucket_by_length(lengths: Sequence[int], size: int, *, seed: tuple[int, int, int]) -> list[list[int]]:

@@ -328,7 +328,8 @@ def vectors_of(
         if not any(has_modality(utterance, modality) for utterance in corpus.utterances()):
             continue
         spec = checkpoint.sidecar.features[modality]
-        if checkpoint.sidecar.model == "text":  # an adapter is at hand itself, wherever it lies
+        # An adapter is at hand itself, wherever it lies.
+        if checkpoint.sidecar.model == "text":
             extractor = open_extractor("text", str(spec.settings["base"]), str(folder))
         elif checkpoint.sidecar.model in NETWORKS:
             extractor = open_extractor(modality, str(folder))

@@ -13,7 +13,8 @@ from torchmetrics.functional.classification import (
 from core_models.labels import LabelSet
 from train.evaluation.results import Scores
 
-BINS = 15  # as Guo et al. (2017) and the papers that quote an ECE after them
+# As Guo et al. (2017) and the papers that quote an ECE after them.
+BINS = 15
 
 
 def score(logits: Tensor, truth: Tensor, labels: LabelSet) -> Scores:

@@ -129,7 +129,8 @@ def _compute_missing(
             task = progress.add_task(title, total=len(turns))
             for number, vectors in extract_batches(extractor, batches, workers):
                 batch = batches[number]
-                if isinstance(vectors, str):  # batches of what can be broken hold one utterance
+                # Batches of what can be broken hold one utterance.
+                if isinstance(vectors, str):
                     _skip_broken(result, batch[0].utterance, vectors)
                 else:
                     for key, vector in zip(keys[starts[number] : starts[number] + len(batch)], vectors, strict=True):
@@ -137,7 +138,8 @@ def _compute_missing(
                     result.computed += len(batch)
                 progress.advance(task, len(batch))
     finally:
-        torch.set_num_threads(threads)  # an extractor's own number is for itself: sums of a training depend on it
+        # An extractor's own number is for itself: sums of a training depend on it.
+        torch.set_num_threads(threads)
         store.flush()
 
 

@@ -30,7 +30,8 @@ class FeatureStore:
         shards = open_shards(self.folder)
         described = self.folder / "spec.json"
         if not described.exists():
-            with suppress(OSError):  # for people alone: where it cannot be written, neither can a shard, which says so
+            # For people alone: where it cannot be written, neither can a shard, which says so.
+            with suppress(OSError):
                 described.write_bytes(msgspec.json.format(msgspec.json.encode(spec)) + b"\n")
         for path in shards:
             self._read_shard(path)

@@ -21,7 +21,8 @@ from train.evaluation.predictions import Place, Predictions
 # Utterances in a figure at most; what lies further away stands in one row.
 SHOWN = 16
 FURTHER = "further away"
-SETTLED = 4  # utterances before the chosen one, so that there is something to attend to
+# Utterances before the chosen one, so that there is something to attend to.
+SETTLED = 4
 
 
 @dataclass(frozen=True)

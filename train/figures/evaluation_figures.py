@@ -18,7 +18,8 @@ from train.figures.attention_maps import FURTHER, Attention, attended, most_conf
 from train.figures.figure_style import CYCLE, EMOTIONS, MARKERS, SHADES, open_figure
 from train.figures.fused_representation import collect_fused, project_tsne
 
-POINTS = 2000  # more only hide each other, and t-SNE's time grows faster than their number
+# More only hide each other, and t-SNE's time grows faster than their number.
+POINTS = 2000
 
 
 def draw_figures(

@@ -32,7 +32,8 @@ class OutOfMemory(TrackerError):
 def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
     """Raise Diverged, which names the term and `where` it was found, unless all numbers of all `terms` are finite."""
     finite = torch.stack([value.detach().isfinite().all() for value in terms.values()]) if terms else torch.ones(0)
-    if bool(finite.all()):  # one transfer from the device for all terms
+    # One transfer from the device for all terms.
+    if bool(finite.all()):
         return
     name = list(terms)[finite.tolist().index(False)]
     raise Diverged(f"Training diverged: {name} is not a number in {where}: set a lower lr and {GO_ON}.")

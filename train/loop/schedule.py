@@ -79,7 +79,8 @@ def learning_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, done: Ca
     batch than before. So the rate follows from the progress alone, and nothing of the scheduler needs to be saved.
     """
     for group in optimizer.param_groups:
-        group["initial_lr"] = schedule.lr  # that of a resumed optimiser is the rate of the run before
+        # That of a resumed optimiser is the rate of the run before.
+        group["initial_lr"] = schedule.lr
     return LambdaLR(optimizer, lambda _: rate_factor(schedule, done()))
 
 

@@ -128,7 +128,8 @@ class Trainer:
                 self.keep(float(row.get(self.select, math.nan)))
             self.save()
             (report or self._report_pass)(row)
-        self.fabric.barrier()  # the first process may still be writing
+        # The first process may still be writing.
+        self.fabric.barrier()
         self.restore_best()
 
     def keep(self, score: float) -> None:
@@ -180,7 +181,8 @@ class Trainer:
         self.progress = RunProgress(**state["progress"])
         if differing:
             self.progress.changes.append({"after_pass": self.progress.epoch, **differing})
-            self.progress.batch, self.progress.sums = 0, {}  # a pass in other batches begins at its first
+            # A pass in other batches begins at its first.
+            self.progress.batch, self.progress.sums = 0, {}
         self.module.load_state_dict(state["module"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         # Another number of processes than before has no states to go on from: it draws anew.

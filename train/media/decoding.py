@@ -57,7 +57,8 @@ def _cut_span(container: Any, stream: Any, rate: int, span: Span | None) -> NDAr
     start, end = (0.0, float("inf")) if span is None else (span[0] / 1000, span[1] / 1000)
     _seek_start(container, stream, start)
     origin = _stream_origin(stream)
-    planar = av.AudioResampler(format="fltp")  # the form alone; channels and rate stay
+    # The form alone; channels and rate stay.
+    planar = av.AudioResampler(format="fltp")
     parts: list[NDArray[np.float32]] = []
     first: float | None = None
     for frame in container.decode(stream):

@@ -131,7 +131,8 @@ def _load_weights(folder: Path) -> dict[str, Tensor]:
             f"{folder} holds no CAM++ that can be read ({type(error).__name__}): expected {_PICKLED}; "
             "run `python -m core_models.assets fetch campplus`."
         ) from None
-    with suppress(OSError, SafetensorError):  # a folder that cannot be written is read from its pickle every time
+    # A folder that cannot be written is read from its pickle every time.
+    with suppress(OSError, SafetensorError):
         unfinished = folder / f".{os.getpid()}.{_KEPT}"
         save_file(weights, unfinished)
         os.replace(unfinished, kept)

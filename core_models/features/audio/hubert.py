@@ -68,7 +68,8 @@ class Hubert:
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [T, dimension] of mono samples at 16 kHz."""
         sound = torch.from_numpy(np.array(samples, dtype=np.float32))
-        if self._normalise:  # as the large models were trained: zero mean and unit variance a clip
+        # As the large models were trained: zero mean and unit variance a clip.
+        if self._normalise:
             sound = (sound - sound.mean()) / (sound.var(correction=0) + 1e-7).sqrt()
         sound = torch.nn.functional.pad(sound, (0, max(0, _SHORTEST - len(sound))))
         with torch_threads(self._threads), torch.inference_mode():

@@ -254,7 +254,8 @@ class Whisper:
             return_no_speech_prob=True,
             suppress_blank=False,
         )[0]
-        tokens = tuple(result.sequences_ids[0])  # the prefix among them, which the score counts as certain
+        # The prefix among them, which the score counts as certain.
+        tokens = tuple(result.sequences_ids[0])
         decoded = len(tokens) - len(prefix) + 1
         return Hypothesis(
             text=tokenizer.decode(list(tokens)).strip(),

@@ -14,7 +14,8 @@ SIDE = 48
 _ANCHORS = (33, 133, 362, 263, 168, 2)
 _CANONICAL = np.array([-4.45 - 2.66j, -1.86 - 2.59j, 1.86 - 2.59j, 4.45 - 2.66j, -3.27j, 2.09j])
 _CENTRE = 0.9j
-_HALF = 8.6  # cm from the centre to a side: brow to chin, with room for an open mouth
+# Centimetres from the centre to a side: brow to chin, with room for an open mouth.
+_HALF = 8.6
 
 
 def crop_face(rgb: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -21,12 +21,16 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 ROOM_LEVEL = 2.5e-4
 # Silence before the first turn: long enough to measure what waiting for speech costs.
 LEADING_SILENCE_S = 20
-_SHORTEST_S, _LONGEST_S = 1, 10  # utterances of a call; longer ones are cut, which is another question
-_LOUD_DB = 25  # speech falls so far below its loud parts and is still speech; breath and room are below
-_SILENT_DB = -60  # prompts come with recordings of silence, which are digital or dithered
+# Utterances of a call; longer ones are cut, which is another question.
+_SHORTEST_S, _LONGEST_S = 1, 10
+# Speech falls so far below its loud parts and is still speech; breath and room are below.
+_LOUD_DB = 25
+# Prompts come with recordings of silence, which are digital or dithered.
+_SILENT_DB = -60
 _PER_S = 1000 / SAMPLE_RATE  # milliseconds a sample
 _FRAME = SAMPLE_RATE // 100  # 10 ms
-_HANGOVER_MS = 400  # the default of a live run, at which an utterance made of a clip says that it was decided
+# The default of a live run, at which an utterance made of a clip says that it was decided.
+_HANGOVER_MS = 400
 
 
 @dataclass(frozen=True)

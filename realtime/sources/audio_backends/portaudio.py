@@ -73,7 +73,8 @@ class PortAudioBackend:
         self._portaudio = portaudio()
         self._found = find_microphone(self._portaudio, device)
         self.detail: str = self._found["name"]
-        self._wanted = None if device is None else self.detail  # numbers change when devices come and go
+        # Numbers change when devices come and go.
+        self._wanted = None if device is None else self.detail
         self._stream: Any = None
         self._used = False
         self._on_block: BlockCallback | None = None

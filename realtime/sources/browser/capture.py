@@ -89,7 +89,8 @@ class Page:
         if found.at_ms < place.at_ms or (place.count is not None and found.count < place.count):
             raise CaptureRefused(POLICY_VIOLATION, f"the time of the {found.source} goes back")
         now_ms = self.browser.clock()
-        assert now_ms is not None  # pages are admitted during the session only
+        # Pages are admitted during the session only.
+        assert now_ms is not None
         self.heard_ms[found.source] = now_ms
         missed = 0 if place.count is None else min(found.count - place.count, _MOST_MISSED)
         media_ms = self.clock.media_ms(found.at_ms, now_ms)
@@ -137,7 +138,8 @@ class Browser:
         """A page that sends these of `wanted` from now on; CaptureRefused while another one does, or too early."""
         names = list(names)
         now_ms = self.clock()
-        if now_ms is None:  # and not 0, which is a session's first millisecond
+        # And not 0, which is a session's first millisecond.
+        if now_ms is None:
             raise CaptureRefused(TRY_AGAIN_LATER, "the session has not begun")
         for name in names:
             holder = self._holders.get(name)

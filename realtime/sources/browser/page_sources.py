@@ -53,7 +53,8 @@ class PageSource(ABC, Generic[Item]):
     def __init__(self, name: str) -> None:
         self.name = name
         self.detail = f"the {name} of a browser"
-        self._items: queue.SimpleQueue[Item | str | None] = queue.SimpleQueue()  # str: why the page is gone; None: stop
+        # A string: why the page is gone; None: stop.
+        self._items: queue.SimpleQueue[Item | str | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def start(self, sink: Sink) -> None:
@@ -97,7 +98,8 @@ class PageSource(ABC, Generic[Item]):
         try:
             reporter.report("waiting", "No page at /capture sends it yet.", will_retry=True)
             while (item := self._items.get()) is not None:
-                if isinstance(item, str):  # a page that connected and left before it sent anything
+                # A page that connected and left before it sent anything.
+                if isinstance(item, str):
                     continue
                 why = self._relay_page(sink, reporter, item)
                 if why is None:
@@ -175,7 +177,8 @@ class PageVideoSource(PageSource[PictureItem]):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._shed = 0  # the count is for a sentence: two threads may lose one
+        # The count is for a sentence: two threads may lose one.
+        self._shed = 0
         self._last_ms = 0
         self._dark = False
 

@@ -52,7 +52,8 @@ def fit(config: FitConfig) -> Path:
 def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) -> DialogueTraining:
     start = None if config.start is None else open_start(config.start, config.system)
     model = system(config.system).probe_config(config.model) if start is None else config_of(start, config.model)
-    with fabric.rank_zero_first():  # it fills the feature store, the others read it
+    # It fills the feature store, the others read it.
+    with fabric.rank_zero_first():
         corpora = read_corpora(config.data, config.features, config.select_on)
         parts = split_corpora(corpora, config.data, config.select_on)
         require_labels(start, parts.dialogues[0].labels)

@@ -136,7 +136,8 @@ class DialogueTraining:
     def _open_tensorboard(self) -> Any:
         if not (self.config.tensorboard and self.fabric.is_global_zero):
             return None
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds to load, and few runs want it
+        # Takes seconds to load, and few runs want it.
+        from torch.utils.tensorboard import SummaryWriter
 
         folder, finished = self.config.folder / "tensorboard", self.trainer.progress.epoch
         if not finished:

@@ -20,7 +20,8 @@ from train.loop.schedule import Schedule
 from train.loop.trainer import Trainer
 from train.recipes.face.augmentation import Augmentation, augmented
 
-EVALUATED = 256  # faces at once: no gradients are kept, so twice a step's usual batch fits
+# Faces at once: no gradients are kept, so twice a step's usual batch fits.
+EVALUATED = 256
 
 
 @dataclass(frozen=True)

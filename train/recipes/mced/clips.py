@@ -84,7 +84,8 @@ def statistics(clips: Clips) -> tuple[Tensor, Tensor]:
     for frames in _frames_of(clips):
         count, total = count + len(frames), total + frames.sum(axis=0)
     mean = total / count
-    for frames in _frames_of(clips):  # a second pass: the squares of large numbers would swallow their differences
+    # A second pass: the squares of large numbers would swallow their differences.
+    for frames in _frames_of(clips):
         squares += np.square(frames - mean).sum(axis=0)
     return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(squares / count)).float()
 

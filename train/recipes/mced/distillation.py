@@ -32,7 +32,8 @@ from train.recipes.mced.teacher import Teacher, TeacherNames, TeacherOutput
 
 # Fewer different sentences than this say more of the script than of the emotion.
 LEAST_SENTENCES = 20
-READ = 64  # sentences that the teacher reads at once when pairs are chosen
+# Sentences that the teacher reads at once when pairs are chosen.
+READ = 64
 
 
 @dataclass(frozen=True)

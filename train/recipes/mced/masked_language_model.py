@@ -107,7 +107,8 @@ def _fit_encoder(trainer: Trainer, training: list[list[int]], validation: list[l
 
     def validate() -> dict[str, float]:
         random = torch.get_rng_state()
-        torch.manual_seed(0)  # the same questions after every pass
+        # The same questions after every pass.
+        torch.manual_seed(0)
         asked = [pad_rows(validation[at : at + 64]) for at in range(0, len(validation), 64)]
         loss = sum(float(step(one)["loss"]) for one in asked) / len(asked)
         torch.set_rng_state(random)

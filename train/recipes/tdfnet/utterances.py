@@ -126,7 +126,8 @@ class EmbeddingCache:
         """(modality, mean, deviation), float32 [d] each, over all frames and all tokens of the utterances."""
         for modality, spec in self.specs.items():
             count, mean, squares = 0, np.zeros(spec.dimension), np.zeros(spec.dimension)
-            for one in utterances:  # Chan et al.'s update, since the squares of large sums swallow differences
+            # Chan et al.'s update, since the squares of large sums swallow differences.
+            for one in utterances:
                 x = self._sequence_of(modality, one).astype(np.float64)
                 if not len(x):
                     continue
