@@ -25,7 +25,7 @@ def interrupt_after_save(number: int, patch: pytest.MonkeyPatch) -> None:
 
 def end_in_pass(number: int, end: BaseException, patch: pytest.MonkeyPatch, at: int = 2) -> None:
     """Step `at` of that pass raises `end`."""
-    take_step, taken = Trainer._step, 0
+    take_step, taken = Trainer._take_step, 0
 
     def step_or_end(trainer: Trainer, batch: Any, step: Any, where: str) -> dict[str, float]:
         nonlocal taken

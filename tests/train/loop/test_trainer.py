@@ -94,7 +94,7 @@ def test_what_may_differ_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_weights_that_the_last_step_spoilt_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A finite loss whose step ends in weights that are none ends the run before they are validated or written."""
-    take_step = Trainer._step
+    take_step = Trainer._take_step
 
     def spoil(trainer: Trainer, *given: object) -> dict[str, float]:
         losses = take_step(trainer, *given)  # type: ignore[arg-type]
