@@ -116,7 +116,7 @@ def test_diverged_run_ends_with_a_sentence(
     miniature: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss that is not a number names pass and step, and the last finished pass goes on with a lower lr."""
-    step = DialogueTraining._step
+    step = DialogueTraining._compute_losses
 
     def poisoned(run: DialogueTraining, batch: Any) -> dict[str, torch.Tensor]:
         if run.trainer.progress.epoch == 1:
