@@ -13,6 +13,8 @@ from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.text_files import parse_csv, read_text_file
 
 _EMOTIONS = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+# The task masked the names of users in two ways, as @<username> and as @user: one spelling for both, so that a network
+# cannot tell the files apart by it.
 _USER = re.compile(r"@<username>|@\s*user\b", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 

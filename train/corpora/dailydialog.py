@@ -32,6 +32,7 @@ _RECCON_EMOTIONS = {
     **dict.fromkeys(("happiness", "happines", "happy", "excited"), "joy"),
     **{"sad": "sadness", "surprised": "surprise", "angry": "anger", "fearful": "fear", "disgusted": "disgust"},
 }
+# A dialogue that stands in several parts is kept in the first of them, so that nothing of training is scored.
 _ORDER = ("train", "dev", "test")
 
 _Turns = tuple[tuple[str, str, str | None], ...]  # (speaker, words, label)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 
+# DailyDialog sets the apostrophe apart ("it ’ s"); corpora print it in five forms.
 _APOSTROPHE = re.compile(r"\s*[’‘´`']\s+(?=(?:s|m|t|d|re|ve|ll)\b)", re.IGNORECASE)
+# The Penn Treebank's tokeniser splits "don't" into "do n't", of these verbs alone; so "n't" behind another word stays.
 _NOT = re.compile(r"\b(ca|do|does|did|is|are|was|were|have|has|had|wo|would|could|should|must|need|ai) n't\b", re.I)
 _SUFFIX = re.compile(r"(?<=\w) (?='(?:s|m|d|re|ve|ll)\b)", re.IGNORECASE)
+# The same tokeniser splits these six colloquial words, of which only `_WORDS` are joined again: "got me" stays two.
 _JOINED = re.compile(r"\b(gon|wan|got|gim|lem|can) (na|ta|me|not)\b", re.IGNORECASE)
 _WORDS = {"gonna", "wanna", "gotta", "gimme", "lemme", "cannot"}
 _MARKS = re.compile(r"\s+(?=(?:[.,?!;:%)]|\.\.\.)(?:\s|$|[.,?!;:\"]))")

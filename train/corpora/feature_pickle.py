@@ -31,6 +31,7 @@ _OWNERS: Mapping[int, tuple[str, LabelSet, tuple[str, ...]]] = {
     12: ("iemocap", IEMOCAP6, ("happy", "sad", "neutral", "angry", "excited", "frustrated")),
     13: ("meld", MELD7, ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")),
 }
+# Places in the pickled tuple, which has 12 items for IEMOCAP and 13 for MELD.
 _IDS, _SPEAKERS, _LABELS, _SENTENCES, _TRAIN, _TEST = 0, 1, 2, 9, 10, 11
 
 

@@ -75,6 +75,7 @@ def read_fer2013(root: Path, split: str, limit_per_class: int | None = None, sti
     dialogues = []
     for emotion, chosen in sorted(by_emotion.items()):
         chosen.sort(key=lambda one: str(one[1]))
+        # The emotion is the seed: a limit draws the same stills on every machine and in every order of files.
         random.Random(emotion).shuffle(chosen)
         if stills != "all":
             chosen = [

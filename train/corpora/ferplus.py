@@ -17,6 +17,7 @@ from train.corpora.fer2013 import open_archive, still_bytes
 # Split -> the official folder, or tar, of its part.
 PARTS = {"train": "FER2013Train", "validation": "FER2013Valid", "dev": "FER2013Valid", "test": "FER2013Test"}
 
+# FER+ names its parts after its own folders, FER-2013 the same pictures by their use in the contest.
 _USAGE = {"FER2013Train": "Training", "FER2013Valid": "PublicTest", "FER2013Test": "PrivateTest"}
 _VOTED = len(FERPLUS8) + 2  # unknown, no face
 

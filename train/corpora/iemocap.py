@@ -10,10 +10,12 @@ from core_models.errors import UsageError
 from core_models.labels import IEMOCAP4, IEMOCAP6, LabelSet
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 
+# The standard split of the papers (SDT, CMATH): 120 dialogues of sessions 1 to 4 against 31 of session 5.
 TRAIN_SESSIONS = (1, 2, 3, 4)
 TEST_SESSIONS = (5,)
 
 _NAMES = {"hap": "happy", "sad": "sad", "neu": "neutral", "ang": "angry", "exc": "excited", "fru": "frustrated"}
+# Excited counts as happy, as in the papers with four classes; frustrated has no place among them.
 _FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": "angry"}
 # What the judges agreed on beyond the six, and where they did not agree (xxx).
 _OTHERS = {"sur", "fea", "dis", "oth", "xxx"}
@@ -107,6 +109,7 @@ def _read_transcript(path: Path) -> Iterator[tuple[str, str]]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
+        # A few transcripts hold Windows' curly apostrophes, which are no UTF-8.
         return path.read_text(encoding="cp1252", errors="replace").splitlines()
     except OSError:
         raise UsageError(f"There is no {path}: set the corpus folder to a whole IEMOCAP_full_release.") from None

@@ -16,6 +16,7 @@ from train.corpora.text_files import parse_csv, read_text_file
 LANGUAGES = {"fr": "french_text", "es": "spanish_text", "gr": "greek_text"}
 
 _TAG = re.compile(r"</?i>", re.IGNORECASE)
+# Subtitles write an ellipsis as single dots with blanks between; a recogniser writes three dots.
 _ELLIPSIS = re.compile(r"\s*\.(?: \.){2,}")
 
 

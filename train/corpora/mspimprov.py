@@ -21,6 +21,7 @@ COLUMNS = (
 _CATEGORIES = {"A": "anger", "H": "happiness", "N": "neutral", "S": "sadness", "O": "other", "X": None}
 # Scenarios in which the actor says the scene's given sentence: its words tell nothing of the emotion.
 _READ = {"R", "T"}
+# The recogniser put a full stop behind its own: ".." right before a word ends one sentence and begins another.
 _RUN_ON = re.compile(r"\.\.(?=\S)")
 
 

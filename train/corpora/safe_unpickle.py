@@ -130,10 +130,13 @@ def _restore_array(raw: object, dtype: object, shape: object, order: object) -> 
         count *= size
     if not real.itemsize or len(raw) != count * real.itemsize:
         raise _RefusedError("an array of more than it holds")
+    # A copy, since an array over the pickle's own bytes could not be written to.
     return np.frombuffer(raw, real).reshape(shape, order="F" if order == "F" else "C").copy("A")
 
 
 _NDARRAY = object()
+# An allow list: a pickle may name any function of any module, so what is not here is refused, however harmless it
+# looks. The community's feature files hold numpy arrays, containers and scalars, and nothing else.
 _CONTAINERS = (set, frozenset, list, dict, tuple)
 _KNOWN: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _Encode(),
@@ -141,9 +144,11 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _MakeDtype(),
 }
+# Python 2 calls the module of its own types `__builtin__`; the published feature files were written by it.
 for _module in ("builtins", "__builtin__"):
     _KNOWN |= {(_module, _kind.__name__): _kind for _kind in _CONTAINERS}
     _KNOWN[_module, "bytes"] = _Bytes()
+# numpy 2 renamed its core package: files written before and after name the same functions differently.
 for _core in ("numpy.core", "numpy._core"):
     _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Reconstruct()
     _KNOWN[f"{_core}.multiarray", "scalar"] = _Scalar()

@@ -60,6 +60,7 @@ def validation_split(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, C
     for dialogue in corpus.dialogues:
         sizes[circles[dialogue.id]] += len(dialogue.utterances)
     total = sizes.total()
+    # Held out whole it would leave less to learn from than to choose by.
     if not sizes or max(sizes.values()) * 2 > total:
         return corpus.split(share, seed)
     order = sorted(sizes)

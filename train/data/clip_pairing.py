@@ -57,6 +57,7 @@ class ClipBank:
                 continue
             if self.mismatch and label in self._by_label and rng.random() < self.mismatch:
                 label = sorted(self._by_label)[rng.integers(len(self._by_label))]
+            # An actor may have no clip of this label: then anybody's is taken.
             own = self._by_group[actor[slot]].get(label) if self._groups else None
             clips = own or self._by_label.get(label)
             if clips:

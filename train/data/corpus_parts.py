@@ -21,6 +21,7 @@ from train.media.speech_trimming import cut_to_speech
 # under it too, and must not have read what a dialogue model is validated on.
 SPLIT_SEED = 0
 
+# `test` is how the papers choose the pass that they report, and is stamped on every result; nothing that ships uses it.
 SelectOn = Literal["validation", "test"]
 
 

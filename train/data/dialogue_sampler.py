@@ -81,6 +81,8 @@ class DialogueSampler:
 
     def epoch(self, number: int, batch: int) -> list[list[TensorDialogue]]:
         """The batches of one pass in their order: each of `batch` dialogues of like length, or of more clips."""
+        # Of the seed and the pass alone: a resumed run sees in its fifth pass what it would have seen without the
+        # break.
         rng = np.random.default_rng([self.seed, number])
         chosen: list[TensorDialogue] = []
         for index in rng.permutation(len(self.dialogues)):
@@ -110,6 +112,8 @@ class DialogueSampler:
         """Modalities taken away by a random pattern, for the dialogue or for each utterance."""
         modalities = [m for m in MODALITIES if dialogue.present[:, MODALITIES.index(m)].any()]
         choices = [*modality_patterns(modalities), tuple(modalities)]
+        # All modalities have a share of their own: of three they are but one pattern in seven, and the usual one of a
+        # call.
         shares = np.full(len(choices), (1 - self.options.everything) / (len(choices) - 1))
         shares[-1] = self.options.everything
         constant = rng.random() < self.options.constant_pattern

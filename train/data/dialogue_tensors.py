@@ -87,6 +87,7 @@ class Batch:
 
         made = self._map_tensors(fill)
         made.padding[-missing:] = True
+        # Zero is a class, so what fills up the batch must be told apart from a label.
         made.labels[-missing:] = IGNORED
         return made
 

@@ -13,6 +13,7 @@ from train.data.dialogue_tensors import TensorDialogue, modality_patterns
 from train.evaluation.predictions import Predictions
 from train.evaluation.results import Breakdown, Part
 
+# The rates of GCNet's figures, 0.0 to 0.7.
 RATES = tuple(round(0.1 * step, 1) for step in range(8))
 
 SHIFT = (
@@ -119,6 +120,8 @@ def drop_entries(dialogues: Sequence[TensorDialogue], rate: float, seed: int) ->
     """
     present = torch.cat([dialogue.present for dialogue in dialogues]).clone()
     entries = present.nonzero()
+    # One order for all rates: what a lower rate drops is dropped by every higher one, so that a curve falls for its
+    # rate and not for its luck.
     order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed))
     wanted, gone = round(rate * len(entries)), 0
     for row, column in entries[order].tolist():

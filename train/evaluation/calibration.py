@@ -24,6 +24,8 @@ def abstain_below(logits: Tensor, truth: Tensor, right: float) -> float:
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     """The T > 0 that minimises the cross entropy of logits / T (Guo et al., 2017, section 4.2), by L-BFGS."""
+    # Its logarithm is fitted, so that T stays positive without a bound; double, since the loss changes by less than
+    # float32 can tell near its minimum.
     log_temperature = torch.zeros((), dtype=torch.double, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
     fixed = logits.double()

@@ -25,6 +25,7 @@ def score(logits: Tensor, truth: Tensor, labels: LabelSet) -> Scores:
     f1 = multiclass_f1_score(predicted, truth, classes, average="none")
     recall = multiclass_accuracy(predicted, truth, classes, average="none")
     confusion = multiclass_confusion_matrix(predicted, truth, classes)
+    # UAR is the mean over classes that the test part holds: a class without a sample has no recall.
     occurring = confusion.sum(dim=1) > 0
     weights = confusion.sum(dim=1) / len(truth)
     return Scores(

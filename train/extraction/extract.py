@@ -21,6 +21,7 @@ from train.extraction.feature_names import FeatureNames
 from train.extraction.feature_store import FeatureStore
 from train.extraction.worker_pool import extract_batches
 
+# Standard output is for results, which may be piped into a file.
 console = Console(stderr=True)
 
 
@@ -96,6 +97,7 @@ def extract(corpus: Corpus, extractor: Extractor, root: Path, workers: int = 1) 
             continue
         keys[utterance.id] = key
         if key not in store:
+            # By content: the same clip under two ids is computed once.
             todo.setdefault(key, turn)
     result.kept += sum(key in store for key in keys.values())
     if todo:

@@ -78,4 +78,5 @@ class FeatureStore:
         except (OSError, SafetensorError, KeyError, ValueError):
             return
         if vectors.shape == (len(found), self.spec.dimension):
+            # What was looked for and not found is kept too: a clip without a face would be searched again in every run.
             self._vectors |= dict(zip(found, vectors, strict=True)) | dict.fromkeys(absent)

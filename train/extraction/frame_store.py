@@ -29,6 +29,8 @@ class FrameStore:
         """Open, or begin, the store of `spec` under `root`; shards that cannot be read are done without. DiskError."""
         self.spec = spec
         self.folder = root / f"frames-{spec.name}-{spec_digest(spec)[:12]}"
+        # Float16 halves the folder (a second of Whisper base is then 51 kB) and keeps three digits of a network's
+        # states, which are small numbers.
         self._dtype = np.float16 if NETWORK_SETTINGS & set(spec.settings) else np.float32
         self._places: dict[str, tuple[Path, int, int]] = {}
         self._open: dict[Path, Any] = {}

@@ -19,6 +19,7 @@ from torch import Tensor
 from core_models.atomic_write import write_atomically
 from core_models.errors import CheckpointError
 
+# The name of before the module was renamed: voice folders that exist hold it.
 FILE = "cross_fit.safetensors"
 # Of a clip's digest, which are enough to know it by.
 _KEY_BYTES = 8

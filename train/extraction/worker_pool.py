@@ -59,6 +59,7 @@ def _extract_in_pool(
     A pool of one has one batch under way.
     """
     waiting = iter(batches.items())
+    # Two batches a worker: one that it computes and one that is already there when it has finished.
     ahead = 1 if workers == 1 else 2 * workers
     running: dict[Future[Vectors], int] = {}
     context = multiprocessing.get_context("spawn")  # threads of OpenMP and MediaPipe do not survive a fork
@@ -95,6 +96,7 @@ def _start_worker(extractor: Extractor) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+# A parent that was killed cannot end its pool: the workers would wait for batches for ever, each with its weights.
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -80,6 +80,7 @@ def attended(checkpoint: Checkpoint, dialogues: Sequence[TensorDialogue], place:
 
     dialogue = next(d for d in dialogues if d.id == place.dialogue)
     batch = collate_dialogues([dialogue])
+    # The layer's own arguments are kept, so that the figure shows the weights of the pass that decided.
     hook = layer.register_forward_pre_hook(keep)
     try:
         with torch.inference_mode():

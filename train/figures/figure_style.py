@@ -28,6 +28,7 @@ EMOTIONS = {
     **dict.fromkeys(("fear", "frustrated"), PURPLE),
     "disgust": GREEN,
 }
+# Shapes besides colours, so that a print in grey still tells the lines apart.
 MARKERS = "osD^vP*X"
 SHADES = "Blues"
 

@@ -43,6 +43,8 @@ def project_tsne(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]
     """float32 [n, 2]: t-SNE (van der Maaten and Hinton, 2008), the same on every run with the same seed."""
     from sklearn.manifold import TSNE
 
+    # scikit-learn's default of 30, or less below 91 points: t-SNE looks at three times as many neighbours (van der
+    # Maaten, 2014).
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     placed = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
     return np.asarray(placed, dtype=np.float32)

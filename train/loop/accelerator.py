@@ -16,11 +16,13 @@ from torch import Tensor
 from core_models.atomic_write import reason_of
 from core_models.errors import UsageError
 
+# Float16 is left out: it would need a scaler of the loss, whose state a resumed run would have to carry as well.
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
 def open_fabric(device: str, precision: str, threads: int, devices: int = 1) -> Fabric:
     """Fabric on `devices` processes, launched; under torchrun on as many as it started. Raises UsageError."""
+    # Before anything is computed: sums are split by threads, so their number decides the last bits of a result.
     torch.set_num_threads(threads)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     world = int(os.environ.get("WORLD_SIZE", local))

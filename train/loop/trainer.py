@@ -125,6 +125,8 @@ class Trainer:
             row = {"epoch": progress.epoch, **losses, **figures}
             progress.history.append(row)
             if schedule.keep == "last" or row[self.select] > progress.best:
+                # The weights first, then the progress that names them: a kill between the two costs this pass alone,
+                # which is then trained again to the same weights.
                 self.keep(float(row.get(self.select, math.nan)))
             self.save()
             (report or self._report_pass)(row)
@@ -167,6 +169,8 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote. Raises UsageError where settings differ that must not."""
+        # A run folder may come from somebody else, so nothing in it may run; on the CPU first, so that a run of a
+        # machine with a GPU goes on without one.
         state = torch.load(path, weights_only=True, map_location="cpu")
         if "progress" not in state:
             raise UsageError(f"{path} was written by an earlier version: set resume to false, or another run folder.")
@@ -214,6 +218,7 @@ class Trainer:
                 scheduler.step()
                 progress.seconds += time.monotonic() - began
                 if progress.batch % self.schedule.checkpoint_every == 0 and progress.batch < len(batches):
+                    # Before it is saved: a checkpoint whose weights are no numbers could never be gone on from.
                     self._check_weights(where)
                     self.save()
                 shown.update(bar, completed=progress.batch, loss=progress.sums["loss"] / progress.batch)
@@ -227,10 +232,13 @@ class Trainer:
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         if self.schedule.clip is not None:
+            # A gradient that is not finite makes weights that are not: `_check_weights` finds them and names the pass
+            # and the step, which torch's own error would not.
             self.fabric.clip_gradients(
                 self.model, self.optimizer, max_norm=self.schedule.clip, error_if_nonfinite=False
             )
         self.optimizer.step()
+        # One transfer from the device for all terms of a step.
         values = torch.stack([value.detach().float() for value in terms.values()]).tolist()
         return dict(zip(terms, values, strict=True))
 

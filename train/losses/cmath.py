@@ -78,6 +78,7 @@ class CMATHObjective:
             else:
                 reconstruction.append(logits.new_zeros(()))
             low.append(self._squared_error(fused, output.augmented[..., m, :], there))  # eq. 18
+            # Without a temperature, other than SDT's eq. 18: the paper names none.
             high.append(kl_divergence(logits[there], student))  # eq. 23
         ce_terms, reconstruction_terms = torch.stack(ce), torch.stack(reconstruction)
         low_terms, high_terms = torch.stack(low), torch.stack(high)

@@ -55,6 +55,7 @@ class MCEDObjective:
     """I^t, counted from 1; null: the paper's for twelve layers, the same depths for six."""
     student_layers: tuple[int, ...] = STUDENT_LAYERS
     """I^s, counted from 1."""
+    # The paper's lambda of the four pairs, the deepest weighing most.
     weights: tuple[float, ...] = (0.1, 0.1, 0.2, 0.3)
     """lambda of eq. 3, one for each pair."""
     reduction: Literal["mean", "sum"] = "sum"
@@ -112,6 +113,8 @@ class MCEDObjective:
         """Eq. 3 for one layer pair, before its weight."""
         squares = (words - aligned).square().sum(dim=-1).masked_fill(~said, 0.0).sum(dim=1)  # [B]
         if self.reduction == "mean":
+            # By tokens and width, so that a long sentence teaches no more than a short one and eq. 1 keeps its share of
+            # eq. 4.
             squares = squares / (said.sum(dim=1) * words.shape[-1])
         return squares.mean()
 

@@ -39,8 +39,11 @@ class SDTObjective:
     """gamma 2 of eq. 19; 0: Table IV, w/o L_CE."""
     kl_weight: float = 1.0
     """gamma 3 of eq. 19; 0: Table IV, w/o L_KL; with ce_weight 0 as well: Tables II and III, w/o self-distillation."""
+    # The paper prints KL(student || teacher), its authors' program computes KL(teacher || student), and the published
+    # figures are the program's.
     kl: Literal["teacher_to_student", "as_printed"] = "teacher_to_student"
     """Direction of eq. 18."""
+    # As in the authors' program, where the gradient of the KL terms reaches the teacher too.
     detach_teacher: bool = False
     """Whether the KL terms leave the teacher alone."""
     class_weights: tuple[float, ...] | None = None

@@ -29,4 +29,5 @@ def kl_divergence(p: Tensor, q: Tensor, temperature: float = 1.0) -> Tensor:
     if not len(p):
         return (p + q).sum()
     log_p, log_q = ((logits / temperature).log_softmax(dim=-1) for logits in (p, q))
+    # Both in logarithms: a probability that underflows to 0 would make its logarithm infinite.
     return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)

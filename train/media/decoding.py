@@ -78,6 +78,7 @@ def _cut_span(container: Any, stream: Any, rate: int, span: Span | None) -> NDAr
 
 def _seek_start(container: Any, stream: Any, start: float) -> None:
     if start > 0:
+        # Backwards to a key frame: what lies before the span is decoded and dropped.
         container.seek(int((start + _stream_origin(stream)) / stream.time_base), stream=stream, backward=True)
 
 

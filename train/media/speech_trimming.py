@@ -19,7 +19,9 @@ from train.media.utterance_audio import SAMPLE_RATE, read_sound
 # As a live run cuts, but for finer frames and the gate against steady noise there
 # (realtime/segmentation/segmenter.py), which clips from a studio do not need.
 AGGRESSIVENESS = 2
+# The longest frame that webrtcvad takes; the live segmenter's are 20 ms.
 FRAME_MS = 30
+# 5 voiced frames of 8 (150 of 240 ms): a click is shorter than this, and a word is not.
 ONSET_FRAMES, ONSET_VOICED = 8, 5
 PREROLL_MS = 300
 POSTROLL_MS = 200

@@ -14,6 +14,7 @@ from train.media.decoding import samples_of
 SAMPLE_RATE = 16_000
 
 
+# As much as Whisper and CAM++ read without filling up with silence (SHORTEST_SECONDS of both).
 SHORTEST_S = 0.1
 
 

@@ -7,6 +7,7 @@ MODELS = {
     "cmath": "CMATH (Zhu et al., 2024)",
 }
 
+# A checkpoint may be used no more freely than the strictest of the corpora that it learned from, so each is named.
 LICENCES = {
     "meld": (
         "MELD (Poria et al., 2019): words, speakers and labels of dialogues from the television series Friends. The "

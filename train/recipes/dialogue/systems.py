@@ -70,6 +70,7 @@ class System:
             raise UsageError(f"{option}.{where.rstrip('`')} of {self.name} is wrong: {what}; correct it.") from None
 
 
+# TDFNet is missing here: it reads single utterances, and has a recipe of its own.
 _OBJECTIVES: Mapping[str, type[Any]] = {"sdt": SDTObjective, "cmath": CMATHObjective}
 
 SYSTEMS: Mapping[str, System] = {name: System(name, *MODELS[name], kind) for name, kind in _OBJECTIVES.items()}

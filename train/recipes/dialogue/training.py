@@ -48,6 +48,7 @@ class DialogueTraining:
         """
         self.config, self.data, self.fabric, self.console, self.start = config, data, fabric, console, start
         torch.manual_seed(config.seed)
+        # The same seed on every process until here, so that all begin with the same weights.
         self.network: Any = _make_network(config, data, start)
         self.objective: Any = _make_objective(config, data)
         self.selection = self._choose_patterns()
@@ -111,6 +112,7 @@ class DialogueTraining:
         if not share:
             return x
         mean = self.network.get_buffer(f"{modality}_mean")
+        # A dropped number becomes its mean, so the expectation stays and nothing is scaled up as in dropout.
         return torch.where(torch.rand_like(x) < share, mean, x)
 
     def _measure_validation(self) -> dict[str, float]:

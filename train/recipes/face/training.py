@@ -94,6 +94,7 @@ class FaceTraining:
         weights = weights.to(self.fabric.device)
 
         def batches(epoch: int) -> list[Tensor]:
+            # The seed in the upper bits: pass 1 of seed 0 must not draw what pass 0 of seed 1 draws.
             order = torch.Generator().manual_seed((schedule.seed << 16) + epoch)
             rows = torch.randperm(len(training), generator=order)
             listed = list(rows.split(schedule.batch))  # type: ignore[no-untyped-call]
@@ -129,6 +130,7 @@ class FaceTraining:
 def _make_optimizer(net: ExpressionNet, schedule: FaceSchedule) -> torch.optim.SGD:
     parts: dict[bool, list[Tensor]] = {True: [], False: []}
     for parameter in net.parameters():
+        # Matrices and convolutions alone have two dimensions or more: decay would pull normalisation towards zero.
         parts[parameter.ndim > 1].append(parameter)
     groups: list[dict[str, Any]] = [{"params": parts[True], "weight_decay": schedule.decay}, {"params": parts[False]}]
     return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum, nesterov=True)

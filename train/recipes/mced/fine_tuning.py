@@ -188,6 +188,7 @@ def _fit_student(trainer: Trainer, student: Student, data: LabelledClips) -> Non
 
 def one_in(part: int, clips: Sequence[Clip], seed: int) -> list[Clip]:
     """1/part of the clips, drawn by their ids and the seed; a smaller share is part of every larger one."""
+    # Sorted by id before the draw: the order of files differs from machine to machine.
     order = sorted(clips, key=lambda clip: clip.line.id)
     random.Random(seed).shuffle(order)
     chosen = {clip.line.id for clip in order[: max(1, round(len(order) / part))]} if order else set[str]()

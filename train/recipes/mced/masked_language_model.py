@@ -30,6 +30,8 @@ from train.loop.fingerprint import fingerprint
 from train.loop.schedule import Schedule, adamw
 from train.loop.trainer import Trainer
 
+# BERT's shares (Devlin et al., 2019): 15% of the tokens are asked for, of which 80% are masked, 10% replaced by another
+# token and 10% left as they are, so that the encoder also learns from text without masks.
 ASKED, MASKED, OTHER = 0.15, 0.8, 0.1
 # What BERT's and MPNet's tokenizers call it.
 MASKS = ("[MASK]", "<mask>")

@@ -88,6 +88,7 @@ def train_fold(config: TDFNetTraining, place: Path, data: FoldData, fabric: Fabr
     torch.manual_seed(schedule.seed)
     network = _make_network(config, data)
     settings = fingerprint(config) | {"fold": data.fold.name, "counts": data.counts}
+    # A fold's run is the same whichever other folds are asked for beside it.
     del settings["folds"]
     settings["specs"] = {modality: spec.describe() for modality, spec in data.embedded.specs.items()}
     module = TDFNetWithLoss(network, config.objective)
@@ -125,6 +126,7 @@ def predict_utterances(
     """(logits [n, C], classes [n]) of the utterances that have one of the modalities `shown`; others are masked."""
     counted = [one for one in utterances if any(has_modality(one, m) for m in shown)]
     device = next(network.parameters()).device
+    # A fold may have no utterance with these modalities; an empty list cannot be joined.
     logits = [torch.zeros(0, len(data.corpus.labels))]
     with torch.inference_mode():
         for start in range(0, len(counted), batch):

@@ -17,10 +17,12 @@ VERSION = 1
 
 # Played at most so much faster or slower, its pitch with it.
 SPEED = 0.1
+# What a microphone's distance and gain change: more down than up, since a peak above 1 is scaled back.
 GAIN_DB = (-18.0, 6.0)
 SNR_DB = (5.0, 30.0)
 # Time in which a room's echo falls by 60 dB.
 REVERBERATION_S = (0.1, 0.6)
+# The band of narrow-band telephony (ITU-T G.712).
 TELEPHONE_HZ = (300.0, 3400.0)
 # How likely each is.
 NOISE, ROOM, TELEPHONE = 0.5, 0.3, 0.15
@@ -53,6 +55,7 @@ def reverberate(sound: Samples, seconds: float, rng: np.random.Generator) -> Sam
     """`sound`, as long as before, with the echo of a room in which it falls by 60 dB in `seconds`."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     echo = rng.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
+    # 4 to 49% of the direct sound's energy: the speaker is nearer to the microphone than the room's critical distance.
     echo *= rng.uniform(0.2, 0.7) / np.sqrt(np.square(echo).sum())
     echo[0] += 1.0  # the direct sound
     whole = len(sound) + len(echo)

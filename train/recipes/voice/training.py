@@ -65,6 +65,7 @@ def fit_member(
     is finished or not there. Raises Diverged, OutOfMemory.
     """
     torch.manual_seed(seed)
+    # Apart from torch's numbers: another shape of the head draws other weights and still hears the same copies.
     rng = np.random.default_rng([seed, 7])
     member = Member(config)
     member.scale_by(*statistics(clips))
@@ -135,6 +136,7 @@ def _member_loss(
     pooled = member.pooled(frames, lengths)
     if not schedule.mixup or rng.random() >= schedule.mixed:
         return cross_entropy_of(member.classify(pooled), truth)
+    # One share for the whole batch: the mixed loss is then two means and not a loss for each row.
     share = float(rng.beta(schedule.mixup, schedule.mixup))
     others = torch.randperm(len(truth)).to(truth.device)
     logits = member.classify(share * pooled + (1 - share) * pooled[others])
@@ -144,6 +146,7 @@ def _member_loss(
 def _crop_frames(frames: Frames, share: float, rng: np.random.Generator) -> Frames:
     if rng.random() >= share:
         return frames
+    # Not below ten frames, 0.4 s.
     length = max(min(10, len(frames)), round(len(frames) * rng.uniform(0.5, 1.0)))
     start = int(rng.integers(len(frames) - length + 1))
     return frames[start : start + length]
