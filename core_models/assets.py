@@ -33,6 +33,7 @@ from core_models.installation import checkout_folder, configs_folder, downloads_
 
 _MANIFEST = configs_folder() / "models.yaml"
 _CHECKED = ".checked"
+# Parts are joined a MiB at a time: a model of 440 MB need not lie in memory for it.
 _BLOCK = 1 << 20
 
 

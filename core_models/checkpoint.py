@@ -22,6 +22,7 @@ from core_models.networks.sdt import SDT, SDTConfig
 from core_models.networks.tdfnet import TDFNet, TDFNetConfig
 from core_models.tensor_files import SIDECAR, check_finite, check_fit, to_float16, write_pair
 
+# It rises when the code of before can no longer read a sidecar.
 FORMAT = 1
 WEIGHTS = Path(__file__).parent / "weights"
 TENSORS = "model.safetensors"

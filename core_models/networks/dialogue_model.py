@@ -18,6 +18,7 @@ from core_models.networks.dialogue_state import DialogueState
 # Standardised features are held within this, so that one broken vector leaves every loss finite.
 STANDARDISED_LIMIT = 1e4
 
+# Below these values a network cannot be built, or has nothing to do.
 _LEAST = {
     "classes": 2,
     "width": 1,

@@ -109,7 +109,6 @@ def _read_transcript(path: Path) -> Iterator[tuple[str, str]]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        # A few transcripts hold Windows' curly apostrophes, which are no UTF-8.
         return path.read_text(encoding="cp1252", errors="replace").splitlines()
     except OSError:
         raise UsageError(f"There is no {path}: set the corpus folder to a whole IEMOCAP_full_release.") from None

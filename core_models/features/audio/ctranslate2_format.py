@@ -14,6 +14,7 @@ from core_models.errors import WeightsError
 
 # The order of CTranslate2's own DataType enumeration; numpy has no bfloat16, so its bits stand in.
 _DTYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "<u2")
+# Those that are known to be laid out so: another one is refused rather than read at a guess.
 _VERSIONS = (4, 5, 6)
 
 

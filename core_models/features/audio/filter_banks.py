@@ -14,11 +14,15 @@ from core_models.feature_spec import FeatureSpec, tensors_digest
 SAMPLE_RATE = 16_000
 # Samples: frames of 25 ms, 100 a second, whole ones alone.
 WINDOW, HOP = 400, 160
+# Kaldi's default is 23; CAM++ was trained on 80, and prosody and spectrogram share them.
 BANKS = 80
 
+# Kaldi fills a frame of 400 samples up to the next power of two.
 _FFT = 512
+# Kaldi's defaults, as of the emphasis.
 _LOWEST_HZ = 20.0
 _EMPHASIS = 0.97
+# As Kaldi floors a bank before its logarithm: digital silence would give minus infinity.
 _FLOOR = torch.finfo(torch.float32).eps
 
 

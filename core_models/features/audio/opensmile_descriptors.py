@@ -16,6 +16,7 @@ from core_models.feature_spec import FeatureSpec, tensors_digest
 
 VERSION = 1
 SAMPLE_RATE = 16_000
+# MCED names 130 descriptors: openSMILE's 65 and the deltas of each.
 DESCRIPTORS = 130
 LEVELS = ("LowLevelDescriptors", "LowLevelDescriptors_Deltas")
 

@@ -25,7 +25,9 @@ _STEP = 2 * HOP
 _DEPTH = 14.0
 # Samples in which periods are looked for: three of the lowest voice.
 _SPAN = 800
+# The power of two that holds a span twice (1,600 samples): the correlation of a shorter one would wrap around.
 _FFT = 2048
+# Praat's default: what repeats itself less is taken for unvoiced.
 _VOICED = 0.45
 _LAGS = (round(SAMPLE_RATE / PITCH_HZ[1]), round(SAMPLE_RATE / PITCH_HZ[0]))
 

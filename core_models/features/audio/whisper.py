@@ -27,6 +27,7 @@ SAMPLE_RATE = 16_000
 HOP = 160
 
 SHORTEST_SECONDS = 0.1
+# The position embedding of the encoder ends there.
 LONGEST_SECONDS = 30.0
 # Windows of a clip beyond that are at most so long, as utterances of a live run are.
 _WINDOW_SECONDS = 15.0
@@ -37,6 +38,7 @@ CONTEXT_MIN = 500
 # Mel frames of silence behind the speech (2 s).
 MARGIN = 200
 
+# Besides what the duration allows: half a second alone would end the decoding after 4 tokens.
 _TOKENS_BASE = 16
 # Bound of the decoded length: fast English runs at 5 tokens a second.
 _TOKENS_PER_SECOND = 8
@@ -244,6 +246,7 @@ class Whisper:
             )
         tokenizer = self._tokenizer(self.model.hf_tokenizer, self.multilingual, task="transcribe", language=language)
         rate = _TOKENS_PER_SECOND if language == "en" else _BYTES_PER_SECOND
+        # 224 is half of Whisper's context of 448, which is what its own decoding allows.
         bound = min(_TOKENS_BASE + round(rate * seconds), 224)
         result = self._network.generate(
             states,

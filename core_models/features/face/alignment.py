@@ -13,6 +13,7 @@ SIDE = 48
 # lie on MediaPipe's canonical head, in cm to the right and down from its centre.
 _ANCHORS = (33, 133, 362, 263, 168, 2)
 _CANONICAL = np.array([-4.45 - 2.66j, -1.86 - 2.59j, 1.86 - 2.59j, 4.45 - 2.66j, -3.27j, 2.09j])
+# The crop's centre lies 0.9 cm below the head's: a mouth opens downwards.
 _CENTRE = 0.9j
 # Centimetres from the centre to a side: brow to chin, with room for an open mouth.
 _HALF = 8.6

@@ -29,6 +29,7 @@ from core_models.torch_threads import torch_threads
 VERSION = 1
 # Turns of the past that are read at most, however short they are.
 REACH = 24
+# Rows are sorted by length before they are batched, so that so many hold little padding.
 BATCH = 32
 
 # Corpora are printed with typographic marks, recognisers write plain ones; the tokenizers tell them apart.
