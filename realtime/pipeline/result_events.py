@@ -65,7 +65,7 @@ def final_event(
         probabilities=judgement.probabilities,
         uncertain=judgement.uncertain,
         overlapped=utterance.overlapped,
-        modalities=_modalities(perception.status, judgement),
+        modalities=_describe_modalities(perception.status, judgement),
         disagreement=disagreement(list(judgement.unimodal.values())),
         shift=events.Shift(from_=previous, to=judgement.emotion)
         if previous is not None and previous != judgement.emotion and not judgement.uncertain

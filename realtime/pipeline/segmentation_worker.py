@@ -174,7 +174,7 @@ class SegmentationWorker:
             segmenter = self._segmenters.get(source)
             if segmenter is None:
                 segmenter = self._segmenters[source] = self._make_segmenter(source)
-            for piece in _pieces(chunk):
+            for piece in _split_chunk(chunk):
                 self._feed_piece(segmenter, piece)
         self._inference.advance(source, _end_ms(chunk))
 

@@ -61,11 +61,11 @@ class CrosstalkDetector:
     def excess_db(self, utterance: Utterance) -> float:
         """By how many decibels the far end was louder than the utterance while it was said."""
         start = utterance.samples_start
-        near, far = utterance.samples.astype(np.float64), self._between(start, start + len(utterance.samples))
+        near, far = utterance.samples.astype(np.float64), self._far_end_between(start, start + len(utterance.samples))
         # Of variances: an offset is no sound.
         return 10 * float(np.log10((far.var() + 1e-12) / (near.var() + 1e-12))) if len(near) else 0.0
 
-    def _between(self, start: int, end: int) -> NDArray[np.float64]:
+    def _far_end_between(self, start: int, end: int) -> NDArray[np.float64]:
         samples = np.zeros(end - start)
         for chunk in self._chunks:
             first, last = max(start, chunk.start), min(end, chunk.start + len(chunk.samples))

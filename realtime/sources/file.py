@@ -90,7 +90,7 @@ class FileSource:
             recording.close()
             raise MediaError(f"Nothing in {self._path} can be decoded: give a recording with sound.")
         self._thread = threading.Thread(
-            target=self._run, args=(recording, reading, chain([first], items), sink), name=self.name, daemon=True
+            target=self._play_items, args=(recording, reading, chain([first], items), sink), name=self.name, daemon=True
         )
         self._thread.start()
 
@@ -100,14 +100,14 @@ class FileSource:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(
+    def _play_items(
         self, recording: Recording, reading: _Reading, items: Iterator[AudioChunk | VideoFrame], sink: Sink
     ) -> None:
         end = SourceStatus(self.name, self.kind, "lost", f"Reading {self.detail} failed.")
         try:
             sink.status(SourceStatus(self.name, self.kind, "opened", self.detail))
             with closing(recording):
-                self._deliver(items, sink)
+                self._deliver_items(items, sink)
                 why = "The recording was stopped." if self._stop.is_set() else reading.verdict()
             end = SourceStatus(self.name, self.kind, "ended", why)
         finally:  # a session waits for this word, whatever became of the thread
@@ -138,7 +138,7 @@ def read_audio(path: Path) -> NDArray[np.float32]:
     return samples
 
 
-def _end(chunk: AudioChunk) -> float:
+def _end_of(chunk: AudioChunk) -> float:
     return (chunk.start + len(chunk.samples)) / SAMPLE_RATE
 
 
@@ -237,7 +237,7 @@ class _Reading:
                 if isinstance(frame, av.AudioFrame):
                     yield from self._deliver(packet.stream.index, self._decoders[packet.stream.index].decode(frame))
                 elif frame.time is not None:
-                    yield self._picture(frame)
+                    yield self._convert_picture(frame)
         for index, decoder in self._decoders.items():
             yield from self._deliver(index, decoder.flush())
         if self._mixer is not None:

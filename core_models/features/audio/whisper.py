@@ -172,7 +172,7 @@ class Whisper:
         frames = np.concatenate([window.frames for window in windows])
         return Encoded(frames, len(audio) / SAMPLE_RATE, None, np.ascontiguousarray(audio, dtype=np.float32))
 
-    def _continued(self, states: NDArray[np.float32]) -> Any:
+    def _continue_with_quiet(self, states: NDArray[np.float32]) -> Any:
         """`states` [t, d] followed by those that almost nothing has from position t on, 1,500 in all.
 
         The decoder was trained on so many and finds no end in fewer: it says the sentence again.
