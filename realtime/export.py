@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,7 +21,7 @@ from realtime.exports.emotionml import render_emotionml
 from realtime.exports.html_report import render_html
 from realtime.exports.subtitles import render_webvtt
 from realtime.exports.tables import render_csv, render_jsonl, render_parquet
-from realtime.journal.reader import find_journal, read_events
+from realtime.journal.reader import Damage, find_journal, open_recording
 from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
 from realtime.review.conversation import Conversation, fold_conversation
@@ -57,20 +57,27 @@ class Export:
 
 
 def load(path: Path, rescore: str | None = None) -> Conversation:
-    """The conversation of a journal; DiskError where it cannot be read or does not begin as one.
+    """The conversation of a journal, without what is damaged in it, which is said on standard error.
 
+    DiskError where it cannot be read or does not begin as one.
     `rescore` is a checkpoint that says what it thinks too (realtime/review/rescoring.py).
     """
-    told = read_events(path)
-    created = next(told, None)
-    if not isinstance(created, events.SessionCreated):
-        raise DiskError(f"The journal {path} does not begin with session.created: it cannot be exported.")
+    created, read = open_recording(path)
+    told = _skip_damage(read)
     if rescore:
         # It brings torch, which an export has no need of.
         from realtime.review.rescoring import build_rescorer
 
         told = map(build_rescorer(path, rescore), told)
     return fold_conversation(created, told)
+
+
+def _skip_damage(read: Iterable[events.Logged | Damage]) -> Iterator[events.Logged]:
+    for one in read:
+        if isinstance(one, Damage):
+            print(one, file=sys.stderr)
+        else:
+            yield one
 
 
 def export(conversation: Conversation, to: Format) -> bytes:

@@ -23,12 +23,12 @@ import msgspec
 
 from core_models.command_line.options import build_parser, collect_fields, read_options
 from core_models.command_line.run import TerminalConsole, run_cli
-from core_models.errors import DiskError, Exit, TrackerError, UsageError
+from core_models.errors import Exit, TrackerError, UsageError
 from realtime.cli.feed_options import FeedOptions, build_feed, start_feed
 from realtime.cli.terminal import Terminal
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
-from realtime.journal.reader import find_journal, read_events
+from realtime.journal.reader import Damage, find_journal, open_recording
 from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
 from realtime.protocol.commands import CommandRefused
@@ -66,15 +66,13 @@ def _run_replay(arguments: Sequence[str]) -> int:
     console = TerminalConsole(highlight=False)
     path = find_journal(options.session, options.journal)
     require_unlocked(path)
-    recorded = read_events(path)
-    first = next(recorded, None)
-    if not isinstance(first, events.SessionCreated):
-        raise DiskError(f"The journal {path} does not begin with session.created: it cannot be replayed.")
+    first, recorded = open_recording(path)
     if options.rescore:
         # It brings torch, which a replay has no need of.
         from realtime.review.rescoring import build_rescorer
 
-        recorded = map(build_rescorer(path, options.rescore), recorded)
+        rescore = build_rescorer(path, options.rescore)
+        recorded = (one if isinstance(one, Damage) else rescore(one) for one in recorded)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -89,8 +87,13 @@ def _run_replay(arguments: Sequence[str]) -> int:
         status = events.SourceStatus(
             source="journal", kind="replay", status="opened", detail=f"A recorded session, {pace}."
         )
-        replayed: Iterator[events.Logged] = itertools.chain([first, status], recorded)
-        closed = play_events(replayed, publisher.append, speed=options.speed, wait=over.wait)
+        replayed: Iterator[events.Logged | Damage] = itertools.chain([first, status], recorded)
+
+        def skip_damage(damage: Damage) -> None:
+            console.print(str(damage), style="yellow", markup=False, soft_wrap=True)
+            publisher.leave_gap(damage.missing)
+
+        closed = play_events(replayed, publisher.append, skip=skip_damage, speed=options.speed, wait=over.wait)
         if not over.is_set():
             publisher.append(msgspec.structs.replace(status, status="ended", detail="All of it has been played."))
             if options.hold:

@@ -130,6 +130,12 @@ class Fanout:
         return self._live_position < self._buffer.end
 
     def _write_to_live(self, record: Record) -> None:
+        # The place of an event that is lost: a gap is announced by each client's own task.
+        if not record.line:
+            for client in list(self._live):
+                self._live.discard(client)
+                client.wake.set()
+            return
         # The same bytes to everybody without a filter.
         frame = _build_frame(record.line)
         late = []
@@ -195,6 +201,9 @@ class Fanout:
 
     async def _send_record(self, client: Client, record: Record) -> None:
         position = self._buffer.position_of(record)
+        if not record.line:
+            client.position, client.pending_gap = position + 1, client.pending_gap or "damaged"
+            return
         if client.pending_gap or position > client.position:
             await self._announce_gap(client, position, record.epoch, record.seq)
         line = self._line_for(client, record)

@@ -48,6 +48,11 @@ class EventHistory:
                 self._latest.apply(event)
         return event
 
+    def append_gap(self, place: Record) -> None:
+        """Take the place of an event that is lost: a record without a line. ValueError as from `append`."""
+        with self._lock:
+            _fold_records(self._oldest, self.buffer.append(place))
+
     def take_snapshot(self) -> tuple[int, events.Snapshot]:
         """The position of the event to come, and a snapshot of all before it."""
         with self._lock:
@@ -93,6 +98,8 @@ class EventHistory:
 
 
 def _decode_known(record: Record) -> events.Logged | None:
+    if not record.line:  # the place of an event that is lost
+        return None
     try:
         return events.decode_event(record.line)
     except msgspec.ValidationError:

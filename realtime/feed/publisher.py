@@ -137,6 +137,18 @@ class EventPublisher:
                         event = events.without_words(event)  # it was on its way when the speaker opted out
             return self._commit_event(event)
 
+    def leave_gap(self, count: int) -> None:
+        """Leave numbers out where a recorded session has lost events: clients get a `stream.gap` there.
+
+        Only without a journal, in which numbers are contiguous.
+        """
+        assert self._journal is None
+        with self._lock:
+            for _ in range(count):
+                self._seq += 1
+                if self._feed is not None:
+                    self._feed.leave_gap(self._seq, self._epoch)
+
     def keep_features(self, utterance_id: str, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Store an utterance's features, where that was asked for; none of who opted out. OSError."""
         with self._lock:

@@ -10,6 +10,7 @@ just before the event that follows. Its reason is
 - `unknown_epoch`: E is not of this session, so everything that is kept follows;
 - `ahead`: E has no number N yet, or never will; what comes after E's present end follows;
 - `not_kept`: neither memory nor the journal holds it any more;
+- `damaged`: in a replay, the journal has lost it;
 - `too_slow`: the client did not read; nothing follows but the close frame, and `from` the snapshot's `seq` and
   `epoch`, or from the last event before the gap, resumes.
 Events that come from memory carry their text; older ones come from the journal, which may have been told to
@@ -196,6 +197,10 @@ class Feed:
                 self._loop.call_soon_threadsafe(self._wake_clients)
         if event is not None:
             self.metrics.count_event(event)
+
+    def leave_gap(self, seq: int, epoch: str) -> None:
+        """Put a `stream.gap` in the place of this number; otherwise as `publish`."""
+        self._history.append_gap(Record(epoch, seq, b""))
 
     def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace what memory keeps for clients that come later."""

@@ -5,5 +5,6 @@ by its owner only (0600), has a retention time and a delete command.
 
 What the journal promises: an event is written before it is sent to any client, so a crash of the program loses nothing
 that somebody has seen; what was written is forced to the disk once a second, so a power failure loses that second and
-the session then begins a new epoch; a full or read-only disk is announced on the feed and ends nothing.
+the session then begins a new epoch; a full or read-only disk is announced on the feed and ends nothing; a record
+that was damaged on the disk is named and costs no other (`python -m realtime.journal verify`).
 """

@@ -1,5 +1,6 @@
 """The journal: one file for each session, one line for each event, written before it is sent to any client.
 
+Each line carries a checksum (realtime/journal/stored_lines.py); one that was damaged is skipped, and is a gap then.
 A line is handed to the system by one write, so whatever ends the process leaves whole lines and at most one
 torn one, which `Journal.reopen` cuts off. Power failure is another matter: what was written is forced to the
 disk once a second and when the journal is closed, by a thread that nothing waits for. So it costs the last second
@@ -16,13 +17,14 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from core_models.errors import DiskError
+from realtime.journal.stored_lines import StoredLine, read_stored, scan_lines, seal_line
 from realtime.journal.writer_lock import WriterLock
 
 # Some 250 events of 1 KiB: few system calls for a client that catches up, and little memory when a hundred do at once.
@@ -32,6 +34,9 @@ PAGE = 256 * 1024
 # Forcing each event would make every result wait for the disk; one force a second bounds the loss, and clients then
 # resume in a new epoch.
 # Seconds of events that a power failure may cost, besides what the disk itself takes to obey.
+# A journal of more missing numbers in one place is no journal: each takes a place in the index.
+_MOST_MISSING = 100_000
+
 SYNC_S = 1.0
 
 
@@ -73,20 +78,24 @@ class Journal:
         self._lock = threading.Lock()
         self._writer = WriterLock(path)
         self._runs: dict[str, _Run] = {}
-        # Eight bytes a line: the index of 100,000 events takes 800 kB.
-        self._starts = array("q", [0])  # byte at which each line starts; the last one is the file's end
+        # Sixteen bytes a line: the index of 100,000 events takes 1.6 MB. A record that is damaged has -1.
+        self._starts = array("q")
+        self._ends = array("q")
+        self._size = 0  # of what was written whole
+        self._damaged: list[StoredLine] = []
         self._descriptor: int | None = None
         self._exists = False
         self._unsynced = threading.Event()
         self._closed = threading.Event()
         self._syncing: threading.Thread | None = None
         self._sync_error: OSError | None = None
+        self._durable = "", 0
 
     @classmethod
     def reopen(cls, path: Path) -> Journal:
-        """A journal as it was left, its torn last line cut off.
+        """A journal as it was left, its torn last line cut off; records that are damaged are missing in it.
 
-        DiskError where it cannot be read, is damaged elsewhere than at its end, or is being written by another.
+        DiskError where it cannot be read or is being written by another.
         """
         journal = cls(path)
         journal._exists = True
@@ -94,13 +103,14 @@ class Journal:
         try:
             # Before it is read: what another writer appends after that would stand in no index.
             journal._writer.acquire()
-            with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    if not line.endswith(b"\n"):
-                        break
-                    kind = journal._index_line(line, number)
-            if path.stat().st_size > journal._starts[-1]:
-                os.truncate(path, journal._starts[-1])
+            with path.open("r+b") as file:
+                for stored in scan_lines(file):
+                    kind = journal._index_line(stored) or kind
+                    journal._size = stored.end + 1
+                    if not stored.terminated:  # its end of line alone was lost
+                        file.seek(stored.end)
+                        file.write(b"\n")
+                file.truncate(journal._size)
         except OSError as error:
             journal._writer.release()
             raise DiskError(
@@ -112,25 +122,45 @@ class Journal:
         journal.clean = kind == "session.closed"
         return journal
 
-    def _index_line(self, line: bytes, number: int) -> str:
-        try:
-            stamp = msgspec.json.decode(line, type=_Stamp)
-            self._add_line(stamp.epoch, stamp.seq, len(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise DiskError(
-                f"line {number} of the journal {self.path} is damaged ({error}): "
-                "move the file away, or delete the session"
-            ) from error
-        return stamp.type
+    def _index_line(self, stored: StoredLine) -> str | None:
+        """Take a line as it was found; the event's type, None where it is damaged."""
+        if stored.line is not None:
+            try:
+                stamp = msgspec.json.decode(stored.line, type=_Stamp)
+                self._fill_gap(stamp, len(self._damaged) if not stored.sealed else _MOST_MISSING)
+                self._add_line(stamp.epoch, stamp.seq, stored.start, stored.end)
+            except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+                pass
+            else:
+                return stamp.type
+        self._damaged.append(stored)
+        return None
 
-    def _add_line(self, epoch: str, seq: int, size: int) -> None:
+    def _fill_gap(self, stamp: _Stamp, most: int) -> None:
+        """Leave places for the numbers of this epoch that were damaged; ValueError where they are more than `most`."""
+        run = self._runs.get(stamp.epoch)
+        if run is None or stamp.seq <= run.first + run.count or stamp.epoch != next(reversed(self._runs)):
+            return
+        missing = stamp.seq - run.first - run.count
+        if missing > most:
+            raise ValueError(f"{missing} numbers are missing before {stamp.seq}")
+        for _ in range(missing):
+            self._add_line(stamp.epoch, run.first + run.count, -1, -1)
+
+    def _add_line(self, epoch: str, seq: int, start: int, end: int) -> None:
         run = self._runs.get(epoch)
         if run is None:
-            run = self._runs[epoch] = _Run(first=seq, line=len(self._starts) - 1)
+            run = self._runs[epoch] = _Run(first=seq, line=len(self._starts))
         elif seq != run.first + run.count or epoch != next(reversed(self._runs)):
             raise ValueError(f"number {seq} of epoch {epoch} cannot stand here")
         run.count += 1
-        self._starts.append(self._starts[-1] + size)
+        self._starts.append(start)
+        self._ends.append(end)
+
+    @property
+    def durable(self) -> tuple[str, int]:
+        """(epoch, number) of the last event that a power failure can no longer take; ("", 0) before the first."""
+        return self._durable
 
     @property
     def epochs(self) -> list[tuple[str, int, int]]:
@@ -144,7 +174,8 @@ class Journal:
         Numbers must continue those of their epoch (ValueError). A later call may succeed. An OSError may also mean
         that the disk has failed to keep what earlier calls wrote.
         """
-        data = b"".join(record.line + b"\n" for record in records)
+        lines = [seal_line(record.line) + b"\n" for record in records]
+        data = b"".join(lines)
         with self._lock:
             if self._sync_error is not None:
                 error, self._sync_error = self._sync_error, None
@@ -164,13 +195,20 @@ class Journal:
             except OSError:
                 self._close_file()
                 raise
-            for record in records:
-                self._add_line(record.epoch, record.seq, len(record.line) + 1)
+            for record, line in zip(records, lines, strict=True):
+                self._add_line(record.epoch, record.seq, self._size, self._size + len(line) - 1)
+                self._size += len(line)
         self._unsynced.set()
-        if self._syncing is None:
-            self._closed.clear()
-            self._syncing = threading.Thread(target=self._sync_until_closed, name="journal", daemon=True)
-            self._syncing.start()
+        if self._syncing is None or not self._syncing.is_alive():
+            self._start_syncing()
+
+    def _start_syncing(self) -> None:
+        if self._syncing is not None:
+            # Whatever ended it, nothing was forced since: the next writer is told, as of a disk that fails.
+            self._sync_error = OSError(errno.EIO, "forcing to the disk had stopped, and begins again")
+        self._closed.clear()
+        self._syncing = threading.Thread(target=self._sync_until_closed, name="journal", daemon=True)
+        self._syncing.start()
 
     def _sync_until_closed(self) -> None:
         while True:
@@ -178,16 +216,28 @@ class Journal:
             if self._closed.wait(SYNC_S):
                 return
             self._unsynced.clear()
-            with self._lock:
-                descriptor = None if self._descriptor is None else os.dup(self._descriptor)
-            if descriptor is None:
-                continue
             try:
-                os.fsync(descriptor)  # outside the lock: a disk may take long over it
-            except OSError as error:
+                self._sync_written()
+            except OSError as error:  # no descriptor is left, among others
                 self._sync_error = error
-            finally:
-                os.close(descriptor)
+
+    def _sync_written(self) -> None:
+        with self._lock:
+            if self._descriptor is None:
+                return
+            written = self._last_written()
+            descriptor = os.dup(self._descriptor)
+        try:
+            os.fsync(descriptor)  # outside the lock: a disk may take long over it
+        finally:
+            os.close(descriptor)
+        self._durable = written
+
+    def _last_written(self) -> tuple[str, int]:
+        if not self._runs:
+            return "", 0
+        epoch = next(reversed(self._runs))
+        return epoch, self._runs[epoch].first + self._runs[epoch].count - 1
 
     def _open_file(self) -> int:
         # Append mode, so that whatever the offset was, a write lands behind the last line.
@@ -199,7 +249,7 @@ class Journal:
         self._exists = True
         try:
             self._writer.acquire()
-            os.ftruncate(descriptor, self._starts[-1])  # what an earlier failure left behind
+            os.ftruncate(descriptor, self._size)  # what an earlier failure left behind
         except OSError:
             os.close(descriptor)
             raise
@@ -212,29 +262,31 @@ class Journal:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, self._starts[-1])
+                os.ftruncate(descriptor, self._size)
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
     def rewrite_lines(self, edit: Callable[[bytes], bytes]) -> None:
         """Replace each line by what `edit` makes of it, in its place; what has become shorter is filled by spaces.
 
-        Lines stay where they are, so that a reader meanwhile reads whole lines. OSError, ValueError.
+        Lines stay where they are, so that a reader meanwhile reads whole lines. Of a damaged one nobody can tell whose
+        words it holds: nothing is left of it. OSError, ValueError.
         """
         with self._lock:
             if not self._exists:
                 return
             with self.path.open("r+b", buffering=0) as file:
-                for start, end in pairwise(self._starts):
+                for stored in self._damaged:
+                    _write_padded(file, stored.start, stored.end, b"{}"[: stored.end - stored.start])
+                for start, end in zip(self._starts, self._ends, strict=True):
+                    if start < 0:
+                        continue
                     file.seek(start)
-                    line = file.read(end - start - 1)
-                    edited = edit(line)
-                    if len(edited) > len(line):
-                        raise ValueError("a line of a journal can only become shorter")
+                    line, sealed = read_stored(file.read(end - start))
+                    edited = b"{}" if line is None else edit(line)
                     if edited != line:
-                        file.seek(start)
-                        # Spaces before the line's end are legal JSON, and every other line keeps its place.
-                        file.write(edited.ljust(len(line)))
+                        whole = sealed and line is not None
+                        _write_padded(file, start, end, seal_line(edited) if whole else edited)
                 os.fsync(file.fileno())
 
     def read_after(self, epoch: str, after: int, *, page: int = PAGE) -> list[Record]:
@@ -248,16 +300,21 @@ class Journal:
             if run is None or after >= run.first + run.count - 1:
                 return []
             seq = max(after + 1, run.first)
-            first = run.line + seq - run.first
-            bounds = [self._starts[first], self._starts[first + 1]]
-            for end in self._starts[first + 2 : run.line + run.count + 1]:
-                if end - bounds[0] > page:
+            first, stop = run.line + seq - run.first, run.line + run.count
+            while self._starts[first] < 0:  # the last of an epoch is never one of these
+                first, seq = first + 1, seq + 1
+            places = [(seq, self._starts[first], self._ends[first])]
+            for line in range(first + 1, stop):
+                if self._ends[line] - places[0][1] > page:
                     break
-                bounds.append(end)
+                if self._starts[line] >= 0:
+                    places.append((seq + line - first, self._starts[line], self._ends[line]))
+        origin = places[0][1]
         with self.path.open("rb") as file:
-            file.seek(bounds[0])
-            lines = file.read(bounds[-1] - bounds[0]).split(b"\n")[:-1]
-        return [Record(epoch, seq + offset, line) for offset, line in enumerate(lines)]
+            file.seek(origin)
+            data = file.read(places[-1][2] - origin)
+        read = ((seq, read_stored(data[start - origin : end - origin])[0]) for seq, start, end in places)
+        return [Record(epoch, seq, line) for seq, line in read if line is not None]
 
     def read_all(self) -> Iterator[Record]:
         """Every record that stands in it now, oldest first; OSError as from `read_after`."""
@@ -273,6 +330,7 @@ class Journal:
             if self._descriptor is not None:
                 with contextlib.suppress(OSError):
                     os.fsync(self._descriptor)
+                    self._durable = self._last_written()
                 self._close_file()
         if self._syncing is not None:
             self._closed.set()
@@ -280,3 +338,11 @@ class Journal:
             self._syncing.join()
             self._syncing = None
         self._writer.release()
+
+
+def _write_padded(file: FileIO, start: int, end: int, line: bytes) -> None:
+    if len(line) > end - start:
+        raise ValueError("a line of a journal can only become shorter")
+    file.seek(start)
+    # Spaces before the line's end are legal JSON, and every other line keeps its place.
+    file.write(line.ljust(end - start))

@@ -1,4 +1,4 @@
-"""`python -m realtime.journal list | delete`: the sessions that are kept on this machine."""
+"""`python -m realtime.journal list | verify | delete`: the sessions that are kept on this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.text import Text
 
 from core_models.command_line.options import build_parser, read_options
 from core_models.command_line.run import TerminalConsole, choose_command, run_cli
-from core_models.errors import TrackerError, UsageError
-from realtime.journal.reader import read_events
+from core_models.errors import DiskError, TrackerError, UsageError
+from realtime.journal.reader import Damage, find_journal, read_events, verify_journal
 from realtime.journal.session_files import (
     default_folder,
     delete_older_than,
@@ -31,6 +31,7 @@ from realtime.protocol.session_state import SessionState
 _PROGRAM = "python -m realtime.journal"
 _COMMANDS = {
     "list": "when each session was, how long, who spoke",
+    "verify": "check every event of sessions, and name what is damaged",
     "delete": "delete sessions for good, words and all",
 }
 
@@ -57,10 +58,11 @@ def list_sessions(folder: Path) -> list[StoredSession]:
 
 def _read_session(session: str, path: Path) -> StoredSession:
     began, length, ended, state = None, 0, "cut off", SessionState()
-    # A damaged journal is still listed, since it can be deleted.
+    damages: list[Damage] = []
+    # A journal that cannot be read is still listed, since it can be deleted.
     with suppress(TrackerError):
         ended = "damaged"
-        for event in read_events(path):
+        for event in read_events(path, damages.append):
             length = max(length, media_time_of(event) or 0)
             state.apply(event)
             match event:
@@ -68,7 +70,7 @@ def _read_session(session: str, path: Path) -> StoredSession:
                     began = event.created_at
                 case events.SessionClosed():
                     ended = event.reason
-        ended = "cut off" if ended == "damaged" else ended
+        ended = "damaged" if damages else "cut off" if ended == "damaged" else ended
     size = path.stat().st_size if path.exists() else 0
     names = tuple(map(state.speakers.shown_name, state.judged_speakers))
     return StoredSession(session, began, length, state.utterances, names, ended, size)
@@ -87,6 +89,23 @@ def _print_table(folder: Path, console: Console) -> None:
     if table.rows:
         console.print(table)
     console.print(f"{len(table.rows)} sessions in {folder}", style="dim", markup=False, soft_wrap=True)
+
+
+def _verify_sessions(folder: Path, named: list[str]) -> None:
+    """Print a line for each session; DiskError where any is damaged."""
+    damaged = 0
+    for session in named or list_session_ids(folder):
+        found = verify_journal(find_journal(session, folder))
+        unchecked = f", {found.events - found.checked} without a checksum" if found.events > found.checked else ""
+        print(f"{session}: {found.events} events whole{unchecked}, {len(found.damages)} places damaged")
+        for damage in found.damages:
+            print(f"  {damage}")
+        damaged += bool(found.damages)
+    if damaged:
+        raise DiskError(
+            f"{damaged} of the sessions in {folder} are damaged: what is whole in them can still be replayed and "
+            "exported; check the disk."
+        )
 
 
 def _delete_sessions(folder: Path, named: list[str], days: float | None, everything: bool) -> list[str]:
@@ -108,14 +127,17 @@ def _run_command(arguments: Sequence[str]) -> None:
     command, rest = choose_command(_PROGRAM, __doc__ or "", _COMMANDS, arguments)
     parser = build_parser(f"{_PROGRAM} {command}", _COMMANDS[command], config=False)
     parser.add_argument("--journal", type=Path, metavar="FOLDER", help="default: the user's state folder")
-    if command == "delete":
+    if command in ("verify", "delete"):
         parser.add_argument("session", nargs="*", help="ids, as `list` shows them")
+    if command == "delete":
         parser.add_argument("--older-than-days", type=float, metavar="DAYS", help="those last written longer ago")
         parser.add_argument("--all", action="store_true", help="every session")
     given = read_options(parser, rest)
     folder = given.journal or default_folder()
     if command == "list":
         _print_table(folder, TerminalConsole(highlight=False))
+    elif command == "verify":
+        _verify_sessions(folder, given.session)
     else:
         for one in _delete_sessions(folder, given.session, given.older_than_days, given.all):
             print(f"deleted {one}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -98,6 +99,7 @@ __all__ = [
     "decode_event",
     "encode",
     "new_id",
+    "time_of_id",
     "without_words",
 ]
 
@@ -164,3 +166,12 @@ def new_id() -> str:
     # Milliseconds first, so that ids and file names sort by time; 80 random bits keep two of one millisecond apart.
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def time_of_id(ulid: str) -> datetime:
+    """When a ULID was made (UTC); the beginning of 1970 where it is none."""
+    try:
+        milliseconds = sum(_CROCKFORD.index(digit) << 5 * place for place, digit in enumerate(reversed(ulid[:10])))
+        return datetime.fromtimestamp(milliseconds / 1000 if len(ulid) == 26 else 0, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)

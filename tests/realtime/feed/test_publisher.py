@@ -12,6 +12,7 @@ from support.sample_events import FINAL
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
+from realtime.journal.stored_lines import seal_line
 from realtime.protocol import events
 
 
@@ -34,7 +35,7 @@ def test_an_event_is_journaled_before_anybody_hears_of_it(tmp_path: Path) -> Non
     seen: list[events.Logged] = []
 
     def sink(line: bytes) -> None:
-        assert journal.path.read_bytes().splitlines()[-1] == line
+        assert journal.path.read_bytes().splitlines()[-1] == seal_line(line)
         heard.append(line)
 
     publisher = EventPublisher("s", journal=journal, sinks=[sink], views=[seen.append])
@@ -58,7 +59,7 @@ def test_numbers_are_contiguous_whoever_appends(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(numbers) == list(range(1, 1601))
-    assert b"\n".join(heard) + b"\n" == (tmp_path / "a.jsonl").read_bytes()
+    assert b"".join(seal_line(line) + b"\n" for line in heard) == (tmp_path / "a.jsonl").read_bytes()
     assert [event.seq for event in written(tmp_path / "a.jsonl")] == list(range(1, 1601))
 
 

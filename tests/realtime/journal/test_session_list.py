@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core_models.errors import DiskError, Exit
+from core_models.errors import Exit
 from realtime.bench.workloads.synthetic_session import conversation
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
@@ -76,5 +76,4 @@ def test_a_line_nested_beyond_measure_costs_its_own_session_alone(shelf: Path) -
     nested = shelf / f"{BROKEN}.jsonl"
     nested.write_bytes(nested.read_bytes().replace(b"nonsense\n", b'{"type":"error","x":' + b"[" * 100_000 + b"\n"))
     assert [one.ended for one in list_sessions(shelf)] == ["ended", "cut off", "damaged"]
-    with pytest.raises(DiskError, match="is damaged"):
-        Journal.reopen(nested)
+    assert Journal.reopen(nested).epochs
