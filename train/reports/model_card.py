@@ -10,6 +10,7 @@ from typing import Any
 from core_models.checkpoint import Checkpoint, load, locate
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
+from train.data.config import CLIPS
 from train.evaluation.results import SCORES, STAMP, Result, read_results
 from train.figures.evaluation_figures import draw_confusion, part_title
 from train.figures.loss_curves import draw_losses
@@ -173,6 +174,7 @@ def _describe_data(checkpoint: Checkpoint) -> str:
 
 def _describe_training(checkpoint: Checkpoint, losses: bool) -> str:
     record, features = checkpoint.sidecar.record, checkpoint.sidecar.features
+    lent = _list_lenders(record)
     kept = (
         f"## Training\n\nPass {record.get('best_pass')} of {record.get('passes')} was kept, by "
         f"{record.get('selection')} ({record.get('selection_score')})."
@@ -203,10 +205,10 @@ def _describe_training(checkpoint: Checkpoint, losses: bool) -> str:
     if checkpoint.sidecar.abstain:
         parts.append(
             f"Below a confidence of {checkpoint.sidecar.abstain:.2f} a live run says that it is uncertain: from there "
-            "on two of three are right on those dialogues, as they are, without clips put to them."
+            f"on two of three are right on those dialogues{', as they are, without clips put to them' if lent else ''}."
         )
     if len(features) > 1 and isinstance(record.get(part := record.get("select_on", "validation")), dict):
-        parts.append(_table_patterns(record[part]))
+        parts.append(_table_patterns(record[part], lent))
     if losses:
         parts.append("![losses and scores, pass by pass](record/loss.png)")
     return "\n\n".join(parts)
@@ -220,9 +222,18 @@ def _describe_pairing(mismatch: dict[str, float]) -> str:
     return f"each of the line's own label, but for {' and '.join(told)}, of a label drawn at random"
 
 
-def _table_patterns(scores: dict[str, Any]) -> str:
-    """Each set of modalities beside the best single one in it: a missing modality must not make it worse than that."""
-    table = ["| modalities | accuracy on pairs | best of them alone | ECE |", "|---|---|---|---|"]
+def _list_lenders(record: dict[str, Any]) -> list[str]:
+    """Corpora of single clips whose voices or faces were put to the dialogues, which a record names first."""
+    return [name for name in list(record.get("data", {}))[1:] if name in CLIPS]
+
+
+def _table_patterns(scores: dict[str, Any], lent: list[str]) -> str:
+    """Each set of modalities beside the best single one in it: a missing modality must not make it worse than that.
+
+    lent: corpora whose clips were put to the dialogues; without any, each utterance has its own voice and face.
+    """
+    accuracy = "accuracy on pairs" if lent else "accuracy"
+    table = [f"| modalities | {accuracy} | best of them alone | ECE |", "|---|---|---|---|"]
     for pattern, found in scores.items():
         if pattern.endswith(" clips"):
             continue
@@ -230,10 +241,13 @@ def _table_patterns(scores: dict[str, Any]) -> str:
         table.append(
             f"| {pattern} | {_to_percent(found['accuracy'])} | {_to_percent(alone)} | {_to_percent(found['ece'])} |"
         )
-    return (
+    told = (
         "With modalities missing, on held-out dialogues with held-out clips put to them by label (a sanity check, no "
-        "accuracy):\n\n" + "\n".join(table)
+        "accuracy):"
+        if lent
+        else "With modalities missing, on the held-out dialogues, whose turns have these modalities of their own:"
     )
+    return told + "\n\n" + "\n".join(table)
 
 
 def _describe_benches(benches: dict[str, dict[str, Any]]) -> list[str]:

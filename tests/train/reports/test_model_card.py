@@ -142,6 +142,18 @@ def test_selection_on_test_is_stamped(copied: Path) -> None:
     assert selection_of(load(copied)).startswith(STAMP)
 
 
+@pytest.mark.parametrize(
+    ("name", "paired"), [("default", True), ("default-small", True), ("iemocap-gemaps", False)]
+)
+def test_card_says_where_its_pairs_come_from(name: str, paired: bool) -> None:
+    """Clips put to lines by label are told of as pairs that are no accuracy; turns with voices of their own are not."""
+    card = (WEIGHTS / name / "CARD.md").read_text(encoding="utf-8")
+    assert ("accuracy on pairs" in card) == paired
+    assert ("clips put to them by label" in card) == paired
+    assert ("without clips put to them" in card) == paired
+    assert ("have these modalities of their own" in card) != paired
+
+
 def test_shipped_card_is_that_of_the_shipped_weights() -> None:
     """Every number in the shipped default's record was measured on the weights that ship."""
     digest = load("default").digest
