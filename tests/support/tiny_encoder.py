@@ -11,13 +11,13 @@ from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
 WORDS = "[PAD] [UNK] [CLS] [SEP] you had your hands full . what ? ! i ' m so happy for , this is the best day".split()
 
 
-def tiny_encoder(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
+def tiny_encoder(folder: Path, kind: str = "bert", seed: int = 0, layers: int = 2) -> Path:
     """A randomly initialised encoder of 16 dimensions in the hub's own format."""
     torch.manual_seed(seed)
     sizes = {
         "vocab_size": len(WORDS),
         "hidden_size": 16,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "intermediate_size": 32,
         "max_position_embeddings": 80,

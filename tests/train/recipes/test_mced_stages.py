@@ -31,6 +31,7 @@ from train.recipes.mced.clips import Clip
 from train.recipes.mced.distillation import DistilConfig, PairFilter, distil
 from train.recipes.mced.fine_tuning import FinetuneConfig, finetune, one_in
 from train.recipes.mced.masked_language_model import LanguageConfig, MaskedLanguage
+from train.recipes.mced.seeds import finetune_each
 from train.recipes.mced.teacher import Teacher, TeacherConfig, TeacherNames, fit_teacher
 from train.recipes.text.config import FineTuningStage, TextConfig
 
@@ -306,6 +307,24 @@ def test_fine_tuning_is_scored_by_eval_and_tabulated(pieces: Pieces, tmp_path: P
     assert result.accuracy > 0.8
     assert main(["table", str(tmp_path / "result.json"), f"--out={tmp_path / 'table.md'}"]) == 0
     assert "mced tones" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.weights
+def test_seeds_give_mean_deviation_and_the_best_student(pieces: Pieces, tmp_path: Path) -> None:
+    """Each seed has a run of its own; the summary is of their scores, and the student at `out` is that of the best."""
+    config = refined(pieces, tmp_path, seeds=(0, 1), schedule=dataclasses.replace(SHORT, epochs=2))
+    summary = finetune_each(config, QUIET)
+    runs = [STUDENTS.load(config.run / f"seed{seed}" / "student") for seed in (0, 1)]
+    assert runs[0].digest != runs[1].digest
+    values = summary["validation"]["values"]
+    assert summary["validation"]["mean"] == pytest.approx(sum(values) / 2, abs=1e-4)
+    assert summary["validation"]["deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=1e-4)
+    best = int(values[1] > values[0])
+    assert summary["best_seed"] == best
+    assert STUDENTS.load(config.out).digest == runs[best].digest
+    assert runs[best].sidecar.record["run"]["seed"] == best
+    with pytest.raises(UsageError, match="each once"):
+        finetune_each(dataclasses.replace(config, seeds=(1, 1)), QUIET)
 
 
 @pytest.mark.weights

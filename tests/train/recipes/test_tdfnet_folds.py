@@ -23,7 +23,7 @@ from train.loop.schedule import Schedule
 from train.losses.tdfnet import TDFNetObjective
 from train.recipes.tdfnet.ablations import TABLE_V
 from train.recipes.tdfnet.config import TDFNetTraining, network_config
-from train.recipes.tdfnet.fit import fit_tdfnet, table_i
+from train.recipes.tdfnet.fit import fit_tdfnet, table_i, table_seeds
 from train.recipes.tdfnet.utterances import EmbeddingCache, Embeddings, hidden
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "train"
@@ -177,6 +177,22 @@ def test_hiding_leaves_one_modality() -> None:
     assert hidden(lengths, 0.0) is lengths
 
 
+def test_seeds_run_the_folds_again(place: Path) -> None:
+    """Each seed has a folder of its own and other weights, and the table gives the deviation over them."""
+    results = fit_tdfnet(small(place, name="seeds", seeds=(3, 4)))
+    assert [one.seed for one in results] == [3, 4]
+    assert results[0].digest != results[1].digest
+    for seed in (3, 4):
+        assert len(list((place / "runs" / "seeds" / f"seed{seed}" / "results").iterdir())) == 1
+    table = table_seeds(results, (3, 4))
+    assert list(table.columns[0].cells) == ["3", "4", "all"]
+    mean = sum(one.uar for one in results) / 2
+    spread = abs(results[0].uar - results[1].uar) / 2**0.5
+    assert list(table.columns[3].cells)[-1] == f"{round(mean, 4):.2%} +- {round(spread, 4):.2%}"
+    with pytest.raises(UsageError, match="each once"):
+        small(place, seeds=(1, 1))
+
+
 def test_configs_of_the_paper() -> None:
     """The shipped configs are understood, and those of the paper have its numbers (IV-B)."""
     found = sorted(CONFIGS.glob("tdfnet_*.yaml"))
@@ -188,6 +204,8 @@ def test_configs_of_the_paper() -> None:
             shape = network_config(config.model, {"text": 768, "voice": 1216}, 4, 192)
             assert (shape.width, shape.heads, shape.feed_forward, shape.layers, shape.blocks) == (768, 12, 4096, 2, 2)
             plan = config.schedule
+            assert (plan.clip, plan.warm_up, plan.decay) == (None, 0.0, 0.01)
+            assert (config.plan, config.corpus.labels, config.hide) == ("loso", "iemocap4", 0.0)
             assert (plan.lr, plan.batch, plan.epochs, plan.patience, plan.shape) == (1e-4, 32, 20, 3, "constant")
 
 

@@ -61,6 +61,9 @@ class FinetuneConfig:
     """Lines of a class weigh as its frequency to minus this power: 0 all alike (the paper), 1 all classes alike."""
     select: Literal["weighted_f1", "macro_f1", "accuracy", "uar"] = "weighted_f1"
     """Which score on validation chooses the epoch."""
+    seeds: tuple[int, ...] = ()
+    """Fine-tune once with each of these in place of schedule.seed (the paper: three times): RUN/seed0 and so on, a
+    summary, the best student at `out`."""
     schedule: Schedule = field(default_factory=Schedule)
     """How long and how fast."""
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from core_models.errors import UsageError
 from train.recipes.mced.distillation import DistilConfig, distil
 from train.recipes.mced.fine_tuning import FinetuneConfig, finetune
+from train.recipes.mced.seeds import finetune_each
 from train.recipes.mced.teacher import TeacherConfig, fit_teacher
 
 
@@ -38,6 +39,9 @@ def fit_mced(config: MCEDConfig) -> None:
     elif config.stage == "distil" and config.distil is not None:
         distil(config.distil, console)
     elif config.stage == "finetune" and config.finetune is not None:
-        finetune(config.finetune, console)
+        if config.finetune.seeds:
+            finetune_each(config.finetune, console)
+        else:
+            finetune(config.finetune, console)
     else:
         raise UsageError(f"Stage {config.stage} is not configured: give the key {config.stage} in the config.")

@@ -51,6 +51,9 @@ class TDFNetTraining:
     """Share of training utterances of both modalities in which one is hidden (contract 4; the paper hides none)."""
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20, warm_up=0.0, shape="constant", patience=3))
     """How long and how fast (paper: batches of 32, AdamW at 1e-4, 20 epochs, patience 3)."""
+    seeds: tuple[int, ...] = ()
+    """Run the folds once with each of these in place of schedule.seed: runs/NAME/seed0 and so on, and the deviation over
+    them at the end."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is computed first."""
 
@@ -59,6 +62,8 @@ class TDFNetTraining:
             raise UsageError(f"row is {self.row!r}: choose from {', '.join(TABLE_V)}.")
         if not 0 < self.validation_share < 1 or not 0 <= self.hide <= 1:
             raise UsageError("validation_share must be between 0 and 1, and hide from 0 to 1: change them.")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise UsageError(f"seeds are {list(self.seeds)}: expected each once.")
         network_config({**self.model, **TABLE_V[self.row].model}, {"text": 1}, 2, 0)
 
 

@@ -31,10 +31,23 @@ from train.recipes.tdfnet.utterances import EmbeddingCache, Embeddings
 def fit_tdfnet(config: TDFNetTraining) -> list[Result]:
     """Train and test on each fold, write checkpoints and results under runs/NAME, and print Table I of them.
 
-    Results lie in runs/NAME/results, one file a fold, as `python -m train table` reads them. Raises UsageError,
-    WeightsError, Diverged, OutOfMemory, DiskError.
+    Results lie in runs/NAME/results, one file a fold, as `python -m train table` reads them; with `seeds` in
+    runs/NAME/seedN/results. Raises UsageError, WeightsError, Diverged, OutOfMemory, DiskError.
     """
     console = Console(stderr=True)
+    if not config.seeds:
+        return _fit_folds(config, console)
+    results: list[Result] = []
+    for seed in config.seeds:
+        console.print(f"seed {seed}", style="bold", highlight=False)
+        schedule = dataclasses.replace(config.schedule, seed=seed)
+        one = dataclasses.replace(config, name=f"{config.name}/seed{seed}", schedule=schedule, seeds=())
+        results += _fit_folds(one, console)
+    console.print(table_seeds(results, config.seeds))
+    return results
+
+
+def _fit_folds(config: TDFNetTraining, console: Console) -> list[Result]:
     schedule, folder = config.schedule, config.runs / config.name
     fabric = open_fabric(schedule.device, schedule.precision, schedule.threads)
     require_writable([folder])
@@ -66,6 +79,20 @@ def table_i(results: Sequence[Result]) -> Table:
         table.add_row(one.fold, str(one.n), f"{one.accuracy:.2%}", f"{one.uar:.2%}", one.stamp or "-")
     means = [mean_and_deviation([getattr(one, name) for one in results])[0] for name in ("accuracy", "uar")]
     table.add_row("mean", str(sum(one.n for one in results)), *(f"{mean:.2%}" for mean in means), "")
+    return table
+
+
+def table_seeds(results: Sequence[Result], seeds: Sequence[int]) -> Table:
+    """The means of WA and UA over the folds of each seed, in percent, and mean and deviation of those over the seeds."""
+    folds = len(results) // len(seeds)
+    table = Table("seed", "folds", "WA", "UA", title=f"{results[0].corpus}, {len(seeds)} seeds")
+    means: list[list[float]] = []
+    for number, seed in enumerate(seeds):
+        own = results[number * folds : (number + 1) * folds]
+        means.append([mean_and_deviation([getattr(one, name) for one in own])[0] for name in ("accuracy", "uar")])
+        table.add_row(str(seed), str(folds), *(f"{mean:.2%}" for mean in means[-1]))
+    over = [mean_and_deviation(values) for values in zip(*means, strict=True)]
+    table.add_row("all", str(folds), *(f"{mean:.2%} +- {deviation:.2%}" for mean, deviation in over))
     return table
 
 
