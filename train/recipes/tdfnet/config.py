@@ -52,7 +52,7 @@ class TDFNetTraining:
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20, warm_up=0.0, shape="constant", patience=3))
     """How long and how fast (paper: batches of 32, AdamW at 1e-4, 20 epochs, patience 3)."""
     seeds: tuple[int, ...] = ()
-    """Run the folds once with each of these in place of schedule.seed: runs/NAME/seed0 and so on, and the deviation over
+    """Run the folds once with each of these in place of schedule.seed: runs/NAME/seed0 and so on, the deviation over
     them at the end."""
     store: Path = Path(".cache/features")
     """Folder of the feature store; what it lacks is computed first."""

@@ -83,7 +83,7 @@ def table_i(results: Sequence[Result]) -> Table:
 
 
 def table_seeds(results: Sequence[Result], seeds: Sequence[int]) -> Table:
-    """The means of WA and UA over the folds of each seed, in percent, and mean and deviation of those over the seeds."""
+    """The means over the folds of each seed, in percent, and mean and deviation of those over the seeds."""
     folds = len(results) // len(seeds)
     table = Table("seed", "folds", "WA", "UA", title=f"{results[0].corpus}, {len(seeds)} seeds")
     means: list[list[float]] = []
