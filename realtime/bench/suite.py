@@ -78,6 +78,12 @@ def _load_short_words() -> Measure:
     return short_words
 
 
+def _load_turns() -> Measure:
+    from realtime.bench.turns import turns
+
+    return turns
+
+
 def _load_endurance() -> Measure:
     from realtime.bench.endurance import endurance
 
@@ -104,6 +110,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "text": Benchmark("Milliseconds of a text encoder for one utterance.", _load_text),
     "restraint": Benchmark("Strong emotions an hour in sound that holds none.", _load_restraint),
     "short-words": Benchmark("Word errors on one to three words alone, beside padded decoding.", _load_short_words),
+    "turns": Benchmark("Whose turn it is, of two to four people on one channel.", _load_turns),
     "endurance": Benchmark("Memory growth, lag and recall over hours.", _load_endurance),
     "feed": Benchmark("Encoding, fan-out to many clients, mass resumption, kill -9.", _load_feed),
     "page": Benchmark("The dashboard in Chromium with 10,000 utterances.", _load_page),

@@ -195,7 +195,9 @@ class SpeakerClustering:
         for one in self._stretches.values():
             if one.seconds < FOUNDING_S:
                 near = self._nearest(one)
-                if near is not None and (near[1] < NOBODY or self._complete):
+                # A short turn that somebody was named after is all that is known of them so far.
+                alone = one.person is not None and sum(o.person == one.person for o in self._stretches.values()) == 1
+                if near is not None and (near[1] < NOBODY or (self._complete and not alone)):
                     one.person = near[0]
         self._tell_merged(before)
 
@@ -251,7 +253,12 @@ class SpeakerClustering:
         return self._new_person()
 
     def _tell_merged(self, before: dict[int, int | None]) -> None:
-        """Names that were given and that nobody bears any more go to whoever has what they had."""
+        """Names that were given and that nobody bears any more go to whoever has what they had.
+
+        Not where the number of people is given: there the name is still to be somebody's.
+        """
+        if self._people is not None:
+            return
         present = self._present()
         for person in {p for p in before.values() if p is not None and p not in present}:
             now: Counter[int] = Counter()
