@@ -19,14 +19,19 @@ LEAST_OVERLAP = round(0.25 * SAMPLE_RATE)
 """Samples of overlap that count: the edges that the network finds are off by a tenth of a second on either side."""
 
 
+LEAST_UNKNOWN = round(0.5 * SAMPLE_RATE)
+"""Samples of an unknown voice within another's turn below which it is taken for the network's doubt."""
+
+
 @dataclass(frozen=True)
 class Span:
-    """A voice from sample `start` to `end`; `person` is whose it is, or whatever stands for somebody unknown."""
+    """A voice from sample `start` to `end`; `person` is whose it is, or what stands for somebody `unknown`."""
 
     person: Hashable
     stretch: int
     start: int
     end: int
+    unknown: bool = False
 
 
 @dataclass
@@ -48,9 +53,10 @@ def divide_turns(
     `boundary` says where to cut between two samples where the one has ended and the other not begun, or both about so.
     """
     turns: list[DividedTurn] = []
-    for span in sorted(spans, key=lambda one: (one.start, one.end)):
+    spans = sorted(spans, key=lambda one: (one.start, one.end))
+    for span in spans:
         first, last = max(start, span.start), min(end, span.end)
-        if last - first < LEAST_TURN:
+        if last - first < LEAST_TURN or (span.unknown and last - first < LEAST_UNKNOWN and _within(span, spans)):
             continue
         before = next((turn for turn in reversed(turns) if turn.person == span.person), None)
         if before is not None and _alone(turns, before, first) < LEAST_FLOOR:
@@ -79,6 +85,12 @@ def first_is_over(turns: Sequence[DividedTurn]) -> bool:
 def _alone(turns: Sequence[DividedTurn], before: DividedTurn, until: int) -> int:
     """Samples that others have between the end of a turn and `until`."""
     return sum(max(0, min(turn.end, until) - max(turn.start, before.end)) for turn in turns if turn is not before)
+
+
+def _within(span: Span, spans: Sequence[Span]) -> bool:
+    return any(
+        other.start <= span.start and span.end <= other.end and other.person != span.person for other in spans
+    )
 
 
 def _without_slivers(turns: list[DividedTurn]) -> list[DividedTurn]:

@@ -220,7 +220,7 @@ class TurnSegmenter:
             first = max(first, self._finished.get(stretch.number, 0))
             person = self._diarizer.clustering.person_of(stretch.number)
             key = ("voice", stretch.voice) if person is None else ("person", person)
-            spans.append(Span(key, stretch.number, first, last))
+            spans.append(Span(key, stretch.number, first, last, unknown=person is None))
         return divide_turns(start, end, spans, lambda a, b: self._quietest(a - _NEAR, b + _NEAR))
 
     def _finish(self, turn: DividedTurn, smear: int) -> None:

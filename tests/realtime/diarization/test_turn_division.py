@@ -61,9 +61,9 @@ def test_turns_meet_where_they_are_told_to() -> None:
         asked.append((a, b))
         return b
 
-    turns = divide_turns(0, 6 * SECOND, spans_of(("a", 0.2, 3.1), ("b", 3, 5)), boundary)
+    turns = divide_turns(0, round(5.5 * SECOND), spans_of(("a", 0.2, 3.1), ("b", 3, 5)), boundary)
     assert asked == [(3 * SECOND, round(3.1 * SECOND))]
-    assert [(t.start, t.end) for t in turns] == [(0, asked[0][1]), (asked[0][1], 6 * SECOND)]
+    assert [(t.start, t.end) for t in turns] == [(0, asked[0][1]), (asked[0][1], round(5.5 * SECOND))]
     assert not any(turn.overlapped for turn in turns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.scripted_diarizer import ScriptedDiarizer
@@ -16,6 +16,10 @@ from realtime.segmentation.segments import Rejected, Segment, SpeechStarted, Utt
 from realtime.sources.media import AudioChunk
 
 SOUND = np.concatenate([silence(0.6), voiced(4), silence(1), voiced(9), silence(0.8), voiced(1.2), silence(1)])
+
+
+UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
+"""An example takes a third of a second: making a failing one smaller would take minutes."""
 
 
 def cut(
@@ -55,7 +59,7 @@ SPANS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=UNSHRUNK)
 @given(SPANS)
 def test_no_division_shortens_what_was_heard(spans: list[tuple[int, int, int]]) -> None:
     """Whatever the diarizer says, the union of the turns is the union of the speech, and starts match their ends."""
@@ -74,7 +78,7 @@ def test_no_division_shortens_what_was_heard(spans: list[tuple[int, int, int]]) 
         assert (one.samples == SOUND[first : first + len(one.samples)]).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=UNSHRUNK)
 @given(SPANS, st.lists(st.integers(1, 9_000), min_size=1, max_size=6))
 def test_chunks_do_not_matter(spans: list[tuple[int, int, int]], sizes: list[int]) -> None:
     """At the pace of real time and at once the same turns are decided, at the same moments."""
