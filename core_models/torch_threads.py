@@ -12,7 +12,7 @@ import torch
 def torch_threads(count: int) -> Iterator[None]:
     """Inside, torch computes with `count` threads; behind it, with as many as before.
 
-    OpenMP's threads spin when another process wants their core, so features take one unless they are told otherwise.
+    OpenMP's threads spin when another process wants their core, so features take one by default.
     The setting belongs to the calling thread, so it is made at each call rather than at construction; a training whose
     features are extracted in between goes on with its own number, on which its sums depend.
     """

@@ -1,4 +1,4 @@
-"""`python -m realtime.listen`: hear, see and follow a conversation, and say what each speaker feels.
+"""`python -m realtime.listen`: follow a conversation by sound and camera, and show the emotion of each speaker.
 
 Exit codes are those of core_models/errors.py (README, "Exit codes").
 """

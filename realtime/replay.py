@@ -3,7 +3,7 @@
 The events are those of the journal, in its order and at the pace of its media time, under a new epoch, since a
 number is never used twice. A `source.status` of kind `replay` says what they are. A correction that somebody makes
 while it plays is written to the journal too, by one replay at a time; a call that still runs cannot be replayed. With
-`--rescore` every `emotion.final` also says what another dialogue model makes of the same features.
+`--rescore` every `emotion.final` also has the output of another dialogue model for the same features.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Replay(FeedOptions):
     speed: float | Literal["max"] = 1.0
     """How many times faster than it was; `max` waits for nothing."""
     rescore: str | None = None
-    """A checkpoint, by name or folder: what it says of each utterance is shown beside what was said then, from the
+    """A checkpoint, by name or folder: its result for each utterance is shown beside that of the session, from the
     features that the session kept (`realtime.listen --store-features true`)."""
     hold: bool = True
     """Keep serving when all is played, until Ctrl-C."""

@@ -129,12 +129,12 @@ COMMANDS: dict[str, Command] = {
     "numbers": Command("Print what was measured of checkpoints that ship.", _load_numbers),
     "table": Command("Make one table of many results.", _load_table),
     "card": Command("Write a checkpoint's model card.", _load_card),
-    "text": Command("Teach a sentence encoder emotion.", _load_text),
+    "text": Command("Fine-tune a sentence encoder on emotion (LoRA).", _load_text),
     "words": Command("Tune a sentence encoder whole over many corpora in one pass.", _load_words),
-    "voice": Command("Teach a voice emotion: fold by fold, then the head that ships.", _load_voice),
-    "mced": Command("Teach a voice from words: MCED's teacher, distillation and fine-tuning.", _load_mced),
+    "voice": Command("Train the voice head: cross-validation by speaker, then on all clips.", _load_voice),
+    "mced": Command("Train MCED: the text teacher, distillation to the voice student, fine-tuning.", _load_mced),
     "tdfnet": Command("Train and test TDFNet on folds of a corpus.", _load_tdfnet),
-    "face": Command("Teach an expression network FER-2013's faces.", _load_face),
+    "face": Command("Train the expression network on FER-2013.", _load_face),
     "bench": Command("Time the training of paper-size SDT.", _load_bench),
 }
 

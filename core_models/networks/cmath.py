@@ -56,7 +56,7 @@ _SMALL_SIGMA = -2.25  # softplus of it is 0.1
 
 
 class CMATHOutput(NamedTuple):
-    """What the model says of each utterance; `step` gives it without the N axis. C classes, width d."""
+    """The model's output for each utterance; `step` gives it without the N axis. C classes, width d."""
 
     logits: Tensor
     """[B, N, C], Y_x of eq. 19 before the softmax. Finite but without meaning where every modality is missing."""

@@ -15,7 +15,7 @@ from core_models.networks.attention import KeyValueCache
 
 
 class DialogueOutput(NamedTuple):
-    """What the model says of each utterance; `step` gives it without the N axis. C classes."""
+    """The model's output for each utterance; `step` gives it without the N axis. C classes."""
 
     logits: Tensor
     """[B, N, C], E of eq. 12. Finite but without meaning where every modality is missing."""

@@ -59,7 +59,7 @@ class StudentConfig:
 
 
 class StudentOutput(NamedTuple):
-    """What the student makes of a batch of clips."""
+    """The student's output for a batch of clips."""
 
     logits: Tensor
     """[B, C], z^s."""

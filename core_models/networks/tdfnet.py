@@ -113,7 +113,7 @@ class TDFNetConfig:
 
 
 class TDFNetOutput(NamedTuple):
-    """What TDFNet makes of B utterances."""
+    """TDFNet's output for B utterances."""
 
     logits: Tensor
     """[B, C], P of eq. 11 before the softmax. Finite but without meaning where every modality is missing."""

@@ -1,4 +1,4 @@
-"""How benchmarks time things and sum up what they timed."""
+"""Timing of benchmarks, and summaries of what was timed."""
 
 from __future__ import annotations
 

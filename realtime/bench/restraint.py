@@ -1,4 +1,4 @@
-"""`python -m realtime.bench restraint`: how often sound without strong feeling is told to have one."""
+"""`python -m realtime.bench restraint`: how often a strong emotion is reported where there is none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def restraint(
     threads: int = 2,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> dict[str, Any]:
-    """Strong emotions told in an hour of sound that holds none: neutral speech, music, noise and silence.
+    """Strong emotions reported in an hour of sound that holds none: neutral speech, music, noise and silence.
 
     Strong is a final that is not neutral, with a confidence of at least `strong`. Every folder is a session of its
     own; white noise, pink noise and silence are made here.

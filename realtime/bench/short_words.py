@@ -1,4 +1,4 @@
-"""`python -m realtime.bench short-words`: one to three words alone, as a live run hears them and with padding."""
+"""`python -m realtime.bench short-words`: one to three words alone, decoded as in a live run and with padding."""
 
 from __future__ import annotations
 

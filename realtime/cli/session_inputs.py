@@ -68,7 +68,7 @@ def build_browser(options: Listen, clock: MediaClock) -> Browser | None:
 def build_sources(
     options: Listen, clock: MediaClock, console: Console, browser: Browser | None
 ) -> tuple[list[Source], dict[str, str]]:
-    """The sources, and who speaks in each source that hears."""
+    """The sources, and who speaks in each audio source."""
     if options.file is None:
         sources: list[Source]
         if browser is not None:

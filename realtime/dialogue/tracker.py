@@ -17,7 +17,7 @@ from core_models.networks.dialogue_state import DialogueState
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the model says of one utterance: distributions over the checkpoint's labels, each summing to 1.
+    """The model's output for one utterance: distributions over the checkpoint's labels, each summing to 1.
 
     `unimodal` (what the model says from one modality alone) and `gates` hold an entry for each modality that was
     there. `uncertain`: the confidence is below that which the checkpoint asks for. `previous` is the latest certain

@@ -13,7 +13,7 @@ just before the event that follows. Its reason is
 - `damaged`: in a replay, the journal has lost it;
 - `too_slow`: the client did not read; nothing follows but the close frame, and `from` the snapshot's `seq` and
   `epoch`, or from the last event before the gap, resumes.
-Events that come from memory carry their text; older ones come from the journal, which may have been told to
+Events that come from memory carry their text; older ones come from the journal, which may have been asked to
 hold none.
 
 The page at `/capture` sends a session sound and pictures by a socket of its own (realtime/feed/capture_endpoint.py).

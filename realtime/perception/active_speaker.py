@@ -72,7 +72,7 @@ def mouth(face: Face) -> NDArray[np.float32]:
 
 
 def speaker_of(frames: Sequence[Sequence[FaceObservation]]) -> int | None:
-    """Whose voice is heard during `frames`: the largest face, or one whose mouth moves clearly more; None of nobody."""
+    """Who speaks during `frames`: the largest face, or one whose mouth moves clearly more; None of nobody."""
     observations: dict[int, list[FaceObservation]] = defaultdict(list)
     for frame in frames:
         for observation in frame:

@@ -43,7 +43,7 @@ _VOTE_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said, and the encoder states for whoever wants to hear how.
+    """The words of an utterance, and the encoder states for the voice feature.
 
     `tokens` are those of the text. `status` is that of the text modality: `ok`, `unsupported_language` where
     the words are in a language that the text encoder does not know, `unintelligible` where the recogniser only

@@ -42,7 +42,7 @@ class Endpointing:
     shortest_ms: int = 200
     """Speech shorter than this is rejected."""
     longest_ms: int = 15_000
-    """No utterance is longer, pre-roll and post-roll included; Whisper hears at most 30 s."""
+    """No utterance is longer, pre-roll and post-roll included; Whisper takes at most 30 s."""
     cut_search_ms: int = 4_000
     """How far back from the longest length the quietest point is looked for."""
 

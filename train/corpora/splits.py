@@ -101,7 +101,7 @@ def _leave_out_groups(corpus: Corpus) -> tuple[Fold, ...]:
 
 
 def _leave_out_people(corpus: Corpus) -> tuple[Fold, ...]:
-    """Training hears nothing of the person; the test keeps whoever they talk to as context."""
+    """Training has nothing of the person; the test keeps the other speakers as context."""
     people = sorted({person_of(corpus, d, utterance) for d in corpus.dialogues for utterance in d.utterances})
     if len(people) < 2:
         raise UsageError(f"{corpus.name} names fewer than two people: choose another plan.")

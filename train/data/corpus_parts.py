@@ -143,7 +143,7 @@ def _read_clips(data: DataConfig, features: FeatureNames) -> dict[str, Corpus]:
 
 
 def _split_clips(name: str, corpus: Corpus, data: DataConfig) -> tuple[Corpus, Corpus]:
-    """RAVDESS by its actors, so that a validation voice was never heard; stills, which name nobody, at random."""
+    """RAVDESS by its actors, so that no validation voice is in training; stills, of unknown people, at random."""
     if name == "ravdess":
         return split_by_actor(corpus, VALIDATION_ACTORS, HELD_OUT_ACTORS)
     return corpus.split(data.validation_share, SPLIT_SEED)

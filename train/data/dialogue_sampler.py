@@ -38,7 +38,7 @@ class SamplerOptions:
     everything: float = 0.25
     """Share of draws of a pattern that keep all modalities; the others are drawn evenly from all patterns."""
     blend: float = 0.0
-    """Share of voices and faces put to an utterance that are a random point between two clips of its label (mixup,
+    """Share of paired voices and faces that are a random point between two clips of its label (mixup,
     Zhang et al., 2018, within a class)."""
     mismatch: dict[str, float] = field(default_factory=dict)
     """Modality -> share of utterances whose clip is of a label drawn at random, so that the modality is trusted no more

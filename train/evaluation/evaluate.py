@@ -50,10 +50,10 @@ class Imported:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(CorpusConfig):
-    """What is scored on what, and how the result is told."""
+    """What is evaluated on which data, and how the result is printed."""
 
     checkpoint: Sequence[str] = ("default",)
-    """Names of checkpoints that ship, or folders, a text adapter's too; several are the seeds of one run, told with
+    """Names of checkpoints that ship, or folders, a text adapter's too; several are the seeds of one run, reported with
     their mean and deviation."""
     modalities: str | None = None
     """Let the model have only these, such as `text,voice` (default: all that both it and the corpus have)."""

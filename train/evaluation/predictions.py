@@ -1,4 +1,4 @@
-"""What a checkpoint says of every utterance that counts, and where in its dialogue each of them stands."""
+"""A checkpoint's predictions for every scored utterance, with its position in the dialogue."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Predictions:
 
 
 def predict_calibrated(checkpoint: Checkpoint, dialogues: list[TensorDialogue], prior: Tensor | None) -> Predictions:
-    """What the checkpoint says of `dialogues` as wholes, calibrated by its own temperatures.
+    """The checkpoint's predictions for whole `dialogues`, calibrated by its own temperatures.
 
     `prior` [C] counts the classes as often as they are expected; None leaves the checkpoint's own. Raises UsageError
     where that is to be taken out and is not known.

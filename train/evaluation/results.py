@@ -66,7 +66,7 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     """The same predictions apart, or the same utterances under several conditions."""
 
     protocol: str
-    """How the parts are told apart, and whose definition that is."""
+    """How the parts are separated, and whose definition that is."""
     parts: dict[str, Part]
 
 

@@ -1,4 +1,4 @@
-"""The live feature code, put to turns of a corpus: which part of a turn it reads, and what it makes of it."""
+"""The live feature code applied to utterances of a corpus: which part of one it reads, and the vector."""
 
 from __future__ import annotations
 

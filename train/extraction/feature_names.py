@@ -15,7 +15,7 @@ class FeatureNames:
     adapter: str | None = None
     """What taught the sentence encoder emotion: a name under core_models/weights, or a folder."""
     voice: str | None = "whisper-base"
-    """Whisper, whose encoder states are the voice; or a voice head, an MCED student or a TDFNet that hears them: a
+    """Whisper, whose encoder states are the voice; or a voice head, an MCED student or a TDFNet that reads them: a
     name under core_models/weights, or a folder."""
     face: str | None = "face-landmarker"
     """MediaPipe's face landmarker; or an expression network over it: a name under core_models/weights, or a folder."""

@@ -1,4 +1,4 @@
-"""Batches through an extractor, here or in processes of its own, in whatever order they are done."""
+"""A pool of worker processes for feature extraction; results come in the order of completion."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def extract_batches(
 def _extract_in_pool(
     extractor: Extractor, batches: dict[int, Sequence[UtteranceInContext]], workers: int
 ) -> Iterator[tuple[int, Vectors | None]]:
-    """What a pool of processes makes of the batches; None for those under way when one of them died, then no more.
+    """The batches' vectors, from a pool of processes; None for those under way when one of them died, then no more.
 
     A pool of one has one batch under way.
     """

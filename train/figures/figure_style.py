@@ -1,4 +1,4 @@
-"""How every figure of the project looks: legible at README width, light, and told apart without colour vision."""
+"""How every figure of the project looks: legible at README width, light, and distinct without colour vision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one training loop: passes over batches, validation, the pass that is kept, and what a killed run goes on from."""
+"""The one training loop: passes over batches, validation, the pass that is kept, and the resume checkpoint."""
 
 from __future__ import annotations
 
@@ -146,13 +146,13 @@ class Trainer:
         self.module.eval()
 
     def record(self) -> dict[str, Any]:
-        """What a training record says of the run."""
+        """The run's part of the training record."""
         progress = self.progress
         found = {"epochs": progress.history, "best_epoch": progress.best_epoch, "seconds": round(progress.seconds)}
         return found | ({"changes": progress.changes} if progress.changes else {})
 
     def save(self) -> None:
-        """Write what a killed run goes on from, and the history of its passes."""
+        """Write the resume checkpoint, and the history of the passes."""
         random = random_states(self.fabric)
         if not self.fabric.is_global_zero:
             return

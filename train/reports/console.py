@@ -19,7 +19,7 @@ def show_result(result: Result | Summary, json: str | None) -> None:
 
 
 def print_result(result: Result, console: Console) -> None:
-    """The result for people: scores, the confusion matrix with each class's F1, and what was told apart."""
+    """The result for people: scores, the confusion matrix with each class's F1, and the breakdowns."""
     console.print(
         f"{result.checkpoint} ({result.digest[:8]}) on {result.corpus} {result.split} {result.subset or ''}: "
         f"{result.n} utterances, {', '.join(result.modalities_used)}, {result.context}, prior: {result.prior}, "

@@ -24,7 +24,7 @@ BENCHES = ("p50_ms", "p95_ms", "strong_per_hour_of_recordings", "hours_of_record
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedConfig:
-    """Whose figures are told."""
+    """Checkpoints whose figures are printed."""
 
     checkpoint: Sequence[str] = ("default",)
     """Names of checkpoints that ship, or folders."""

@@ -276,7 +276,7 @@ def _require_samples(audio: NDArray[np.float32]) -> NDArray[np.float32]:
         raise UsageError(f"Whisper takes mono audio of shape [n], not {audio.shape}: mix it down first.")
     if len(audio) > LONGEST_SECONDS * SAMPLE_RATE:
         raise UsageError(
-            f"Whisper hears at most {LONGEST_SECONDS:.0f} s at once, not {len(audio) / SAMPLE_RATE:.1f} s: "
+            f"Whisper takes at most {LONGEST_SECONDS:.0f} s at once, not {len(audio) / SAMPLE_RATE:.1f} s: "
             "cut the audio into utterances first."
         )
     audio = np.ascontiguousarray(audio, dtype=np.float32)

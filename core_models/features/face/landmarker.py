@@ -118,7 +118,7 @@ class FaceFeature:
         return sorted(found, key=lambda face: face.area, reverse=True)
 
     def vector(self, rgb: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
-        """What one frame says of one of its faces, for `pool`: float32 [55], its scores."""
+        """The scores of one face in one frame, for `pool`: float32 [55]."""
         return face.scores
 
     def look(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:

@@ -17,7 +17,7 @@ VERSION = 1
 
 
 class VoiceSequence:
-    """The encoder states that the transcript has already paid for, the speaker's vector behind each of them."""
+    """The encoder states of the transcript's pass, with the speaker embedding behind each of them."""
 
     def __init__(self, whisper: Whisper, speaker: SpeakerVector | None) -> None:
         self._speaker = speaker

@@ -1,4 +1,4 @@
-"""Voice by an MCED student: what it makes of the encoder states that the transcript has already paid for."""
+"""Voice feature: utterance embedding of an MCED student over the encoder states of the transcript."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voice by a TDFNet: the vector in which it gathers what it hears of an utterance, for a model of dialogues."""
+"""Voice feature: utterance embedding of a TDFNet's audio path, as input of a dialogue model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSION = 1
 class TDFNetVoice:
     """O of eq. 10 less what is pooled over words, which it does not get: float32 [dimension].
 
-    `heard` is what makes its frames; CheckpointError where it was trained on others or hears nothing. The spec's
+    `heard` is what makes its frames; CheckpointError where it was trained on others or has no voice. The spec's
     digest is over the tensors of the network and of those behind its frames.
     """
 
@@ -32,7 +32,7 @@ class TDFNetVoice:
 
     def __init__(self, checkpoint: Checkpoint, heard: VoiceSequence, *, threads: int = 1) -> None:
         if not isinstance(checkpoint.model, TDFNet) or "voice" not in checkpoint.sidecar.features:
-            raise CheckpointError(f"{checkpoint.name} is no TDFNet that hears: name one, a Whisper or an MCED student.")
+            raise CheckpointError(f"{checkpoint.name} is no TDFNet with a voice: name one, a Whisper or a student.")
         checkpoint.require({"voice": heard.spec})
         self._model, self._heard, self._threads = checkpoint.model, heard, threads
         sources = checkpoint.model.sources

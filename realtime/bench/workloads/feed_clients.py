@@ -1,6 +1,6 @@
 """Many clients of a feed in one process, as light as they can be, for `python -m realtime.bench feed`.
 
-They speak just enough WebSocket to read whole text frames. The program is told what to do line by line on standard
+They speak just enough WebSocket to read whole text frames. The program takes its commands line by line on standard
 input and says on standard output what has happened: `ready`, `all` when every client has an event, and at the end
 one JSON object.
 """

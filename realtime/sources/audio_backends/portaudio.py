@@ -32,7 +32,7 @@ def portaudio() -> ModuleType:
 
 
 def microphones(portaudio: ModuleType) -> list[dict[str, Any]]:
-    """What PortAudio says of every device that hears; MicrophoneError where there is none."""
+    """PortAudio's description of every recording device; MicrophoneError where there is none."""
     heard = [dict(device) for device in portaudio.query_devices() if device["max_input_channels"] > 0]
     if not heard:
         raise MicrophoneError(

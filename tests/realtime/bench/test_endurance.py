@@ -45,7 +45,7 @@ def test_every_sample_is_played_once_and_in_order() -> None:
     """Pieces that are no multiple of a block come through whole, their positions contiguous, and then the end."""
     pieces = [np.arange(n, dtype=np.float32) for n in (BLOCK + 7, 3, 0, 5 * BLOCK)]
     source, sink = AudioPlayer(pieces, pace=False), Taken()
-    source._play(sink)
+    source._play_samples(sink)
     assert np.array_equal(np.concatenate([c.samples for c in sink.chunks]), np.concatenate(pieces))
     starts = np.cumsum([0] + [len(c.samples) for c in sink.chunks])
     assert [c.start for c in sink.chunks] == starts[:-1].tolist()

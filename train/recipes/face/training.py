@@ -88,7 +88,7 @@ class FaceTraining:
         )
 
     def fit(self, training: Faces, held_out: Faces, how: Augmentation) -> None:
-        """Learn from `training`; of each pass, accuracy on `held_out` is told. Raises as `Trainer.fit` does."""
+        """Learn from `training`; report the accuracy on `held_out` after each pass. Raises as `Trainer.fit` does."""
         schedule = self.schedule
         weights = class_weights(training.labels.tolist(), self.net.config.classes, schedule.class_weight)
         weights = weights.to(self.fabric.device)

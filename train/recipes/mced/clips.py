@@ -1,4 +1,4 @@
-"""Lines of corpora as clips that a student hears: their frames in the store, their words, their labels."""
+"""Utterances of corpora as a student's training clips: their frames in the store, their words, their labels."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class DistilConfig:
     teacher: TeacherNames = field(default_factory=TeacherNames)
     """M_T."""
     frames: str = "whisper-base"
-    """What the student hears: a Whisper's encoder states, or `descriptors` (openSMILE, as in the paper)."""
+    """The student's input: a Whisper's encoder states, or `descriptors` (openSMILE, as in the paper)."""
     student: dict[str, Any] = field(default_factory=dict)
     """Fields of the student's configuration but for inputs and classes, which frames and teacher decide."""
     objective: MCEDObjective = field(default_factory=MCEDObjective)
@@ -95,7 +95,7 @@ class DistilConfig:
 
 
 class DistillationBatch(NamedTuple):
-    """A batch: what the student hears, and what the teacher makes of its words."""
+    """A batch: the student's input frames, and the teacher's output for the words."""
 
     frames: Tensor
     lengths: Tensor

@@ -54,7 +54,7 @@ class FinetuneConfig:
     part: Literal[1, 2, 3, 5] = 1
     """Learn from 1/part of the training lines (Table 7); those of 1/5 and of 1/3 are among those of all alike."""
     frames: str = "whisper-base"
-    """What a student from scratch hears; another hears what it was distilled on."""
+    """Input frames of a student trained from scratch; a distilled one keeps those of its distillation."""
     student: dict[str, Any] = field(default_factory=dict)
     """Shape of a student from scratch (see distil.student); another keeps its own."""
     class_weight: float = 0.0
@@ -85,7 +85,7 @@ class FineTuning(nn.Module):
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """The labelled clips of a run and what its student hears."""
+    """The labelled clips of a run and the frames that are the student's input."""
 
     labels: LabelSet
     frames: FeatureSpec

@@ -19,7 +19,7 @@ from train.recipes.mced.teacher import TeacherConfig, fit_teacher
 
 @dataclass(frozen=True, kw_only=True)
 class MCEDConfig:
-    """Which stage is run, and what it is told."""
+    """Which stage runs, and its options."""
 
     stage: Literal["teacher", "distil", "finetune"]
     """teacher (2.1), distil (2.2, 2.3) or finetune (3.3): each begins with what the one before wrote."""

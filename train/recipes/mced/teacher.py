@@ -49,7 +49,7 @@ class TeacherNames:
 
 
 class TeacherOutput(NamedTuple):
-    """What the teacher makes of n sentences."""
+    """The teacher's output for n sentences."""
 
     logits: Tensor
     """[n, C], z^t."""

@@ -1,4 +1,4 @@
-"""Clips as a voice hears them: whole, cut to their speech, and in augmented copies, their frames in the store."""
+"""Training clips of the voice head: whole, trimmed to speech, and augmented copies; their frames in the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Frames = NDArray[np.float16]
 
 
 class VoiceHeadFrames:
-    """Samples to what a head hears, by the live code."""
+    """Samples to the voice head's input frames, by the live code."""
 
     rate = 25
 

@@ -79,7 +79,7 @@ def test_other_frames_and_other_models_are_refused(folder: Path, whisper_tiny: W
     """A TDFNet that heard speaker vectors is refused frames without; a folder without one is none."""
     with pytest.raises(CheckpointError, match="was trained on"):
         TDFNetVoice(load(folder), VoiceSequence(whisper_tiny, None))
-    with pytest.raises(CheckpointError, match="no TDFNet that hears"):
+    with pytest.raises(CheckpointError, match="no TDFNet with a voice"):
         TDFNetVoice(load("default"), VoiceSequence(whisper_tiny, None))
     assert tdfnet_folder(folder) == folder
     assert tdfnet_folder(tmp_path) is None
