@@ -122,8 +122,8 @@ def verify(folder: Path, name: str, model: Model) -> None:
             )
 
 
+# Told of a download as it goes: bytes that are there, bytes in all.
 Report = Callable[[int, int], None]
-"""Told of a download as it goes: bytes that are there, bytes in all."""
 
 
 def fetch(name: str, origin: str = "package", report: Report = lambda done, total: None) -> Path:

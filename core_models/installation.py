@@ -13,8 +13,8 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 _PACKAGE = Path(__file__).resolve().parent
+# The name under which the project is installed; its top-level packages bear it as their mark.
 DISTRIBUTION = "conversation-emotion-tracker"
-"""The name under which the project is installed; its top-level packages bear it as their mark."""
 
 
 def checkout_folder() -> Path | None:

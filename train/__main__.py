@@ -240,8 +240,8 @@ def _field_of(option: str) -> str:
     return option.removeprefix("--").partition(".")[0].replace("-", "_")
 
 
+# Stands for a key that a config does not have, which null is not.
 _MISSING = object()
-"""Stands for a key that a config does not have, which null is not."""
 
 
 def _find_named(key: str, arguments: Sequence[str]) -> str | None:

@@ -25,6 +25,7 @@ class _Command(NamedTuple):
     summary: str
 
 
+# Command -> the module that does it; `python -m` of it, or of its package, does the same.
 COMMANDS = {
     "listen": _Command("realtime.listen", "follow a call, or a recording, live"),
     "replay": _Command("realtime.replay", "play a kept session into the feed and the page"),
@@ -35,7 +36,6 @@ COMMANDS = {
     "train": _Command("train.__main__", "extract features, train, score"),
     "weights": _Command("core_models.assets", "fetch, verify and list weights"),
 }
-"""Command -> the module that does it; `python -m` of it, or of its package, does the same."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

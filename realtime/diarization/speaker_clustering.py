@@ -22,29 +22,29 @@ from realtime.sources.media import SAMPLE_RATE
 
 Vector = NDArray[np.float32]
 
+# Who speaks in a source with several people.
 UNKNOWN_SPEAKER = "anybody"
-"""Who speaks in a source with several people."""
 
+# Speech of one person alone that founds or shapes a person: below it, the distances of one person (0.40 at the
+# median, 0.53 at the 90th percentile) reach into those of two (0.57 at the 10th).
 FOUNDING_S = 1.5
-"""Speech of one person alone that founds or shapes a person: below it, the distances of one person (0.40 at the
-median, 0.53 at the 90th percentile) reach into those of two (0.57 at the 10th)."""
+# Cosine distance at which clusters are cut. Over twelve laid-out talks 0.5 makes two of one person in more of them,
+# 0.6 one of two.
 SAME_PERSON = 0.55
-"""Cosine distance at which clusters are cut. Over twelve laid-out talks 0.5 makes two of one person in more of them,
-0.6 one of two."""
+# Mean distance from which a shorter stretch is nobody's who is known: 0.60 is the median of one person's stretches
+# under a second, 0.74 the 10th percentile of two people's.
 NOBODY = 0.65
-"""Mean distance from which a shorter stretch is nobody's who is known: 0.60 is the median of one person's stretches
-under a second, 0.74 the 10th percentile of two people's."""
+# Distance that the network's unanimous word is worth. Its word for one person is right in nine of ten windows, but
+# its word for two in half of them, where both are of one sex; 0.3 was no better.
 _EVIDENCE = 0.15
-"""Distance that the network's unanimous word is worth. Its word for one person is right in nine of ten windows, but
-its word for two in half of them, where both are of one sex; 0.3 was no better."""
+# Windows that are added to its count, so that one window's word weighs a third.
 _DOUBT = 2
-"""Windows that are added to its count, so that one window's word weighs a third."""
+# Distance by which one enrolled person must be nearer than any other, or the name is refused.
 _ENROLLED_LEAD = 0.1
-"""Distance by which one enrolled person must be nearer than any other, or the name is refused."""
+# Stretches that are remembered: a clustering of so many takes 3 ms.
 _MOST = 120
-"""Stretches that are remembered: a clustering of so many takes 3 ms."""
+# Speech of a turn that may found a person when its final needs a name.
 _LEAST_TO_NAME_S = 0.6
-"""Speech of a turn that may found a person when its final needs a name."""
 
 
 @dataclass

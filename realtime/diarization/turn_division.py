@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from realtime.sources.media import SAMPLE_RATE
 
+# Samples of voice below which there is no turn: a syllable; shorter ones are the network's flicker.
 LEAST_TURN = round(0.2 * SAMPLE_RATE)
-"""Samples of voice below which there is no turn: a syllable; shorter ones are the network's flicker."""
+# Samples that somebody else must have alone to end a turn; through less, a turn goes on.
 LEAST_FLOOR = round(0.3 * SAMPLE_RATE)
-"""Samples that somebody else must have alone to end a turn; through less, a turn goes on."""
+# Samples of overlap that count: the edges that the network finds are off by a tenth of a second on either side.
 LEAST_OVERLAP = round(0.25 * SAMPLE_RATE)
-"""Samples of overlap that count: the edges that the network finds are off by a tenth of a second on either side."""
 
 
 LEAST_UNKNOWN = round(0.5 * SAMPLE_RATE)

@@ -20,23 +20,23 @@ from realtime.segmentation.segments import Paused, Rejected, Resumed, Segment, S
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 
 Sound = NDArray[np.float32]
+# (sound of one person who speaks on, whether any end will do) -> the sample after which to cut, or None.
 FindSentenceEnd = Callable[[Sound, bool], int | None]
-"""(sound of one person who speaks on, whether any end will do) -> the sample after which to cut, or None."""
 
 _PER_MS = SAMPLE_RATE // 1000
 _GRID = 20 * _PER_MS  # what is fed at once, so that no decision depends on the size of chunks
+# Samples of one turn after which it is cut at a sentence's end, if there is one by then.
 _ASK_AT = 5 * SAMPLE_RATE
-"""Samples of one turn after which it is cut at a sentence's end, if there is one by then."""
+# Samples after which it is cut at any end of a word: nobody waits for an emotion longer than about 6 s.
 _CUT_AT = round(6.4 * SAMPLE_RATE)
-"""Samples after which it is cut at any end of a word: nobody waits for an emotion longer than about 6 s."""
+# Samples that each side of such a cut has: the voice's emotion needs about two seconds.
 _LEAST_PIECE = 2 * SAMPLE_RATE
-"""Samples that each side of such a cut has: the voice's emotion needs about two seconds."""
 _QUIET = 30 * _PER_MS  # a pause between words is longer, the closure of most stops too
 _NEAR = 150 * _PER_MS  # how far the network's edges are off
 _SMEAR = 400 * _PER_MS  # what the network may still hear of somebody who has lost the floor
 _KEPT = 40 * SAMPLE_RATE
+# Samples after which the diarizer, who sees five seconds, need not hear the silence between.
 _LONG_GAP = 10 * SAMPLE_RATE
-"""Samples after which the diarizer, who sees five seconds, need not hear the silence between."""
 
 
 class TurnSegmenter:

@@ -7,8 +7,8 @@ from collections import deque
 import numpy as np
 
 # Sound cards are off by up to 200 ppm; what looks like more than this is none of it.
+# Sound cards are off by up to 200 ppm; what looks like more than this is none of it.
 MOST_DRIFT = 500e-6
-"""Sound cards are off by up to 200 ppm; what looks like more than this is none of it."""
 # The least late block of a window counts: in five seconds at least one block was not held up.
 _WINDOW_MS = 5_000
 # The slope is that of the last five minutes, and of one minute at least: over less, jitter is larger than drift.

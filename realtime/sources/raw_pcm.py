@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from core_models.errors import UsageError
 
+# Linear 16-bit little-endian samples at 16 kHz, one channel: what most services deliver.
 EXAMPLE = "s16le:16000:1"
-"""Linear 16-bit little-endian samples at 16 kHz, one channel: what most services deliver."""
 _ENCODINGS = ("s16le", "s16be", "u8", "s8", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "mulaw", "alaw")
 # More channels than a recorder of calls has; a larger number is a slip of the hand.
 _MOST_CHANNELS = 8

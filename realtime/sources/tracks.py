@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from realtime.sources.media import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
+# (first sample on the media clock, samples [n, voices] at 16 kHz).
 Placed = tuple[int, Samples]
-"""(first sample on the media clock, samples [n, voices] at 16 kHz)."""
 
+# A timestamp that runs ahead of the samples by more than this is a gap; less is rounding of the container.
 JUMP_S = 0.05
-"""A timestamp that runs ahead of the samples by more than this is a gap; less is rounding of the container."""
 # Peak of a track that holds nothing: -80 dBFS, below the noise of any microphone that is switched on.
 _SILENT = 1e-4
 # Floats above it, 12 dB over full scale, are no hot mix but integers that somebody stored as floats.

@@ -115,6 +115,7 @@ def to_tensors(
         _make_dialogue(corpus, dialogue, vectors, dimensions, layout.slots(dialogue.utterances, slots))
         for dialogue in corpus.dialogues
     ]
+    # A dialogue of which nothing is there would be a row without a term in every loss.
     return [dialogue for dialogue in dialogues if dialogue.present.any()]
 
 

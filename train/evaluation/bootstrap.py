@@ -57,6 +57,7 @@ def bootstrap_intervals(here: Predictions, there: Predictions, seed: int) -> tup
     confusions = [by_dialogue(p) for p in (here, there)]
     dialogues = len(confusions[0])
     drawn = torch.randint(dialogues, (RESAMPLES, dialogues), generator=torch.Generator().manual_seed(seed))
+    # How often each dialogue was drawn: confusion matrices are added by these weights, so nothing is predicted again.
     weights = torch.zeros(RESAMPLES, dialogues).scatter_add_(1, drawn, torch.ones(drawn.shape))
     ours, theirs = (from_confusion(torch.einsum("rd,dij->rij", weights, c)) for c in confusions)
     bounds = torch.tensor([0.025, 0.975])

@@ -22,8 +22,8 @@ SHIFT = (
 )
 LENGTH = "CMATH Fig. 5: dialogues by the number of their labelled utterances"
 STYLE = "IEMOCAP's scripted dialogues repeat their lines across sessions; improvised ones do not"
+# Corpus whose dialogues' styles are something else -> what they are.
 _STYLES = {"everyday": "sentences with a word for their emotion, and without one; neutral ones are neither"}
-"""Corpus whose dialogues' styles are something else -> what they are."""
 SUBSETS = "each non-empty subset of the modalities, the others masked throughout; counted where one of it is present"
 MISSING = (
     "rate as in GCNet (Lian et al., 2023): that share of all present entries (utterance, modality) is masked, drawn "
@@ -96,6 +96,7 @@ def score_subsets(dialogues: list[TensorDialogue], modalities: Sequence[str], pr
     for pattern in modality_patterns(modalities):
         masked = [dialogue.masked(pattern) for dialogue in dialogues]
         if any(dialogue.present.any() for dialogue in masked):
+            # Masked throughout, not left out at random: the score of a call without a camera is wanted.
             parts["+".join(pattern)] = predict(masked).part()
     return Breakdown(protocol=SUBSETS, parts=parts)
 

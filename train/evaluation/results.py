@@ -200,6 +200,7 @@ def summarise_results(results: Sequence[Result]) -> Summary:
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """(mean, sample standard deviation), to four digits; the deviation of a single value is 0."""
+    # A single run has no deviation, and JSON no NaN.
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return round(statistics.fmean(values), 4), round(deviation, 4)
 

@@ -42,6 +42,7 @@ def open_shards(folder: Path) -> list[Path]:
 
 def write_shard(folder: Path, tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, str]) -> Path:
     """A new shard of `tensors` under `header`. Raises DiskError."""
+    # A name of its own: two programs that fill one folder never write the same file.
     path = folder / f"{uuid.uuid4().hex}{SUFFIX}"
     write_atomically(
         path,

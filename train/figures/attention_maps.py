@@ -103,7 +103,8 @@ def _attention_blocks(checkpoint: Checkpoint, count: int) -> tuple[str, ...]:
     if getattr(config, "fusion", "") == "uni-cat":
         return ("all modalities",)
     every = range(len(config.modalities))
-    pairs = getattr(config, "pairs", [(m, n) for m in every for n in every])  # (target, source), target-major
+    # (target, source), target-major.
+    pairs = getattr(config, "pairs", [(m, n) for m in every for n in every])
     names = [config.modalities[m] if m == n else f"{config.modalities[n]} for {config.modalities[m]}" for m, n in pairs]
     assert len(names) == count, "one name for each transformer"
     return tuple(names)

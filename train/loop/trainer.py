@@ -187,6 +187,7 @@ class Trainer:
             self.progress.changes.append({"after_pass": self.progress.epoch, **differing})
             # A pass in other batches begins at its first.
             self.progress.batch, self.progress.sums = 0, {}
+        # Not strict: what training leaves as it is (an encoder under an adapter) is not in the file.
         self.module.load_state_dict(state["module"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         # Another number of processes than before has no states to go on from: it draws anew.

@@ -56,6 +56,7 @@ class SDTObjective:
     def __call__(self, output: DialogueOutput, labels: Tensor, present: Tensor) -> SDTLosses:
         """labels: int64 [B, N], IGNORED where there is none; present: bool [B, N, 3] as the model had it."""
         labelled = labels != IGNORED
+        # An utterance of which no modality is there can be judged by nothing and counts in no term.
         known = labelled & present.any(dim=-1)
         teacher = output.logits.detach() if self.detach_teacher else output.logits
         ce, kl = [], []

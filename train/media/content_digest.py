@@ -33,6 +33,7 @@ def _digest_file_start(kind: str, path: Path, size: int, changed: int) -> hashli
     sha.update(kind.encode())
     sha.update(size.to_bytes(8, "little"))
     with path.open("rb") as file:
+        # A MiB at a time: a film need not fit into memory.
         while chunk := file.read(1 << 20):
             sha.update(chunk)
     return sha

@@ -42,6 +42,7 @@ def speech_span(samples: NDArray[np.float32]) -> tuple[int, int] | None:
     """
     vad = webrtcvad.Vad(AGGRESSIVENESS)
     frame = FRAME_MS * SAMPLE_RATE // 1000
+    # webrtcvad reads 16-bit samples, and a float above 1 would wrap around.
     pcm = (samples.clip(-1, 1) * 32767).astype(np.int16)
     voiced = np.array(
         [vad.is_speech(pcm[i : i + frame].tobytes(), SAMPLE_RATE) for i in range(0, len(pcm) - frame + 1, frame)]

@@ -19,11 +19,11 @@ _LEAST_SHARE = 0.2  # of the speech, of each side: a layout in which one only li
 _TRIES = 400
 _LEAD_S = 0.6  # a recording begins with a breath of silence, by which the noise floor is found
 
+# Where no corpus is at hand: sides, starts and ends in seconds, with an answer, a back-channel and an interruption.
 BUILT_IN = (
     *((0, 0.0, 3.1), (1, 3.2, 5.0), (0, 4.8, 9.4), (1, 9.3, 9.8)),
     *((0, 9.9, 12.2), (1, 11.6, 17.0), (0, 17.4, 18.1)),
 )
-"""Where no corpus is at hand: sides, starts and ends in seconds, with an answer, a back-channel and an interruption."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from realtime.sources.clock_sync import Block
 MALFORMED, POLICY_VIOLATION, TRY_AGAIN_LATER = 1007, 1008, 1013
 
 # A second, that a page is asked for.
+# A second, that a page is asked for.
 MOST_PICTURES = 10.0
-"""A second, that a page is asked for."""
 # A source is its page's as long as something came of it within this time: a connection may drop silently.
 _HELD_MS = 2_000
 # What even a shorter stretch of sound costs of a page's allowance, so that messages are bounded too.

@@ -75,7 +75,8 @@ def _fit_one(config: FitConfig, folder: Path, fabric: Fabric, console: Console) 
         run.fit()
     except (KeyboardInterrupt, Diverged, OutOfMemory) as ended:
         if run.trainer.progress.best_epoch and fabric.is_global_zero:
-            with suppress(Exception):  # what is told is why the run ended
+            # What the user reads is why the run ended, not why its checkpoint could not be written as well.
+            with suppress(Exception):
                 run.trainer.restore_best()
                 export(run, config.folder / "checkpoint", ended=type(ended).__name__)
         raise
@@ -124,5 +125,6 @@ def _fit_each(config: FitConfig, folder: Path, fabric: Fabric, console: Console)
 
 def _summarize_values(values: list[float]) -> dict[str, Any]:
     """Mean, sample deviation (0 of a single value), and the values themselves."""
+    # A single seed has no deviation, and JSON no NaN.
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {"mean": statistics.fmean(values), "deviation": deviation, "values": values}

@@ -57,5 +57,6 @@ def choose_preset(name: str, corpus: str | None, system: str = "sdt") -> dict[st
     if name == "paper":
         return {**_SHARED, **_PAPER}
     gate = "identity" if corpus == "meld" else "learned"  # eq. 7 frozen for MELD
+    # The program weighs IEMOCAP's classes by their inverse frequency, and MELD's not at all.
     weight = 1.0 if corpus == "iemocap" else 0.0
     return {**_SHARED, **_PROGRAM, "model.unimodal_gate": gate, "class_weight": weight}

@@ -66,7 +66,8 @@ class DialogueTraining:
             select="selection",
         )
         if start is not None and not self.trainer.progress.epoch:
-            self.trainer.keep(self._selection_score(self.validate()))  # what a pass has to be better than
+            # What a pass has to be better than.
+            self.trainer.keep(self._selection_score(self.validate()))
         self._curves = self._open_tensorboard()
 
     def fit(self) -> None:
@@ -119,6 +120,7 @@ class DialogueTraining:
         scores = self.validate()
         part = self.config.select_on
         each = {f"{part} {pattern}": found.weighted_f1 for pattern, found in scores.items()}
+        # Every pattern is reported beside the score that chooses: a pass may gain on words what it loses on faces.
         return {"selection": self._selection_score(scores), **each}
 
     def _selection_score(self, scores: Mapping[str, Scores]) -> float:
@@ -131,7 +133,8 @@ class DialogueTraining:
             if pattern not in known:
                 raise UsageError(f"select holds {pattern!r}: choose from {', '.join(known)}.")
         if self.config.mixture.everything >= 1 and not self.config.select:
-            return known[-1:]  # training never hides a modality, so no other pattern was ever learned
+            # Training never hides a modality, so no other pattern was ever learned.
+            return known[-1:]
         # Each alone and all together: the pairs lie between, and would only weigh the same things twice.
         return list(self.config.select) or [p for p in known if p in MODALITIES or p == known[-1]]
 

@@ -240,6 +240,7 @@ def chosen_pairs(
 def _keep_confident(
     clips: list[Clip], choose: PairFilter, teacher: Teacher, left_out: Counter[str], classes: Counter[str]
 ) -> list[Clip]:
+    # By length, so that a batch holds little padding.
     texts = sorted({clip.line.text or "" for clip in clips}, key=len)
     belief: dict[str, tuple[float, int]] = {}
     for start in range(0, len(texts), READ):

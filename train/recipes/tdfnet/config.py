@@ -49,6 +49,7 @@ class TDFNetTraining:
     """The loss."""
     hide: float = 0.0
     """Share of training utterances of both modalities in which one is hidden (contract 4; the paper hides none)."""
+    # The paper names no schedule of the rate, so it stays where it is.
     schedule: Schedule = field(default_factory=lambda: Schedule(epochs=20, warm_up=0.0, shape="constant", patience=3))
     """How long and how fast (paper: batches of 32, AdamW at 1e-4, 20 epochs, patience 3)."""
     seeds: tuple[int, ...] = ()

@@ -189,6 +189,7 @@ def hidden(lengths: dict[str, Tensor], share: float) -> dict[str, Tensor]:
         return lengths
     both = (lengths["text"] > 0) & (lengths["voice"] > 0)
     hide = (torch.rand(len(both)) < share) & both
+    # Evenly, so that neither becomes the one that can be relied on.
     words = torch.rand(len(both)) < 0.5
     return {
         "text": lengths["text"].masked_fill(hide & words, 0),

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# Whisper writes commas, full stops and question marks; of the others next to nothing.
 _MARKS = re.compile(r"[!;:\"()*_~\[\]-]+|\.{2,}")
 
 
@@ -24,7 +25,7 @@ class WordErrors:
     share: float = 0.5
     """Share of lines that are disturbed."""
     rate: float = 0.08
-    """Word error rate of a disturbed line (see README for the measurement): half substitutions, a third deletions,
+    """Word error rate of a disturbed line: half substitutions, a third deletions,
     the rest insertions."""
 
     def __call__(self, text: str, chance: random.Random) -> str:
@@ -41,6 +42,7 @@ class WordErrors:
                 words.append(word)
             if 5 / 6 <= kind < 1:
                 words.append(chance.choice(self.vocabulary))
+        # A line of one word may lose it, and an encoder cannot read nothing.
         return " ".join(words) or text
 
 

@@ -125,7 +125,8 @@ class TextConfig:
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide the result, as plain values; where corpora and outputs lie does not."""
         settings = fingerprint(self)
-        del settings["data"], settings["written_rank"]  # the rank is cut after training
+        # The rank is cut after training.
+        del settings["data"], settings["written_rank"]
         settings["start"] = None if self.start is None else adapter_digest(self.start)
         settings["precision"] = self.schedule(0).precision
         return settings

@@ -47,7 +47,8 @@ def fit_text(config: TextConfig) -> dict[str, Any]:
     data = read_text_data(config, console)
     encoder = load_encoder(model_folder_of(config.base))
     label_sets = list({lines.labels.name: lines.labels for lines in data.stages}.values())
-    digest = encoder.digest  # of the base: the adapter changes the network in place
+    # Of the base: the adapter changes the network in place.
+    digest = encoder.digest
     training = FineTuning(config, encoder, label_sets, fabric, console)
     training.fit([_disturb_lines(config, stage, lines) for stage, lines in enumerate(data.stages)], data.validation)
     return _export_adapter(config, data, training, digest, console)

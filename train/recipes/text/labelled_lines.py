@@ -77,6 +77,7 @@ def draw(lines: Lines, limit: int | None, seed: int) -> Lines:
     for index, label in enumerate(lines.classes):
         members.setdefault(label, []).append(index)
     chosen: list[int] = []
+    # Rare classes first: what they cannot fill of their share is still there for the others.
     rarest_first = sorted(members.values(), key=len)
     for position, indices in enumerate(rarest_first):
         share = (limit - len(chosen)) // (len(rarest_first) - position)

@@ -11,7 +11,8 @@ from core_models.labels import LabelSet
 from train.recipes.text.config import TextConfig
 from train.recipes.text.low_rank import truncate_rank
 
-_LAYER = ".layer."  # what stands before a layer's number in the names of BERT's and MPNet's modules
+# What stands before a layer's number in the names of BERT's and MPNet's modules.
+_LAYER = ".layer."
 
 
 class EmotionClassifier(nn.Module):

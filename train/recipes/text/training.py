@@ -26,8 +26,10 @@ from train.recipes.text.config import FineTuningStage, TextConfig
 from train.recipes.text.labelled_lines import Lines
 from train.recipes.text.lora_classifier import EmotionClassifier
 
-EVALUATED = 64  # lines at once: no gradients are kept, so twice a step's usual batch fits
-SEEN_LINES = 1000  # of a stage's own lines whose accuracy is told: enough for a per cent, and quickly read
+# Lines at once: no gradients are kept, so twice a step's usual batch fits.
+EVALUATED = 64
+# Of a stage's own lines whose accuracy is reported: enough for a per cent, and quickly read.
+SEEN_LINES = 1000
 
 
 class TextBatch(NamedTuple):
@@ -78,6 +80,7 @@ class FineTuning:
         """Scores of the encoder's own classifier in percent (train/evaluation/metrics.py), and the number of lines."""
         logits = torch.empty(len(lines), len(lines.labels))
         rows = lines.rows(self.encoder, self.config.max_tokens, self.config.context)
+        # By length, so that a batch holds little padding.
         order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
         self.model.eval()
         with torch.inference_mode():
@@ -122,6 +125,7 @@ class FineTuning:
         def validate() -> Mapping[str, float]:
             own = lines(trainer.progress.epoch)
             seen = self.evaluate(dataclasses.replace(own, lines=own.lines[:SEEN_LINES]))["accuracy"]
+            # A stage of another label set has a classifier of its own: the validation's learns nothing in it.
             if first.labels != validation.labels:
                 return {"train_accuracy": seen}
             scores = self.evaluate(validation)

@@ -71,6 +71,7 @@ def noise_at_snr(sound: Samples, snr_db: float, rng: np.random.Generator) -> Sam
     if kind == 0:
         noise = np.fft.irfft(white, len(sound))
     elif kind == 1:
+        # Pink noise grows without bound towards 0 Hz; what lies below 20 Hz is not heard.
         noise = np.fft.irfft(white / np.sqrt(np.maximum(hertz, 20.0)), len(sound))
     else:
         # Many voices at once: the long-time spectrum of speech, rising and falling a few times a second.
@@ -80,6 +81,7 @@ def noise_at_snr(sound: Samples, snr_db: float, rng: np.random.Generator) -> Sam
         for _ in range(4):
             beat, phase = rng.uniform(2, 6), rng.uniform(0, 2 * np.pi)
             noise += np.roll(shaped, int(rng.integers(len(sound)))) * (1.1 + np.sin(2 * np.pi * beat * time + phase))
+    # Floors for silence, which has no level to be so much louder than: -100 dBFS of the clip, and no division by zero.
     power = max(float(np.square(sound).mean()), 1e-10)
     noise *= np.sqrt(power / max(float(np.square(noise).mean()), 1e-20)) * 10 ** (-snr_db / 20)
     return np.asarray(noise, np.float32)

@@ -101,6 +101,7 @@ def fit_member(
             for name, value in member.named_parameters():
                 kept[name] += value.detach() / schedule.average
     check_finite(kept, "the averaged weights")
+    # Parameters alone are averaged: the frames' mean and deviation are the same in every pass.
     member.load_state_dict(kept, strict=False)
     return member.cpu().eval().requires_grad_(False)
 

@@ -18,12 +18,12 @@ from core_models.labels import MELD7, label_map
 from train.corpora.detokenization import normalize
 from train.corpora.dialogues import Corpus, Utterance
 
+# Label set -> label without a twin among the seven -> those that it may be. What stands in neither is left out.
 ADMITTED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "iemocap6": {"frustrated": ("anger", "sadness", "disgust")},
     "mspimprov5": {"other": ("surprise", "fear", "disgust")},
     "emorynlp7": {"peaceful": ("neutral", "joy"), "powerful": ("neutral", "joy", "anger")},
 }
-"""Label set -> label without a twin among the seven -> those that it may be. What stands in neither is left out."""
 
 # Of MSP-IMPROV's turns those in which a given sentence is read or worked in: its words are the same for every emotion.
 _GIVEN = re.compile(r"MSP-IMPROV-.*-[RT]-\w+")
