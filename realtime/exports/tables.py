@@ -14,11 +14,12 @@ from realtime.review.conversation import Conversation, Utterance
 
 def render_jsonl(conversation: Conversation) -> bytes:
     """One JSON object a line; modalities with their status, gate and probabilities stay nested."""
-    lines = []
-    for one in conversation.utterances:
-        row = _build_row(one) | {"probabilities": one.probabilities, "modalities": one.modalities}
-        lines.append(msgspec.json.encode(row) + b"\n")
-    return b"".join(lines)
+    return b"".join(msgspec.json.encode(nest_row(one)) + b"\n" for one in conversation.utterances)
+
+
+def nest_row(one: Utterance) -> dict[str, Any]:
+    """One utterance as a JSON object."""
+    return _build_row(one) | {"probabilities": one.probabilities, "modalities": one.modalities}
 
 
 def render_csv(conversation: Conversation) -> bytes:
@@ -27,14 +28,15 @@ def render_csv(conversation: Conversation) -> bytes:
     A text that a spreadsheet would run as a formula has an apostrophe before it, which spreadsheets do not show.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(_flat_columns(conversation)))
+    writer = csv.DictWriter(out, list(flat_columns(conversation)))
     writer.writeheader()
     for one in conversation.utterances:
-        writer.writerow({name: _disarm_formula(cell) for name, cell in _flatten_row(conversation, one).items()})
+        writer.writerow({name: disarm_formula(cell) for name, cell in flatten_row(conversation, one).items()})
     return out.getvalue().encode()
 
 
-def _disarm_formula(cell: Any) -> Any:
+def disarm_formula(cell: Any) -> Any:
+    """The cell, with an apostrophe before what a spreadsheet would run."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
@@ -49,8 +51,8 @@ def render_parquet(conversation: Conversation) -> bytes:
             "Parquet needs pyarrow, which is not installed: pip install 'conversation-emotion-tracker[parquet]', or "
             "take csv."
         ) from None
-    columns = _flat_columns(conversation)
-    rows = [_flatten_row(conversation, one) for one in conversation.utterances]
+    columns = flat_columns(conversation)
+    rows = [flatten_row(conversation, one) for one in conversation.utterances]
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
     sink = pyarrow.BufferOutputStream()
@@ -91,7 +93,8 @@ def _modality_names(conversation: Conversation) -> list[str]:
     return list(dict.fromkeys(name for one in conversation.utterances for name in one.modalities))
 
 
-def _flat_columns(conversation: Conversation) -> dict[str, type]:
+def flat_columns(conversation: Conversation) -> dict[str, type]:
+    """Column -> its type, in order: of CSV, Parquet and data frames of this conversation."""
     columns: dict[str, type] = {name: _TYPES.get(name, str) for name in _COLUMNS}
     columns |= {f"p_{label}": float for label in conversation.labels}
     for modality in _modality_names(conversation):
@@ -100,7 +103,8 @@ def _flat_columns(conversation: Conversation) -> dict[str, type]:
     return columns
 
 
-def _flatten_row(conversation: Conversation, one: Utterance) -> dict[str, Any]:
+def flatten_row(conversation: Conversation, one: Utterance) -> dict[str, Any]:
+    """The cells of one utterance by column; those without a value are left out or None."""
     row = _build_row(one) | {f"p_{label}": one.probabilities.get(label) for label in conversation.labels}
     for name, modality in one.modalities.items():
         row |= {f"{name}_status": modality.status, f"{name}_gate": modality.gate}

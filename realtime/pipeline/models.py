@@ -17,6 +17,7 @@ from core_models.features.face.landmarker import FaceFeature
 from core_models.features.registry import open_text, open_voice
 from core_models.features.text.sentence_encoder import Text
 from core_models.features.voice.statistics_pooling import Voice
+from core_models.labels import LABEL_SETS
 from realtime.perception.transcriber import Transcriber
 
 ENGLISH = frozenset({"en"})
@@ -40,6 +41,11 @@ class LoadedModels:
         """The spec of each extractor at hand, by modality."""
         extractors = {"text": self.text, "voice": self.voice, "face": self.face}
         return {m: extractor.spec for m, extractor in extractors.items() if extractor is not None}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label set, in the order of every distribution."""
+        return LABEL_SETS[self.checkpoint.sidecar.labels].labels
 
     def names(self) -> dict[str, str]:
         """Which model fills which role, for `session.created`."""

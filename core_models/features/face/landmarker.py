@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -77,14 +78,15 @@ class Face:
 class FaceFeature:
     """Expression as blendshapes and pose. Stateless per frame, so that stills in training and frames in a call agree.
 
-    `task` is MediaPipe's face_landmarker.task. Raises WeightsError when it is missing or unusable. Not
-    thread-safe: one thread may look; `pool` may be called from any.
+    `task` is MediaPipe's face_landmarker.task. Raises WeightsError when it is missing or unusable. May be
+    shared by the cameras of several sessions: their pictures are looked at one after another.
     """
 
     spec: FeatureSpec
 
     def __init__(self, task: Path) -> None:
         digest = _digest_task(task)
+        self._looking = threading.Lock()  # MediaPipe's task takes one picture at a time
         with _silence_native_log():
             self._landmarker = _open_landmarker(task)
             # Its own `__del__` waits for ever where the collector of cycles finds it, for its thread has ended by then.
@@ -104,7 +106,8 @@ class FaceFeature:
         import mediapipe
 
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(_reduce_picture(rgb)))
-        seen = self._landmarker.detect(image)
+        with self._looking:
+            seen = self._landmarker.detect(image)
         size = np.array([rgb.shape[1], rgb.shape[0]], np.float32)
         found = [
             Face(
