@@ -33,7 +33,7 @@ class SentenceEnds:
         The latest end of a sentence; with `any_word` otherwise that of a clause, or the widest gap between words.
         """
         encoded = self._whisper.encode(samples)
-        language = self._language or self._whisper.detect_language(encoded)[0]
+        language = self._language or next(iter(self._whisper.language_probabilities(encoded)))
         words = self._whisper.align_words(encoded, self._whisper.decode(encoded, language))
         gaps = [
             (one, other)

@@ -182,12 +182,12 @@ class Whisper:
         window = np.concatenate([states, self._quiet[len(states) :]])
         return ctranslate2.StorageView.from_array(np.ascontiguousarray(window[None]))
 
-    def detect_language(self, encoded: Encoded) -> tuple[str, float]:
-        """The most probable language code and its probability; ("en", 1.0) for an English-only model."""
+    def language_probabilities(self, encoded: Encoded) -> dict[str, float]:
+        """Language code -> probability, the most probable first; English alone for an English-only model."""
         if not self.multilingual:
-            return "en", 1.0
-        token, probability = self._network.detect_language(encoded.states)[0][0]
-        return token.strip("<|>"), float(probability)
+            return {"en": 1.0}
+        detected = self._network.detect_language(encoded.states)[0]
+        return {token.strip("<|>"): float(probability) for token, probability in detected}
 
     def decode(self, encoded: Encoded, language: str, prefix: tuple[int, ...] = ()) -> Hypothesis:
         """Greedy decoding on the encoder output, without timestamps, its length bounded by duration.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from core_models.features.audio.whisper import SAMPLE_RATE, Hypothesis, Whisper
-from realtime.perception.transcriber import Transcriber, _ran_away
+from realtime.perception.transcriber import UNDETERMINED, Transcriber, _ran_away
+from realtime.sources.file import read_audio
 
 pytestmark = pytest.mark.weights
 SIZES = pytest.mark.parametrize("size", ["whisper_base", "whisper_tiny"])
@@ -67,8 +69,8 @@ def test_what_is_speech_is_kept(size: str, librivox, request: pytest.FixtureRequ
             assert not transcript.fallback_used
 
 
-def test_the_session_keeps_its_language(whisper_base: Whisper, librivox) -> None:
-    """With `auto`, sentences in English settle on English, and a grunt or a hum does not move it."""
+def test_a_grunt_does_not_choose_a_language(whisper_base: Whisper, librivox) -> None:
+    """With `auto`, after sentences in English a hum and a quarter of a second of speech are English too."""
     transcriber = Transcriber(whisper_base, text_languages={"en"})
     for sound in (librivox[0][1], wordless()["hum"], librivox[1][1][:4_000]):
         transcript = transcriber(sound)
@@ -76,19 +78,51 @@ def test_the_session_keeps_its_language(whisper_base: Whisper, librivox) -> None
         transcriber.settle(transcript)
 
 
-def test_what_proves_to_be_no_utterance_does_not_choose_the_language(whisper_base: Whisper, librivox) -> None:
-    """Only what is settled votes: a transcript that is dropped leaves the next as it would have been."""
+def test_the_past_decides_what_the_sound_leaves_open_and_nothing_else(whisper_base: Whisper, librivox) -> None:
+    """Only what is settled counts; after German, a quarter of a second is German, and a sentence in English English."""
     transcriber = Transcriber(whisper_base, text_languages={"en"})
-    vote = transcriber(librivox[0][1])
-    assert vote.vote == "en"
-    for _ in range(2):
-        transcriber.settle(replace(vote, vote="de"))
+    sentence, grunt = librivox[0][1], librivox[1][1][:4_000]
+    clear = transcriber(sentence)
+    assert clear.vote == "en"
     for _ in range(3):  # heard ahead of time, over and over, and dropped
-        assert transcriber(librivox[0][1]).language == "de"
-    for expected in ("de", "en"):
-        transcript = transcriber(librivox[0][1])
-        assert transcript.language == expected
+        transcriber(sentence)
+    for _ in range(3):
+        transcriber.settle(replace(clear, vote="de"))
+    assert transcriber(grunt).language == "de"
+    assert transcriber(grunt).vote is None
+    assert transcriber(sentence).language == "en"
+
+
+@pytest.fixture(scope="module")
+def italian() -> list[NDArray[np.float32]]:
+    """Sentences in Italian through a telephone, 16 kHz."""
+    folder = Path("/usr/share/asterisk/sounds/it_IT_m_Carlo")
+    if not folder.is_dir():
+        pytest.skip("no prompts here: apt-get install asterisk-core-sounds-it-wav")
+    names = ("vm-intro", "vm-review", "conf-invalid")
+    return [read_audio(folder / f"{name}.wav")[: 10 * SAMPLE_RATE] for name in names]
+
+
+def test_italian_is_italian_whatever_was_spoken_before(whisper_base: Whisper, italian, librivox) -> None:
+    """In an English conversation each utterance has its own language, and the next sentence is English again."""
+    transcriber = Transcriber(whisper_base, text_languages={"en"})
+    transcriber.settle(transcriber(librivox[0][1]))
+    for sound in italian:
+        transcript = transcriber(sound)
+        assert (transcript.language, transcript.status) == ("it", "unsupported_language")
         transcriber.settle(transcript)
+    assert transcriber(librivox[1][1]).language == "en"
+
+
+def test_a_recogniser_of_english_alone_notices_italian(whisper_tiny: Whisper, italian, librivox) -> None:
+    """It invents no English for it; of English it is not in doubt; a language that was given is believed."""
+    transcriber = Transcriber(whisper_tiny, text_languages={"en"})
+    for sound in italian:
+        transcript = transcriber(sound)
+        assert (transcript.text, transcript.language, transcript.status) == ("", UNDETERMINED, "unsupported_language")
+    for _, sound in librivox:
+        assert transcriber(sound).status == "ok"
+    assert Transcriber(whisper_tiny, language="en", text_languages={"en"})(italian[0]).language == "en"
 
 
 def test_a_partial_does_not_decode_again_what_was_agreed(whisper_tiny: Whisper, librivox) -> None:
