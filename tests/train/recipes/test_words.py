@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from core_models.errors import CheckpointError, UsageError
 from core_models.features.text.sentence_encoder import TextFeature, load_encoder
 from core_models.labels import IEMOCAP6, MELD7
 from core_models.text_adapter import load_adapter
+from train.__main__ import configuration
 from train.corpora.detokenization import normalize
 from train.corpora.dialogues import Corpus, Dialogue, Utterance
 from train.corpora.everyday import read_everyday
@@ -31,6 +33,7 @@ from train.recipes.words.partial_labels import (
     without_lines,
 )
 
+CONFIGS = Path(__file__).parents[3] / "configs" / "train"
 PHRASES = {"joy": "so happy for you !", "anger": "what ? ! ?", "neutral": "you had your hands full ."}
 
 
@@ -164,6 +167,15 @@ def test_a_corpus_without_its_folder_is_refused(config: WordsConfig) -> None:
     """The config names what it lacks before anything is read."""
     with pytest.raises(UsageError, match=r"set data\.isear"):
         dataclasses.replace(config, sources=[Source("isear")])
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("words_*.yaml")), ids=lambda path: path.stem)
+def test_shipped_words_configs_are_read(path: Path, tmp_path: Path) -> None:
+    """Every words config fits the program's options, and its first line names a folder for each corpus."""
+    header = path.read_text().splitlines()[0].removeprefix("# python -m train ").replace("FOLDER", str(tmp_path))
+    name, config = configuration(shlex.split(header.replace(f"configs/train/{path.name}", str(path))))
+    assert name == "words"
+    assert {source.corpus for source in config.sources} == set(config.data)
 
 
 def test_everyday_sentences_are_balanced_and_their_own() -> None:
