@@ -102,7 +102,9 @@ def make_tensors(
             )
     permuted = slots if parts.layout.speakers == "slots" else 0
     clips = {name: tensors[name][0] for name in parts.clips}
-    sampler = DialogueSampler(training, clips, banks.training, options, window, permuted, seed)
+    sampler = DialogueSampler(
+        training, clips, banks.training, options, window, permuted, seed, parts.dialogues[0].labels.index("neutral")
+    )
     shown = pair_for_validation(validation, banks.validation, list(found.specs), seed)
     labels = parts.dialogues[0].labels
     uniform = prior_offset(torch.ones(len(labels)), class_counts(training, len(labels)))

@@ -45,6 +45,10 @@ class SamplerOptions:
     than it deserves outside its own corpus: acted voices tell their emotion far better than those of a call."""
     batches: Literal["length", "shuffled"] = "length"
     """Dialogues of like length in a batch, which pads little, or as they come in the order drawn (SDT's program)."""
+    plain_words: float = 0.0
+    """Share of utterances with a voice or a face whose words are put aside for those of a neutral utterance, drawn at
+    random: people say plain words in every mood, and an encoder is surer of lines that it was trained on than of a
+    call's, so words would be trusted above a voice that knows better."""
     crop: int | None = None
     """Longer dialogues are cut into pieces of this many utterances, from a random start anew in each pass; every
     utterance is still seen once a pass. Null leaves them whole."""
@@ -65,13 +69,15 @@ class DialogueSampler:
         window: int,
         slots: int,
         seed: int,
+        neutral: int = 0,
     ) -> None:
-        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one utterance.
+        """`clips` are the same clips as in `banks`, by corpus, as dialogues of one utterance; `neutral` is that class.
 
         `slots` are those that speakers are permuted among; 0 leaves speakers as they are.
         """
         self.dialogues, self.banks, self.options = dialogues, banks, options
         self.window, self.slots, self.seed = window, slots, seed
+        self._plain = _list_plain_words(dialogues, neutral) if options.plain_words else torch.empty(0)
         classes = len(dialogues[0].offset)
         reference = class_counts(dialogues, classes)
         self.clips = {
@@ -90,7 +96,7 @@ class DialogueSampler:
             for bank in self.banks:
                 dialogue = bank.attach(dialogue, rng, self.options.blend)
             chosen += [
-                self._permute_speakers(self._hide_modalities(piece, rng), rng)
+                self._permute_speakers(self._put_plain_words(self._hide_modalities(piece, rng), rng), rng)
                 for piece in self._crop_dialogue(dialogue, rng)
             ]
         batches = self._batch_dialogues(self._concatenate_dialogues(chosen, rng), batch, rng)
@@ -124,6 +130,18 @@ class DialogueSampler:
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, dialogue.present)
         return replace(dialogue, present=kept)
 
+    def _put_plain_words(self, dialogue: TensorDialogue, rng: np.random.Generator) -> TensorDialogue:
+        """Neutral utterances' words at some of the utterances that also have a voice or a face."""
+        if not len(self._plain):
+            return dialogue
+        text = MODALITIES.index("text")
+        others = [column for column in range(len(MODALITIES)) if column != text]
+        there = dialogue.present[:, text] & dialogue.present[:, others].any(dim=1)
+        chosen = there & torch.from_numpy(rng.random(len(dialogue)) < self.options.plain_words)
+        drawn = self._plain[torch.from_numpy(rng.integers(len(self._plain), size=len(dialogue)))]
+        words = torch.where(chosen[:, None], drawn, dialogue.features["text"])
+        return replace(dialogue, features=dialogue.features | {"text": words})
+
     def _crop_dialogue(self, dialogue: TensorDialogue, rng: np.random.Generator) -> list[TensorDialogue]:
         """Pieces of at most `crop` utterances, the first of a random length, so that pieces begin anywhere."""
         length = self.options.crop
@@ -152,6 +170,12 @@ class DialogueSampler:
                 joined.append(join_dialogues(waiting))
                 waiting = []
         return joined + ([join_dialogues(waiting)] if waiting else [])
+
+
+def _list_plain_words(dialogues: Sequence[TensorDialogue], neutral: int) -> torch.Tensor:
+    """[n, d], the words of the utterances of class `neutral`."""
+    text = MODALITIES.index("text")
+    return torch.cat([d.features["text"][(d.labels == neutral) & d.present[:, text]] for d in dialogues])
 
 
 def bucket_dialogues(

@@ -283,3 +283,22 @@ def test_reading_is_that_of_the_record() -> None:
     reading = DialogueLayout("corpus", "corpus", "drop", ("F", "M"))
     assert DialogueLayout.of({"reading": asdict(reading)}) == reading
     assert DialogueLayout.of({}).order == "corpus"
+
+
+def test_plain_words_stand_only_beside_a_voice_or_a_face() -> None:
+    """Of utterances that keep a voice or a face, a share has a neutral utterance's words; alone, words are their own."""
+    text, neutral = MODALITIES.index("text"), MELD7.index("neutral")
+    beside, plain = 0, 0
+    for epoch in range(6):
+        for dialogue in dialogues_of(mixture(SamplerOptions(plain_words=0.5, clips=0.0)), epoch):
+            other = dialogue.present.any(dim=1) & (dialogue.present.sum(dim=1) > dialogue.present[:, text].int())
+            said = dialogue.features["text"][:, 0].long()
+            for row in range(len(dialogue)):
+                if not dialogue.present[row, text] or dialogue.labels[row] in (IGNORED, neutral):
+                    continue
+                if other[row]:
+                    assert int(said[row]) in (int(dialogue.labels[row]), neutral)
+                    beside, plain = beside + 1, plain + int(said[row] == neutral)
+                else:
+                    assert said[row] == dialogue.labels[row]
+    assert 0.4 < plain / beside < 0.6
