@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core_models.checkpoint import Checkpoint, load, locate
+from core_models.checkpoint import WEIGHTS, Checkpoint, load, locate
 from core_models.errors import CheckpointError, DiskError, UsageError
 from core_models.labels import LABEL_SETS
+from core_models.text_adapter import load_adapter
 from train.data.config import CLIPS
 from train.evaluation.results import SCORES, STAMP, Result, read_results
 from train.figures.evaluation_figures import draw_confusion, part_title
@@ -155,8 +156,16 @@ def _describe_corpora(checkpoint: Checkpoint) -> list[str]:
     record = checkpoint.sidecar.record
     data = list(dict.fromkeys([*record.get("data", {}), *record.get("start", {}).get("corpora", ())]))
     text = checkpoint.sidecar.features.get("text")
-    adapted = text is not None and text.settings.get("adapter", "none") != "none"
-    return [*data, "goemotions"] if adapted and "goemotions" not in data else data
+    if text is None or text.settings.get("adapter", "none") == "none":
+        return data
+    return list(dict.fromkeys([*data, *_list_adapter_corpora(str(text.settings["adapter"]))]))
+
+
+def _list_adapter_corpora(adapter: str) -> list[str]:
+    """Names of the corpora that a text adapter which ships was trained on; GoEmotions where it is not at hand."""
+    if not (WEIGHTS / adapter).is_dir():
+        return ["goemotions"]  # every adapter of this project has read it
+    return [name.split()[0] for name in load_adapter(WEIGHTS / adapter)[0].record.get("lines", {"goemotions": 0})]
 
 
 def _describe_data(checkpoint: Checkpoint) -> str:
@@ -194,9 +203,7 @@ def _describe_training(checkpoint: Checkpoint, losses: bool) -> str:
             "new dialogues cannot calibrate is calibrated as it was there."
         )
     if len(features) > 1 and {"ravdess", "fer2013"} & set(_describe_corpora(checkpoint)):
-        parts.append(
-            PAIRED.format(how=_describe_pairing(record.get("run", {}).get("mixture", {}).get("mismatch") or {}))
-        )
+        parts.append(PAIRED.format(how=_describe_pairing(record.get("run", {}).get("mixture", {}))))
         if "fer2013" in _describe_corpora(checkpoint):
             parts.append(STILLS)
     if checkpoint.sidecar.temperature:
@@ -214,12 +221,16 @@ def _describe_training(checkpoint: Checkpoint, losses: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _describe_pairing(mismatch: dict[str, float]) -> str:
+def _describe_pairing(mixture: dict[str, Any]) -> str:
     """How clips were put to lines."""
+    mismatch = mixture.get("mismatch") or {}
     told = [f"{100 * share:.0f}% of the {modality}s" for modality, share in mismatch.items() if share]
-    if not told:
-        return "each of the line's own label"
-    return f"each of the line's own label, but for {' and '.join(told)}, of a label drawn at random"
+    how = "each of the line's own label"
+    if told:
+        how += f", but for {' and '.join(told)}, of a label drawn at random"
+    if plain := mixture.get("plain_words"):
+        how += f"; {100 * plain:.0f}% of the lines with a voice or a face had a neutral line's words in place of theirs"
+    return how
 
 
 def _list_lenders(record: dict[str, Any]) -> list[str]:

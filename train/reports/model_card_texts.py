@@ -31,6 +31,23 @@ LICENCES = {
         "Corrected calls: what people said of emotions in calls of their own. It belongs to those who spoke in them."
     ),
     "goemotions": "GoEmotions (Demszky et al., 2020): comments on Reddit, by way of the text adapter. CC BY 4.0.",
+    "xed": "XED (Öhman et al., 2020): lines of film subtitles, by way of the text adapter. CC BY 4.0.",
+    "dailydialog": (
+        "DailyDialog (Li et al., 2017): dialogues for learners of English, by way of the text adapter. "
+        "CC BY-NC-SA 4.0: non-commercial."
+    ),
+    "isear": (
+        "ISEAR (Scherer and Wallbott, 1994): people's reports of what they felt, by way of the text adapter. "
+        "CC BY-NC-SA 3.0: non-commercial."
+    ),
+    "brighter": (
+        "BRIGHTER (Muhammad et al., 2025): posts, by way of the text adapter. CC BY 4.0 by its card, for research "
+        "alone by the rules of the task that it was made for."
+    ),
+    "mspimprov": (
+        "MSP-IMPROV (Busso et al., 2017): improvised talk of pairs of actors, its words alone, by way of the text "
+        "adapter. Given by the University of Texas at Dallas for academic research."
+    ),
 }
 
 PAIRED = (
