@@ -286,7 +286,7 @@ def test_reading_is_that_of_the_record() -> None:
 
 
 def test_plain_words_stand_only_beside_a_voice_or_a_face() -> None:
-    """Of utterances that keep a voice or a face, a share has a neutral utterance's words; alone, words are their own."""
+    """Of utterances that keep a voice or a face, a share has a neutral line's words; alone, words are their own."""
     text, neutral = MODALITIES.index("text"), MELD7.index("neutral")
     beside, plain = 0, 0
     for epoch in range(6):
