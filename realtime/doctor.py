@@ -27,9 +27,9 @@ from core_models.command_line.run import TerminalConsole, run_cli
 from core_models.errors import Exit, TrackerError
 from core_models.features.audio.whisper import Whisper
 from core_models.features.face.expression_posteriors import open_face
+from realtime.cli.latency_report import describe_latency, measure_latency
 from realtime.demo.assemble import FACE
 from realtime.dialogue.tracker import Tracker
-from realtime.pipeline.latency_report import describe_latency, measure_latency
 from realtime.pipeline.models import load_models
 from realtime.sources.devices import device_table, list_devices
 from realtime.sources.file import read_audio

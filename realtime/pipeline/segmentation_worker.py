@@ -11,11 +11,11 @@ from realtime.dialogue.provisional import Provisional
 from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.perception.face_track import FaceTrack
 from realtime.pipeline.call_inference import OPTED_OUT, CallInference
-from realtime.pipeline.chunk_sequencer import ChunkSequencer
 from realtime.pipeline.inference_queue import InferenceQueue
 from realtime.pipeline.stage_latency import StageLatency
 from realtime.pipeline.work_item import WorkItem
 from realtime.protocol import events
+from realtime.segmentation.chunk_sequencer import ChunkSequencer
 from realtime.segmentation.crosstalk import CROSSTALK_SHARE, CrosstalkDetector
 from realtime.segmentation.end_of_turn import end_of_turn
 from realtime.segmentation.endpointing import Endpointing

@@ -17,7 +17,6 @@ from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.perception.face_track import FaceTrack
 from realtime.perception.utterance_features import FeatureExtractor
 from realtime.pipeline import inference_queue, segmentation_worker
-from realtime.pipeline.announced_utterances import AnnouncedUtterances
 from realtime.pipeline.call_inference import CallInference
 from realtime.pipeline.inference_queue import InferenceQueue
 from realtime.pipeline.inference_worker import InferenceWorker
@@ -27,6 +26,7 @@ from realtime.pipeline.sound_watch import SoundWatch
 from realtime.pipeline.stage_latency import StageLatency, face_latency
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
+from realtime.protocol.announced_utterances import AnnouncedUtterances
 from realtime.segmentation.endpointing import Endpointing
 from realtime.sources.media import AudioChunk, VideoFrame
 from realtime.sources.source import Source, SourceStatus

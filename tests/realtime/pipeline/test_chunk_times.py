@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.scripted_pipeline import Tape, finals, session, silence, voiced
 
-from realtime.pipeline.chunk_sequencer import SET_BACK, ChunkSequencer
 from realtime.protocol import events
+from realtime.segmentation.chunk_sequencer import SET_BACK, ChunkSequencer
 from realtime.sources.media import SAMPLE_RATE, AudioChunk
 from realtime.sources.source import Sink, SourceStatus
 

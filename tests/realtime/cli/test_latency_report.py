@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.scripted_pipeline import THREE, Tape, finals, session
 
-from realtime.pipeline.latency_report import describe_latency
+from realtime.cli.latency_report import describe_latency
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
 
