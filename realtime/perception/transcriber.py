@@ -31,6 +31,8 @@ _DOUBTFUL_LOGPROB = -1.0
 # So short an utterance is decoded again where it is about to be discarded for its no-speech token alone, which
 # Whisper gives lone words up to 0.77.
 _SHORT_SECONDS = 3.0
+# Below this even a lone word is not decoded again: of 70 such prompts that `base` heard right none was.
+_HOPELESS_LOGPROB = -1.4
 
 _LONGEST_LOOP = 8
 # An n-gram of up to so many tokens, so often in a row and so many tokens in all, is a loop of the decoder; people say
@@ -176,7 +178,7 @@ def _worth_padding(heard: Hypothesis, seconds: float) -> bool:
         return heard.no_speech < _NO_SPEECH or heard.mean_logprob >= _WEAK_LOGPROB
     if heard.no_speech < _NO_SPEECH:
         return heard.mean_logprob < _DOUBTFUL_LOGPROB
-    return seconds < _SHORT_SECONDS and heard.mean_logprob >= _WEAK_LOGPROB and _no_speech(heard) is not None
+    return seconds < _SHORT_SECONDS and heard.mean_logprob >= _HOPELESS_LOGPROB and _no_speech(heard) is not None
 
 
 def _no_speech(heard: Hypothesis) -> tuple[str, str] | None:

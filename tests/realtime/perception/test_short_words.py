@@ -54,5 +54,5 @@ def test_words_that_are_in_doubt_are_decoded_with_padding() -> None:
     assert _worth_padding(Hypothesis("9, 9.", "en", -0.4, 0.6, (1, 2, 3), True), 0.8)
     assert _worth_padding(Hypothesis("Local.", "en", -1.1, 0.2, (1, 2), True), 0.8)
     assert _worth_padding(Hypothesis("Four.", "en", -0.6, 0.77, (1, 2), True), 0.8)
-    assert not _worth_padding(Hypothesis("Thank you.", "en", -1.3, 0.8, (1, 2), True), 0.8)
+    assert not _worth_padding(Hypothesis("Thank you.", "en", -1.6, 0.8, (1, 2), True), 0.8)
     assert not _worth_padding(Hypothesis("...", "en", -0.3, 0.8, (1,), True), 0.8)
