@@ -18,8 +18,8 @@ def write_atomically(path: Path, write: Callable[[Path], object], way_on: str = 
     """Put what `write` writes to the path that it is given in place of `path`.
 
     The file is flushed to the disk before it is renamed, so that a power cut leaves the old file or the new one.
-    Where `write` fails, the old file stays and nothing else is left behind. `way_on` tells a person what to do.
-    Raises DiskError.
+    Where `write` fails, the old file stays and nothing else is left behind. `way_on` is the part of the
+    error message that says what to do. Raises DiskError.
     """
     unfinished = path.with_suffix(".unfinished")
     try:

@@ -1,1 +1,1 @@
-"""How every command begins, reads its options, tells what is wrong and ends."""
+"""How every command begins, reads its options, reports errors and ends."""

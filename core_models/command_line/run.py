@@ -22,7 +22,7 @@ from core_models.installation import DISTRIBUTION
 
 
 class TerminalConsole(Console):
-    """Falls silent when nobody reads any more (`| head`), so that the work goes on for whoever else it serves."""
+    """Falls silent when its reader has closed the pipe (`| head`), so that the work goes on for other readers."""
 
     def on_broken_pipe(self) -> None:
         """Write to nowhere from now on."""

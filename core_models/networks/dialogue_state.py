@@ -69,7 +69,7 @@ class DialogueState:
         """
         gone = torch.tensor(forgotten, dtype=torch.bool, device=self.layers[0].valid.device)
         blank = gone[:, None]
-        # A kernel longer than the window still holds what nobody can name any more: it goes as soon as anything goes.
+        # A kernel longer than the window still holds what no utterance refers to: it goes as soon as anything goes.
         tail = max((x.shape[1] for x in self.inputs.values()), default=0)
         reach = F.pad(gone, (max(0, tail - len(gone)), 0), value=any(forgotten))[:, None]
         return replace(

@@ -15,7 +15,7 @@ Named choices, where the paper is silent or was written for whole recordings:
 - Missing modalities (ours): a missing entry gives nothing to the convolution, its keys are masked, a
   learned null key stands in every attention, H'(n -> m) = 0 in eq. 9 where n is missing, and its score in
   eq. 10 is minus infinity. A model may also be built for fewer than three modalities.
-- Without intra-modal transformers nothing but n tells of n, so an utterance with a single modality comes
+- Without intra-modal transformers n itself is its only source, so an utterance with a single modality comes
   out the same whatever it says. Uni-Cat-Transformer has a learned vector for each missing modality instead
   of masks, for what is concatenated cannot be masked one by one; it has no students, and its keys are the
   utterances at which anything is present.

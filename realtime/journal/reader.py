@@ -37,7 +37,7 @@ def find_journal(session: str, folder: Path | None) -> Path:
 class Damage:
     """A stretch of a journal that is damaged: its first line, why, and how many events are missing there.
 
-    The events before and behind it are whole. `missing` is at least 1 where nobody can tell.
+    The events before and behind it are whole. `missing` is at least 1 where the number is unknown.
     """
 
     path: Path

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from realtime.protocol import events
 
-# Results two seconds late no longer belong to what is heard now. Recovery is told at a quarter of that, so that a lag
-# that swings around one threshold does not announce itself again and again.
+# Results two seconds late no longer belong to what is heard now. Recovery is announced at a quarter of that, so that a
+# lag that swings around one threshold does not announce itself again and again.
 _BEHIND_MS = 2_000
 _CAUGHT_UP_MS = 500
 

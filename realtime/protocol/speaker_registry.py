@@ -83,7 +83,7 @@ class SpeakerRegistry:
         return self._merged_ids.get(self.resolve_speaker(speaker), ())
 
     def given_name(self, speaker: str) -> str | None:
-        """The name that somebody gave a speaker; None where nobody did."""
+        """The name that a person gave a speaker, or None."""
         return self._names.get(self.resolve_speaker(speaker))
 
     def shown_name(self, speaker: str) -> str:

@@ -16,7 +16,7 @@ from realtime.protocol import events
 
 
 def build_rescorer(journal: Path, checkpoint: str) -> Callable[[events.Logged], events.Logged]:
-    """What gives each `emotion.final` of a journal, in its order, what `checkpoint` says of it as `rescored`.
+    """What gives each `emotion.final` of a journal, in its order, the result of `checkpoint` as `rescored`.
 
     UsageError where the session kept no features, CheckpointError where they are others than those that the
     checkpoint was trained on (contract 1).

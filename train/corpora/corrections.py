@@ -44,7 +44,7 @@ class _CorrectedSession:
     merged: dict[str, str] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
 
-    def take(self, event: _JournalEvent) -> None:
+    def apply_event(self, event: _JournalEvent) -> None:
         match event.type:
             case "session.created" if event.labels is not None:
                 self.labels = event.labels.name
@@ -57,7 +57,7 @@ class _CorrectedSession:
             case "speaker.opted_out":
                 (self.silent.add if event.opted_out else self.silent.discard)(event.speaker)
 
-    def whose(self, speaker: str) -> str:
+    def merged_speaker(self, speaker: str) -> str:
         while speaker in self.merged:
             speaker = self.merged[speaker]
         return speaker
@@ -89,7 +89,7 @@ def read_corrections(root: Path, labels: LabelSet | None = None) -> Corpus:
 def _read_session(path: Path) -> _CorrectedSession:
     session = _CorrectedSession()
     for event in _read_events(path):
-        session.take(event)
+        session.apply_event(event)
     return session
 
 
@@ -120,7 +120,7 @@ def _build_dialogue(path: Path, session: _CorrectedSession) -> Dialogue:
     kept = read(features_path(path))
     utterances = []
     for name, said in session.said.items():
-        speaker = session.whose(said.speaker)
+        speaker = session.merged_speaker(said.speaker)
         if speaker in session.silent:
             continue
         vectors = kept.utterances.get(name, {}) if kept is not None else {}

@@ -65,7 +65,7 @@ class Utterance:
     video_half: Literal["left", "right"] | None = None
     """Which half of the picture shows the speaker, where two people stand side by side in it."""
     recorded: Mapping[str, Recorded] = field(default_factory=dict, compare=False)
-    """Modality -> what a live run kept of it, in place of the sound or picture that nobody has any more."""
+    """Modality -> what a live run kept of it, in place of the sound or picture, which is not kept."""
 
 
 @dataclass(frozen=True)

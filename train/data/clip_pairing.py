@@ -77,7 +77,7 @@ class ClipBanks:
 
 
 def pair_clips(parts: Parts, found: FeatureVectors, mismatch: Mapping[str, float]) -> ClipBanks:
-    """The clips of each part, ready to be put to utterances of that part; `mismatch` is that of SamplerOptions."""
+    """The clips of each part, ready to be paired with utterances of that part; `mismatch` is that of SamplerOptions."""
 
     def open_bank(name: str, part: Corpus) -> ClipBank:
         modality = CLIPS[name]
@@ -92,7 +92,7 @@ def pair_clips(parts: Parts, found: FeatureVectors, mismatch: Mapping[str, float
 def pair_for_validation(
     dialogues: Sequence[TensorDialogue], banks: Sequence[ClipBank], modalities: Sequence[str], seed: int
 ) -> dict[str, list[TensorDialogue]]:
-    """Pattern -> the dialogues under it, clips put to their utterances once and for all patterns alike."""
+    """Pattern -> the dialogues under it, clips paired with their utterances once, the same for all patterns."""
     rng = np.random.default_rng([seed, 2**31])
     paired = list(dialogues)
     for bank in banks:

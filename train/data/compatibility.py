@@ -12,7 +12,7 @@ def require_labels(start: Checkpoint | None, labels: LabelSet) -> None:
     """Refuse data of other labels than those of `start`: CheckpointError that names both."""
     if start is not None and LABEL_SETS[start.sidecar.labels] != labels:
         raise CheckpointError(
-            f"Checkpoint {start.name}, the start, tells {start.sidecar.labels} apart, but the data are labelled with "
+            f"Checkpoint {start.name}, the start, was trained with labels {start.sidecar.labels}, but the data have "
             f"{labels.name}: choose data.train.labels, or another start."
         )
 

@@ -28,7 +28,7 @@ class DataConfig:
     """The part that passes are chosen on under `select_on: test`, as what differs from `train`."""
     without: CorpusConfig | None = None
     """Dialogues of the episodes (sessions, actors) of this part are left out of training: EmoryNLP and MELD are both
-    Friends, so whoever evaluates on one trains without its episodes in the other."""
+    Friends, so an evaluation on one needs a training without its episodes in the other."""
     plan: Plan | None = None
     """Train on the training part of one fold of this plan over `train` (train/corpora/splits.py), for `eval --plan`."""
     fold: str | None = None

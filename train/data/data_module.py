@@ -36,7 +36,7 @@ class DataModule:
     reading: DialogueLayout
     """How its dialogues are laid out."""
     native: str
-    """The pattern that the dialogues have of their own, without clips put to their utterances."""
+    """The pattern that the dialogues have of their own, without paired clips."""
 
     @property
     def dimensions(self) -> dict[str, int]:

@@ -29,7 +29,7 @@ POOL = 16
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """How training dialogues are put together."""
+    """How training dialogues are sampled."""
 
     concatenate: float = 0.5
     """Share of dialogues that are joined to others until they fill the window: long calls exist."""

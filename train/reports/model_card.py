@@ -19,7 +19,7 @@ from train.reports.model_card_texts import FORBIDDEN, LICENCES, LIMITS, LIMITS_O
 from train.reports.recorded_results import read_recorded
 from train.reports.results_table import TITLES
 
-# What is told of each benchmark's time; "all" is its `p50_ms` and `p95_ms`.
+# Labels of each benchmark's time; "all" is its `p50_ms` and `p95_ms`.
 TIMES = {
     "bench_latency": {
         "all": "end of speech to `emotion.final`",

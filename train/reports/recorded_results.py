@@ -16,9 +16,9 @@ from core_models.errors import CheckpointError
 from train.evaluation.results import Result, read_results, write_json
 from train.reports.results_table import TITLES
 
-# What is told of an evaluation; F1 is the weighted one, "misses" the accuracy if what was not found is wrong.
+# Columns of an evaluation; F1 is the weighted one, "misses" the accuracy if what was not found is wrong.
 TOLD = ("weighted_f1", "accuracy", "uar", "ece")
-# What is told of a benchmark's figures.
+# Columns of a benchmark.
 BENCHES = ("p50_ms", "p95_ms", "strong_per_hour_of_recordings", "hours_of_recordings", "whisper", "clips", "turns")
 
 

@@ -26,7 +26,7 @@ from train.loop.accelerator import open_fabric
 from train.recipes.text.asr_errors import WordErrors, vocabulary
 from train.recipes.text.config import FineTuningStage, TextConfig
 from train.recipes.text.fit import fit_text
-from train.recipes.text.labelled_lines import Lines, TextLine, draw
+from train.recipes.text.labelled_lines import Lines, TextLine, draw_balanced
 from train.recipes.text.lora_classifier import EmotionClassifier, top_layers
 from train.recipes.text.low_rank import truncate_rank
 from train.recipes.text.training import FineTuning
@@ -220,10 +220,10 @@ def test_draw_takes_rare_classes_whole() -> None:
     """A class with few lines is kept whole and the common ones share the rest equally."""
     classes = [0] * 1 + [1] * 10 + [2] * 50 + [3] * 50
     lines = Lines(MELD7, tuple(TextLine(str(i), (), label) for i, label in enumerate(classes)))
-    drawn = draw(lines, 51, seed=0)
+    drawn = draw_balanced(lines, 51, seed=0)
     assert [drawn.classes.count(label) for label in range(4)] == [1, 10, 20, 20]
-    assert draw(lines, 51, seed=0) == drawn != draw(lines, 51, seed=1)
-    assert draw(lines, 500, seed=0) is lines
+    assert draw_balanced(lines, 51, seed=0) == drawn != draw_balanced(lines, 51, seed=1)
+    assert draw_balanced(lines, 500, seed=0) is lines
 
 
 def test_batches_hold_every_line_once_and_like_lengths_together() -> None:

@@ -41,7 +41,7 @@ class FitConfig:
     features: FeatureNames = field(default_factory=FeatureNames)
     """The feature code, by the names of its weights."""
     mixture: SamplerOptions = field(default_factory=SamplerOptions)
-    """How training dialogues are put together."""
+    """How training dialogues are sampled."""
     objective: dict[str, Any] = field(default_factory=dict)
     """Fields of the system's training objective."""
     standardise: bool = True

@@ -62,7 +62,7 @@ def calibrates(start: Checkpoint | None, corpus: str, labelled: int) -> bool:
 
 
 def recorded(start: Checkpoint) -> dict[str, Any]:
-    """What a training record tells of the checkpoint that a run started from."""
+    """The training record's entry for the checkpoint that a run started from."""
     record = start.sidecar.record
     learned = {*record.get("data", {}), *record.get("start", {}).get("corpora", ())}
     return {"name": start.name, "digest": start.digest, "corpora": sorted(learned)}

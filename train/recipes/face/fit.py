@@ -64,10 +64,10 @@ class FaceConfig:
 
 
 def fit_face(config: FaceConfig) -> Result:
-    """Trains the network, writes it to `config.out`, and returns and tells its result on the validation part.
+    """Trains the network, writes it to `config.out`, and returns and prints its result on the validation part.
 
-    A fifth of the training stills is never learned from (`read_fer2013`, unseen): accuracy on them is told of every
-    epoch, they set the temperature, and a dialogue model that hears of faces from this network learns from them. What
+    A fifth of the training stills is never learned from (`read_fer2013`, unseen): accuracy on them is reported for
+    every epoch, they set the temperature, and a dialogue model over this network's features learns from them. What
     stands in the validation part too is in neither. Raises UsageError, WeightsError, CheckpointError, DiskError.
     """
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""MCED's text teacher: the three stages of section 2.1, and what it tells a student.
+"""MCED's text teacher: the three stages of section 2.1, and its outputs for a student.
 
 M_0 is a sentence encoder as it is fetched (MiniLM, mpnet; the paper's is BERT-base). M_1 is M_0 after more masked
 language modelling on subtitles or other lines (train/recipes/mced/masked_language_model.py), a folder in the hub's own

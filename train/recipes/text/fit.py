@@ -19,7 +19,7 @@ from train.corpora.registry import CorpusConfig, read_corpus
 from train.loop.accelerator import open_fabric
 from train.recipes.text.asr_errors import vocabulary
 from train.recipes.text.config import TextConfig
-from train.recipes.text.labelled_lines import Lines, draw, labelled
+from train.recipes.text.labelled_lines import Lines, draw_balanced, labelled_lines
 from train.recipes.text.training import FineTuning
 
 
@@ -63,10 +63,10 @@ def read_text_data(config: TextConfig, console: Console) -> TextData:
     corpora = [_without_evaluated(corpus, corpora[-1], evaluated, console) for corpus in corpora]
     reach = REACH if config.context else 0
     drawn = [
-        draw(labelled(corpus, reach), stage.lines, config.seed)
+        draw_balanced(labelled_lines(corpus, reach), stage.lines, config.seed)
         for corpus, stage in zip(corpora, config.stages, strict=True)
     ]
-    return TextData(drawn, labelled(held_out, reach), None if dev is None else labelled(dev, reach))
+    return TextData(drawn, labelled_lines(held_out, reach), None if dev is None else labelled_lines(dev, reach))
 
 
 def _export_adapter(
@@ -122,7 +122,7 @@ def _disturb_lines(config: TextConfig, stage: int, lines: Lines) -> Callable[[in
     if not config.errors.share:
         return lambda epoch: lines
     errors = dataclasses.replace(config.errors, vocabulary=vocabulary(line.text for line in lines.lines))
-    return lambda epoch: lines.misheard(errors, (config.seed, stage, epoch))
+    return lambda epoch: lines.with_errors(errors, (config.seed, stage, epoch))
 
 
 def _read_corpus(config: TextConfig, corpus: Any, split: str | None, subset: str | None) -> Corpus:

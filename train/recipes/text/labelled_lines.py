@@ -40,7 +40,7 @@ class Lines:
         pasts = [line.past for line in self.lines]
         return encoder.tokenize([line.text for line in self.lines], max_tokens, pasts, context)
 
-    def misheard(self, errors: WordErrors, seed: object) -> Lines:
+    def with_errors(self, errors: WordErrors, seed: object) -> Lines:
         """The same lines as a recogniser might have written them, past and present."""
         chance = random.Random(repr(seed))
         return replace(
@@ -56,7 +56,7 @@ class Lines:
         )
 
 
-def labelled(corpus: Corpus, reach: int) -> Lines:
+def labelled_lines(corpus: Corpus, reach: int) -> Lines:
     """The labelled lines of `corpus` that have words, each with up to `reach` turns before it."""
     found = []
     for dialogue in corpus.dialogues:
@@ -69,7 +69,7 @@ def labelled(corpus: Corpus, reach: int) -> Lines:
     return Lines(corpus.labels, tuple(found))
 
 
-def draw(lines: Lines, limit: int | None, seed: int) -> Lines:
+def draw_balanced(lines: Lines, limit: int | None, seed: int) -> Lines:
     """At most `limit` lines: an equal share for each class, what a rare class leaves going to the others."""
     if limit is None or len(lines) <= limit:
         return lines

@@ -98,7 +98,7 @@ class FineTuning:
         }
 
     def record(self) -> dict[str, Any]:
-        """What a training record says of all stages; `best_epoch` is the kept one of the last."""
+        """The training record of all stages; `best_epoch` is the kept one of the last."""
         records = [trainer.record() for trainer in self.trainers]
         rows = [
             {"stage": stage.corpus, **row}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class AugmentedClip:
     """float16 [T, d] each."""
 
 
-def voiced(
+def prepare_clips(
     corpus: Corpus, copies: int, frames: VoiceHeadFrames, store: FrameStore, console: Console
 ) -> list[AugmentedClip]:
     """Every labelled line of `corpus` that has sound, with `copies` augmented copies.
@@ -117,20 +117,12 @@ def batch(frames: Sequence[Frames]) -> tuple[Tensor, Tensor]:
 
 def by_people(clips: Sequence[AugmentedClip], count: int) -> list[set[str]]:
     """The people of `clips` dealt out to `count` folds in their order. Raises UsageError where they do not suffice."""
-    people = sorted({clip.person for clip in clips}, key=_copy_number)
+    people = sorted({clip.person for clip in clips}, key=_sort_key_of)
     if not 2 <= count <= len(people):
         raise UsageError(f"{len(people)} people cannot be dealt out to {count} folds: set folds between 2 and that.")
     return [set(people[number::count]) for number in range(count)]
 
 
-def _copy_number(name: str) -> tuple[int, str]:
+def _sort_key_of(name: str) -> tuple[int, str]:
     digits = "".join(letter for letter in name if letter.isdigit())
     return int(digits or 0), name
-
-
-def only(corpus: Corpus, label: str) -> Corpus:
-    """The lines of `corpus` that have `label`."""
-    dialogues = (
-        replace(d, utterances=tuple(line for line in d.utterances if line.label == label)) for d in corpus.dialogues
-    )
-    return replace(corpus, dialogues=tuple(d for d in dialogues if d.utterances))

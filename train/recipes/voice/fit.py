@@ -38,8 +38,8 @@ from train.loop.accelerator import open_fabric
 from train.loop.failures import guarded
 from train.loop.fingerprint import fingerprint
 from train.media.content_digest import digest_of
-from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, voiced
-from train.recipes.voice.training import VoiceSchedule, fit_member, joined, log_probabilities
+from train.recipes.voice.clips import AugmentedClip, VoiceHeadFrames, by_people, prepare_clips
+from train.recipes.voice.training import VoiceSchedule, build_ensemble, fit_member, log_probabilities
 
 # Clips as the corpus holds them, and as the live run cuts them: copies 0 and 1.
 CUTS = ("clip", "speech")
@@ -50,7 +50,7 @@ class VoiceTraining:
     """What a voice learns, from which frames, and where it goes."""
 
     corpus: CorpusConfig
-    """Labelled clips, whose people the folds tell apart."""
+    """Labelled clips; folds are split by person."""
     out: Path
     """Folder of the head that ships; its name is the feature's."""
     run: Path
@@ -86,13 +86,13 @@ def train_voice(config: VoiceTraining) -> None:
     frames = VoiceHeadFrames(config.whisper, config.schedule.threads)
     store = FrameStore(config.store, frames.spec)
     corpus = read_corpus(config.corpus)
-    clips = voiced(corpus, config.copies, frames, store, console)
+    clips = prepare_clips(corpus, config.copies, frames, store, console)
     others: list[AugmentedClip] = []
     for chosen in config.neutral:
         other = read_corpus(chosen)
         if other.labels != corpus.labels:
             raise UsageError(f"neutral: {other.name} is labelled with {other.labels.name}, not {corpus.labels.name}.")
-        others += voiced(other, config.copies, frames, store, console)
+        others += prepare_clips(other, config.copies, frames, store, console)
     shape = _head_config(config, frames, corpus.labels)
     shelf = _FittedMembers(config, shape, frames.spec.digest, fabric, console)
 
@@ -100,7 +100,7 @@ def train_voice(config: VoiceTraining) -> None:
     said: dict[str, Tensor] = {}
     for number, people in enumerate(folds):
         learned = [*(clip for clip in clips if clip.person not in people), *others]
-        head = joined(shelf.members(learned, f"fold {number + 1} of {len(folds)}"))
+        head = build_ensemble(shelf.members(learned, f"fold {number + 1} of {len(folds)}"))
         tested = [clip for clip in clips if clip.person in people]
         both = torch.stack([log_probabilities(head, tested, copy) for copy in range(len(CUTS))], dim=1)
         said |= dict(zip((clip.id for clip in tested), both, strict=True))
@@ -109,7 +109,7 @@ def train_voice(config: VoiceTraining) -> None:
     temperature = fit_temperature(unseen.flatten(0, 1), truth.repeat_interleave(len(CUTS)))
     unseen = (unseen / temperature).log_softmax(dim=-1)
 
-    head = joined(shelf.members([*clips, *others], "everybody"))
+    head = build_ensemble(shelf.members([*clips, *others], "everybody"))
     head.temperature.fill_(temperature)
     record: dict[str, Any] = {
         "run": {"name": config.name, "seed": config.schedule.seed},

@@ -106,7 +106,7 @@ def fit_member(
     return member.cpu().eval().requires_grad_(False)
 
 
-def joined(members: Sequence[Member]) -> VoiceHead:
+def build_ensemble(members: Sequence[Member]) -> VoiceHead:
     """The head that averages `members`, in evaluation mode."""
     config = HeadConfig(**{**vars(members[0].config), "members": len(members)})
     head = VoiceHead(config)
