@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from core_models.command_line.options import build_parser, collect_fields, read_options
-from core_models.command_line.run import run_cli
-from core_models.errors import DiskError
+from core_models.command_line.run import print_error, run_cli
+from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from realtime.exports.elan import render_eaf
 from realtime.exports.emotionml import render_emotionml
 from realtime.exports.html_report import render_html
 from realtime.exports.subtitles import render_webvtt
 from realtime.exports.tables import render_csv, render_jsonl, render_parquet
 from realtime.journal.reader import Damage, find_journal, open_recording
+from realtime.journal.session_files import default_folder, journal_path, list_session_ids
 from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
 from realtime.review.conversation import Conversation, fold_conversation
@@ -37,6 +38,8 @@ _WRITERS: dict[str, Callable[[Conversation], bytes]] = {
     "emotionml": render_emotionml,
     "parquet": render_parquet,
 }
+_ENDINGS = {"webvtt": "vtt", "emotionml": "emotionml.xml"}
+"""Endings of files where they are not the format's name."""
 assert set(_WRITERS) == set(get_args(Format))
 
 
@@ -45,13 +48,13 @@ class Export:
     """Options of an export."""
 
     session: str
-    """A session's id, the path of a journal, or `latest`."""
+    """A session's id, the path of a journal, `latest`, or `all`."""
     format: Format = "html"
     """jsonl, csv and parquet: an utterance a row; webvtt: subtitles; eaf: ELAN; html: a report with pictures."""
     rescore: str | None = None
     """A checkpoint whose opinion stands beside what was said then, as in `realtime.replay`."""
     output: Path = Path("-")
-    """File to write; `-` is standard output."""
+    """File to write; `-` is standard output. With `all`, the folder for a file of each session."""
     journal: Path | None = None
     """Folder of the journals; the user's state folder if not given."""
 
@@ -90,18 +93,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_cli(lambda: _run_export(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run_export(arguments: Sequence[str]) -> None:
+def _run_export(arguments: Sequence[str]) -> int:
     parser = build_parser("python -m realtime.export", __doc__)
     parser.add_class_arguments(Export, as_positional=True)
     options = collect_fields(Export, read_options(parser, arguments))
+    if options.session == "all":
+        return _export_all(options)
     path = find_journal(options.session, options.journal)
-    require_unlocked(path)
-    content = export(load(path, options.rescore), options.format)
+    content = _read_exported(path, options)
     if str(options.output) == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
         _write_file(options.output, content)
+    return Exit.OK
+
+
+def _read_exported(path: Path, options: Export) -> bytes:
+    require_unlocked(path)
+    return export(load(path, options.rescore), options.format)
+
+
+def _export_all(options: Export) -> int:
+    """Write a file of each session; one that cannot be exported is named and ends nothing. The first one's exit code.
+
+    UsageError where no folder is named, DiskError where it cannot be made.
+    """
+    if str(options.output) == "-":
+        raise UsageError("All sessions do not fit into one stream: name a folder with --output.")
+    try:
+        options.output.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{options.output} is no folder to write to ({error.strerror}): name another.") from None
+    folder = options.journal or default_folder()
+    code: int = Exit.OK
+    ending = _ENDINGS.get(options.format, options.format)
+    for session in list_session_ids(folder):
+        try:
+            _write_file(
+                options.output / f"{session}.{ending}", _read_exported(journal_path(folder, session), options)
+            )
+        except TrackerError as error:
+            print_error(f"left out: {session}: {error}", style="red")
+            code = code or error.exit_code
+        else:
+            print(options.output / f"{session}.{ending}")
+    return code
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -34,6 +34,7 @@ COMMANDS = sorted({
 PARSED = {
     "realtime.listen": ("realtime.listen", "--print-config"),
     "realtime.bench": ("realtime.bench.suite", "--print-config"),
+    "realtime.analyse": ("realtime.cli.recording_batch", "--print-config"),
     "realtime.replay": ("realtime.replay", "--print-config"),
     "realtime.export": ("realtime.export", "--print-config"),
     "train": ("train.__main__", "--print-config"),

@@ -28,6 +28,7 @@ class _Command(NamedTuple):
 # Command -> the module that does it; `python -m` of it, or of its package, does the same.
 COMMANDS = {
     "listen": _Command("realtime.listen", "follow a call, or a recording, live"),
+    "analyse": _Command("realtime.cli.recording_batch", "judge many recordings into one table"),
     "replay": _Command("realtime.replay", "play a kept session into the feed and the page"),
     "export": _Command("realtime.export", "write a kept session in another program's format"),
     "sessions": _Command("realtime.journal.session_list", "list and delete kept sessions"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ def build_speaker_clustering(options: Listen) -> SpeakerClustering:
     people = options.speakers if isinstance(options.speakers, int) else None
     if people is not None and people < 1:
         raise UsageError(f"{people} speakers cannot be told apart: give their number, 1 or more, or auto.")
-    clustering = SpeakerClustering(SpeakerVector(model_folder("campplus")), people=people)
+    clustering = SpeakerClustering(_load_speaker_vector(), people=people)
     for sample in options.enrol:
         name, _, file = sample.partition("=")
         if not name or not file:
@@ -48,7 +49,7 @@ def build_turn_segmenters(
     unknown = [source for source, speaker in speakers.items() if speaker == UNKNOWN_SPEAKER]
     if not unknown or clustering.vector is None:
         return {}
-    network = SpeakerSegmentation(model_folder("pyannote-segmentation"))
+    network = _load_segmentation()
     embed = clustering.vector
 
     def make(source: str) -> TurnSegmenter:
@@ -56,3 +57,14 @@ def build_turn_segmenters(
         return TurnSegmenter(source, options.endpointing, diarizer, find_sentence_end)
 
     return {source: partial(make, source) for source in unknown}
+
+
+# Both keep nothing between calls, so the recordings of one run share them.
+@functools.cache
+def _load_speaker_vector() -> SpeakerVector:
+    return SpeakerVector(model_folder("campplus"))
+
+
+@functools.cache
+def _load_segmentation() -> SpeakerSegmentation:
+    return SpeakerSegmentation(model_folder("pyannote-segmentation"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,15 +24,20 @@ def nest_row(one: Utterance) -> dict[str, Any]:
 
 
 def render_csv(conversation: Conversation) -> bytes:
+    """`encode_csv` of the conversation's utterances."""
+    return encode_csv([flatten_row(conversation, one) for one in conversation.utterances], flat_columns(conversation))
+
+
+def encode_csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> bytes:
     """RFC 4180 with a header line, UTF-8; empty cells where there is nothing to say.
 
     A text that a spreadsheet would run as a formula has an apostrophe before it, which spreadsheets do not show.
     """
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(flat_columns(conversation)))
+    writer = csv.DictWriter(out, list(columns))
     writer.writeheader()
-    for one in conversation.utterances:
-        writer.writerow({name: disarm_formula(cell) for name, cell in flatten_row(conversation, one).items()})
+    for row in rows:
+        writer.writerow({name: disarm_formula(cell) for name, cell in row.items()})
     return out.getvalue().encode()
 
 
@@ -41,6 +47,12 @@ def disarm_formula(cell: Any) -> Any:
 
 
 def render_parquet(conversation: Conversation) -> bytes:
+    """`encode_parquet` of the conversation's utterances."""
+    rows = [flatten_row(conversation, one) for one in conversation.utterances]
+    return encode_parquet(rows, flat_columns(conversation))
+
+
+def encode_parquet(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, type]) -> bytes:
     """The columns of the CSV with their types; UsageError where pyarrow is not installed."""
     # Late, since pyarrow is optional.
     try:
@@ -51,12 +63,10 @@ def render_parquet(conversation: Conversation) -> bytes:
             "Parquet needs pyarrow, which is not installed: pip install 'conversation-emotion-tracker[parquet]', or "
             "take csv."
         ) from None
-    columns = flat_columns(conversation)
-    rows = [flatten_row(conversation, one) for one in conversation.utterances]
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
     schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
     sink = pyarrow.BufferOutputStream()
-    write_table(pyarrow.Table.from_pylist(rows, schema=schema), sink)
+    write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), sink)
     return bytes(sink.getvalue())
 
 
@@ -101,6 +111,13 @@ def flat_columns(conversation: Conversation) -> dict[str, type]:
         columns |= {f"{modality}_status": str, f"{modality}_gate": float}
         columns |= {f"{modality}_p_{label}": float for label in conversation.labels}
     return columns
+
+
+def type_of_column(name: str) -> type:
+    """The type of a column of `flat_columns`, by its name."""
+    if name.startswith("p_") or "_p_" in name or name.endswith("_gate"):
+        return float
+    return _TYPES.get(name, str)
 
 
 def flatten_row(conversation: Conversation, one: Utterance) -> dict[str, Any]:

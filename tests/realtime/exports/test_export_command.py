@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from core_models.errors import Exit
+from realtime.export import main
 from realtime.review.conversation import Conversation
 
 
@@ -49,3 +51,18 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(
     assert done.returncode == code
     assert said in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_all_sessions_are_exported_and_a_bad_one_ends_nothing(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`all` writes a file of each session into a folder of the owner's; what cannot be read is named."""
+    bad = journal.with_name(f"{'0' * 26}.jsonl")  # the first in the list
+    bad.write_bytes(b"")
+    target = tmp_path / "exported"
+    command = ["all", "--journal", str(journal.parent), "--format", "webvtt"]
+    assert main([*command, "--output", str(target)]) == Exit.DISK
+    assert [one.name for one in target.iterdir()] == [f"{journal.stem}.vtt"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o700
+    assert bad.stem in capsys.readouterr().err
+    assert main(command) == Exit.USAGE
