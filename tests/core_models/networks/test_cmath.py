@@ -121,8 +121,13 @@ def test_fusion_and_classifiers_are_equations_fifteen_to_nineteen(there: list[bo
 
 
 def test_training_samples_equation_seventeen() -> None:
-    """In training H'_x is drawn from a normal of the mean of means and the mean of sigmas; later runs are exact."""
+    """In training H'_x is drawn from a normal of the mean of means and the mean of sigmas; later runs are exact.
+
+    The modalities' sigmas lie far apart, or else the root of the mean of variances would be near enough to pass.
+    """
     model, one = network().train(), talk(1, missing=0.0, batch=1)
+    with torch.no_grad():
+        model.get_parameter("sigma.3.bias")[:] += torch.tensor([-2.0, 0.0, 3.0])[:, None, None]
     copies = 20_000
     t = Talk(
         {m: x.expand(copies, -1, -1) for m, x in one.features.items()},
@@ -132,8 +137,10 @@ def test_training_samples_equation_seventeen() -> None:
     output = run(model, t)
     mu, sigma = perceptrons(model, output.augmented[0, 0])
     drawn = output.fused[:, 0]
-    torch.testing.assert_close(drawn.mean(dim=0), mu.mean(dim=0), atol=0.03, rtol=0)
-    torch.testing.assert_close(drawn.std(dim=0), sigma.mean(dim=0), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn.mean(dim=0), mu.mean(dim=0), atol=0.06, rtol=0)
+    of_variances = sigma.square().mean(dim=0).sqrt()
+    assert (of_variances - sigma.mean(dim=0)).min() > 0.3
+    torch.testing.assert_close(drawn.std(dim=0), sigma.mean(dim=0), atol=0.05, rtol=0)
     assert_same(tensors(run(model.eval(), one)), tensors(run(model, one)), 0)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core_models.errors import UsageError
@@ -80,6 +80,33 @@ def test_blocks_halve_length_and_width() -> None:
             x[m] = block(m, short, real[m])
             assert x[m].shape == (1, 128 >> number, 16 >> number)
             assert real[m].shape == (1, 128 >> number)
+
+
+def test_each_block_reads_the_one_before() -> None:
+    """N = 2: the first block shortens the whole sequence, the second what the first made of it, D1 and H1."""
+    model = network(dataclasses.replace(SMALL, blocks=2))
+    read: dict[tuple[str, int], Tensor] = {}
+    made: dict[tuple[str, int], Tensor] = {}
+
+    def keep(name: str, number: int, encoder: nn.Module, convolution: nn.Module | None) -> None:
+        encoder.register_forward_hook(lambda _, __, output: made.update({(name, number): output}))
+        if convolution is not None:
+            convolution.register_forward_hook(lambda _, inputs, __: read.update({(name, number): inputs[0]}))
+
+    for name in ("text", "voice"):
+        keep(name, 0, model.get_submodule(f"whole.{name}"), None)
+        for number in (1, 2):
+            block = f"blocks.{number - 1}"
+            keep(
+                name,
+                number,
+                model.get_submodule(f"{block}.encoder.{name}"),
+                model.get_submodule(f"{block}.convolution.{name}"),
+            )
+    model(*together([12], [30]))
+    for name in ("text", "voice"):
+        for number in (1, 2):
+            torch.testing.assert_close(read[name, number], made[name, number - 1].mT)
 
 
 def test_both_modalities_share_their_grus() -> None:

@@ -223,15 +223,6 @@ def test_what_cannot_work_is_refused(place: Path, capsys: pytest.CaptureFixture[
     assert "no RAVDESS speech" in capsys.readouterr().err
 
 
-def test_objective_is_cross_entropy() -> None:
-    """The mean over the batch of minus the logarithm of the label's share."""
-    logits, truth = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
-    expected = -logits.softmax(-1).log()[range(4), truth].mean()
-    torch.testing.assert_close(TDFNetObjective()(logits, truth), expected)
-    with pytest.raises(UsageError, match="smoothing"):
-        TDFNetObjective(smoothing=1.0)
-
-
 def test_results_are_plain_json(place: Path) -> None:
     """A fold's file holds what `python -m train table` reads: run, fold, stamp, scores."""
     fit_tdfnet(small(place, name="json"))
