@@ -10,6 +10,18 @@ from realtime.exports import charts
 from realtime.exports.emotion_styles import class_of, style_of
 from realtime.protocol.media_time import format_media_time
 from realtime.review.conversation import Conversation, Utterance
+from realtime.review.conversation_measures import measure_conversation
+
+# Column -> what it counts, for a reader who knows no term of it (realtime/review/conversation_measures.py).
+_MEASURES = {
+    "talk": "their share of all that was said, by time",
+    "turns": "how often they had the floor",
+    "words/min": "words a minute while they speak",
+    "answer ms": "median time from another's end to their beginning, below 0 where the two overlap",
+    "long pauses": "silences of 2 s and longer within their turns",
+    "interruptions": "turns begun 0.5 s or more before another's end that outlast it",
+    "back-channels": "at most 1.5 s and three words while the other has the floor",
+}
 
 
 def render_html(conversation: Conversation) -> bytes:
@@ -26,7 +38,7 @@ def render_html(conversation: Conversation) -> bytes:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{style}{colours}</style></head><body>"
         f"<header><h1>{escape(title)}</h1>{_render_facts(conversation)}</header><main>"
-        f"{_render_shares(conversation)}{_render_course(conversation)}{_render_transcript(conversation)}</main>"
+        f"{_render_shares(conversation)}{_render_measures(conversation)}{_render_course(conversation)}{_render_transcript(conversation)}</main>"
         f"<footer><p>{escape(created.notice)}</p><p>These are guesses about expression by a model that is often "
         "wrong, not knowledge of what a person feels: decide nothing about a person by them.</p>"
         f"<p>Session {created.session}, dialogue model {escape(created.checkpoint.name)} "
@@ -70,6 +82,34 @@ def _render_shares(conversation: Conversation) -> str:
         '<section><h2>Who expressed what</h2><div class="wide"><table><thead><tr><th scope="col">speaker</th>'
         f'{head}<th scope="col">all</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
     )
+
+
+def _render_measures(conversation: Conversation) -> str:
+    """What each person's part in the conversation was like, before any emotion."""
+    rows = []
+    for one in measure_conversation(conversation.utterances):
+        cells = (
+            f"{one.talk_share:.0%}",
+            str(one.turns),
+            _round_or_none(one.words_per_minute),
+            _round_or_none(one.answer_ms),
+            str(one.long_pauses),
+            str(one.interruptions),
+            str(one.back_channels),
+        )
+        rows.append(f'<tr><th scope="row">{escape(one.name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{column}</th>' for column in ("speaker", *_MEASURES))
+    told = "; ".join(f"{column}: {meaning}" for column, meaning in _MEASURES.items())
+    return (
+        f'<section><h2>How they talked</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div><p><small>{told}.</small></p></section>"
+    )
+
+
+def _round_or_none(value: float | None) -> str:
+    return "·" if value is None else f"{value:.0f}"
 
 
 def _render_course(conversation: Conversation) -> str:

@@ -13,6 +13,7 @@ from realtime.export import export, load
 from realtime.feed.publisher import EventPublisher
 from realtime.journal.event_log import Journal
 from realtime.review.conversation import Conversation
+from realtime.review.conversation_measures import measure_conversation
 
 
 class _Page(HTMLParser):
@@ -70,3 +71,14 @@ def test_the_report_says_everything_that_was_said(told: Conversation) -> None:
     assert "corrected, was" in words
     assert "here & now" in words
     assert told.created.notice in words
+
+
+def test_the_report_says_how_each_person_talked(told: Conversation) -> None:
+    """Each person has a row of measures, under the names that they were given, and each column says what it counts."""
+    page = _Page()
+    page.feed(export(told, "html").decode())
+    words = "".join(page.words)
+    section = words[words.index("How they talked") : words.index("Over time")]
+    for one in measure_conversation(told.utterances):
+        assert f"{one.name}{one.talk_share:.0%}{one.turns}" in section
+    assert section.count("interruptions") == 2
