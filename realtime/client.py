@@ -73,6 +73,8 @@ class Client:
         self._connection: ClientConnection | None = None
         self._pending: dict[str, asyncio.Future[events.CommandResult]] = {}
         self._over = False
+        self.durable: tuple[str, int] | None = None
+        """(epoch, number) up to which a power failure takes nothing, by the latest snapshot that said so."""
         self.place = after
         """(epoch, number) of the latest event: `after` of a client that is to go on from here."""
 
@@ -164,6 +166,8 @@ class Client:
                 return None
             case events.StreamGap():
                 return message
+            case events.Snapshot(durable_seq=int(durable)):
+                self.durable = message.epoch, durable
             case events.SessionClosed():
                 self._over = True
         self.place = message.epoch, message.seq

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ import msgspec
 from core_models.command_line.options import build_parser, collect_fields, read_options
 from core_models.command_line.run import TerminalConsole, run_cli
 from core_models.errors import Exit, TrackerError, UsageError
+from realtime.cli.ending_signals import catch_ending_signals
 from realtime.cli.feed_options import FeedOptions, build_feed, start_feed
 from realtime.cli.terminal import Terminal
 from realtime.feed.publisher import EventPublisher
@@ -74,8 +74,7 @@ def _run_replay(arguments: Sequence[str]) -> int:
         rescore = build_rescorer(path, options.rescore)
         recorded = (one if isinstance(one, Damage) else rescore(one) for one in recorded)
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    catch_ending_signals(lambda number: over.set())
     with ExitStack() as stack:
         # All of it stays in memory: the journal on disk has the numbers of another epoch.
         feed = build_feed(options, first.session, memory_bytes=sys.maxsize)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import torch
 from rich.console import Console
 
 from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from core_models.feature_log import FeatureRecorder, features_path
+from realtime.cli.ending_signals import catch_ending_signals
 from realtime.cli.event_file import open_event_file
 from realtime.cli.feed_options import build_feed, start_feed
 from realtime.cli.listen_options import Listen
@@ -23,7 +24,7 @@ from realtime.diarization.voice_prints import VoicePrintFile
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
-from realtime.journal.session_files import default_folder, delete_older_than, journal_path
+from realtime.journal.session_files import default_folder, journal_path, sweep_sessions
 from realtime.pipeline.models import load_models
 from realtime.pipeline.session import Session
 from realtime.protocol import events
@@ -40,7 +41,7 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
     inputs = build_inputs(options, clock, console)
     with ExitStack() as stack:
         identifier = events.new_id()
-        journal = _open_journal(options, identifier)
+        journal = _open_journal(options, identifier, console)
         feed = build_feed(options, identifier, history=journal, browser=inputs.browser)
         event_file = open_event_file(options.events, stack) if options.events else None
         prints = VoicePrintFile(options.voice_prints) if options.voice_prints is not None else None
@@ -89,11 +90,26 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
         if prints is not None:
             known = clustering.prints().items()
             prints.write({name: one for name, one in known if not publisher.speakers.has_opted_out(name)})
-        show_summary(console, summary, models.labels)
+        # The terminal may have gone, with a SIGHUP: the session still ends in order.
+        with suppress(OSError):
+            show_summary(console, summary, models.labels)
         if options.hold and session.reason == "ended":
             _hold_page(console)
         publisher.append(describe_end(session.reason, summary))
+        publisher.close()
+        with suppress(OSError):
+            _show_losses(console, publisher)
     return session.failure.exit_code if session.failure else Exit.OK
+
+
+def _show_losses(console: Console, publisher: EventPublisher) -> None:
+    """Say once more, at the end, what is not as it should be on the disk."""
+    if publisher.unwritten:
+        sentence = f"The journal could not be written to the end: {publisher.unwritten} events are missing in it."
+        console.print(sentence, style="bold red", markup=False, soft_wrap=True)
+    if publisher.owed:
+        sentence = f"Somebody who has opted out is still in {', '.join(publisher.owed)}: delete that by hand."
+        console.print(sentence, style="bold red", markup=False, soft_wrap=True)
 
 
 def _check_options(options: Listen) -> None:
@@ -105,7 +121,7 @@ def _check_options(options: Listen) -> None:
         )
 
 
-def _open_journal(options: Listen, session: str) -> Journal | None:
+def _open_journal(options: Listen, session: str, console: Console) -> Journal | None:
     """The journal of a new session, old ones deleted; None where none is kept. DiskError where it cannot be written."""
     if not options.keep_journal:
         return None
@@ -120,7 +136,9 @@ def _open_journal(options: Listen, session: str) -> Journal | None:
             f"The journal's folder {folder} cannot be written ({error.strerror}): name another with --journal FOLDER, "
             "or give --keep-journal false."
         ) from None
-    delete_older_than(folder, options.retention_days)
+    for gone in sweep_sessions(folder, options.retention_days):
+        sentence = f"deleted {gone}, which was older than {options.retention_days} days"
+        console.print(sentence, style="dim", markup=False, soft_wrap=True)
     return Journal(journal_path(folder, session))
 
 
@@ -132,22 +150,18 @@ def _watch_queues(feed: Feed, session: Session) -> None:
 
 
 def _end_on_signals(session: Session) -> None:
-    """The first Ctrl-C or SIGTERM ends the session in order; a second one ends the program there and then."""
+    """The first Ctrl-C, SIGTERM or SIGHUP ends the session in order; a second one ends the program there and then."""
 
-    def end(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # an exception could be stuck behind a thread or native code
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        session.stop("terminated" if number == signal.SIGTERM else "interrupted")
+    def end(number: int) -> None:
+        session.stop("interrupted" if number == signal.SIGINT else "terminated")
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    catch_ending_signals(end, once=True)
 
 
 def _hold_page(console: Console) -> None:
-    """Wait for Ctrl-C or SIGTERM."""
+    """Wait for Ctrl-C or another signal that ends it."""
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    catch_ending_signals(lambda number: over.set())
     console.print("The recording has ended; its page stays up until Ctrl-C.", style="bold")
     while not over.wait(0.5):  # a bounded wait lets the handlers run on every system
         pass

@@ -12,6 +12,7 @@ from rich.text import Text
 from realtime.exports.emotion_styles import style_of
 from realtime.pipeline.summary import Summary
 from realtime.protocol import events
+from realtime.protocol.displayed_text import strip_control_characters
 from realtime.protocol.media_time import format_media_time
 from realtime.protocol.speaker_registry import SpeakerRegistry
 
@@ -57,18 +58,18 @@ class Terminal:
 
     def _print_line(self, words: str, style: str) -> None:
         # As Text: file names and messages may hold what rich would take for markup.
-        self._console.print(Text(words, style=style), soft_wrap=True)
+        self._console.print(Text(strip_control_characters(words), style=style), soft_wrap=True)
 
 
 def _format_result(event: events.EmotionFinal, name: str) -> Text:
     colour = style_of(event.emotion).colour
     bar = "█" * round(event.confidence * _BAR)
     line = Text(f"{format_media_time(event.start_ms):>5}  ")
-    line.append(f"{name:<8}", style="bold")
+    line.append(f"{strip_control_characters(name):<8}", style="bold")
     emotion = f"{event.emotion}?" if event.uncertain else event.emotion
     line.append(f"{emotion:<9}", style=colour if event.uncertain else f"bold {colour}")
     line.append(f"{event.confidence:4.0%} {bar:<{_BAR}}  ", style=colour)
-    line.append(event.text or "(no words)", style="" if event.text else "dim")
+    line.append(strip_control_characters(event.text or "(no words)"), style="" if event.text else "dim")
     if (second := event.rescored) is not None:
         line.append(f"\n{'':17}{second.checkpoint}: ", style="dim")
         line.append(f"{second.emotion} {second.confidence:.0%}", style=style_of(second.emotion).colour)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core_models.checkpoint import Checkpoint
+from core_models.errors import TrackerError
 from core_models.feature_spec import MODALITIES
 from core_models.labels import LABEL_SETS
 from core_models.networks.dialogue_state import DialogueState
@@ -30,6 +31,10 @@ class Judgement:
     gates: dict[str, float]
     previous: str | None
     uncertain: bool = False
+
+
+class NonFiniteStep(TrackerError):
+    """A step whose result is NaN or infinite."""
 
 
 class Tracker:
@@ -55,7 +60,10 @@ class Tracker:
         self._held_slots: list[int] = []
 
     def step(self, speaker: str, features: Mapping[str, NDArray[np.float32]]) -> Judgement:
-        """Judge the next utterance; ValueError when no modality that the model knows is there."""
+        """Judge the next utterance; ValueError when no modality that the model knows is there.
+
+        NonFiniteStep where the model's answer is no number; the dialogue is then as it was before.
+        """
         slot = self._slots.setdefault(speaker, len(self._slots))
         judgement, self._state = self._judge_utterance(speaker, slot, features)
         if not judgement.uncertain:
@@ -89,6 +97,10 @@ class Tracker:
         present = torch.cat([fused_row[None], torch.diag(fused_row)]).to(self._device)
         output, state = self._model.step(inputs, present, torch.full((rows,), slot, device=self._device), self._state)
         logits = output.logits.float().cpu()
+        used = [0, *(1 + MODALITIES.index(m) for m in here)]
+        if not torch.isfinite(logits[used]).all():
+            # Kept, the state would give no number for any utterance to come.
+            raise NonFiniteStep("The dialogue model gave no number for this utterance: it is left out.")
         fused = self._to_probabilities(logits[0], here)
         emotion = max(fused, key=fused.__getitem__)
         judgement = Judgement(

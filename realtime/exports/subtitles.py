@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from realtime.exports.emotion_styles import class_of, style_of
+from realtime.protocol.displayed_text import strip_control_characters
 from realtime.review.conversation import Conversation, Utterance
 
 
@@ -31,11 +32,13 @@ def _render_cue(one: Utterance) -> str:
     # A voice span ends at `>` and must not hold a line's end; neither must an identifier hold `-->`.
     voice = f"<v {_one_line(one.name)}>"
     times = f"{_format_timestamp(one.start_ms)} --> {_format_timestamp(one.end_ms)}"
-    return f"{one.id}\n{times}\n{voice}<c.{class_of(one.emotion)}>[{note}]</c> {words}</v>"
+    # An identifier with an arrow would be read as the times.
+    cue = _one_line(one.id).replace("--", "- -")
+    return f"{cue}\n{times}\n{voice}<c.{class_of(one.emotion)}>[{note}]</c> {words}</v>"
 
 
 def _one_line(text: str) -> str:
-    return escape(" ".join(text.split()), quote=False)
+    return escape(" ".join(strip_control_characters(text).split()), quote=False)
 
 
 def _format_timestamp(ms: int) -> str:

@@ -57,7 +57,7 @@ class EventHistory:
         """The position of the event to come, and a snapshot of all before it."""
         with self._lock:
             end = self.buffer.end
-            return end, self._latest.snapshot(self._session, *self.buffer.id_at(end - 1))
+            return end, self._add_durable(self._latest.snapshot(self._session, *self.buffer.id_at(end - 1)))
 
     def snapshot_before(self, position: int, epoch: str, seq: int) -> events.Snapshot:
         """A snapshot of all before `position`, where number `seq` of `epoch` stands; may read all of the journal."""
@@ -80,7 +80,16 @@ class EventHistory:
                 journaled = self._journal.read_all() if self._journal else ()
                 records = [one for one in journaled if self.buffer.position_of(one) < position]
         _fold_records(state, records)
-        return state.snapshot(self._session, epoch, seq - 1)
+        return self._add_durable(state.snapshot(self._session, epoch, seq - 1))
+
+    def _add_durable(self, snapshot: events.Snapshot) -> events.Snapshot:
+        if self._journal is None:
+            return snapshot
+        epoch, seq = self._journal.durable
+        # The journal's latest epoch: what stands before it was forced to the disk with it.
+        if epoch != snapshot.epoch:
+            seq = snapshot.seq if epoch and self.buffer.follows(epoch, snapshot.epoch) else 0
+        return msgspec.structs.replace(snapshot, durable_seq=min(seq, snapshot.seq))
 
     def read_journal(self, position: int) -> list[Record]:
         """A page of events from `position` on that memory no longer holds; empty where the journal has none.

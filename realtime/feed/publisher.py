@@ -175,6 +175,11 @@ class EventPublisher:
             return self._epoch, seq
 
     @property
+    def unwritten(self) -> int:
+        """How many events the journal does not hold, which was not written since."""
+        return self._lost + len(self._backlog)
+
+    @property
     def owed(self) -> tuple[str, ...]:
         """What still holds somebody who has opted out."""
         return self._erasures.owed

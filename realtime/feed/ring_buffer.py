@@ -95,6 +95,10 @@ class RingBuffer:
         """Where an event of a known epoch stands."""
         return self._starts_by_epoch[record.epoch] + record.seq - 1
 
+    def follows(self, epoch: str, other: str) -> bool:
+        """Whether `epoch` began after `other`."""
+        return self._starts_by_epoch.get(epoch, -1) > self._starts_by_epoch.get(other, -1)
+
     def next_available(self, position: int) -> int:
         """Where to go on when nothing can be had before the end of this epoch, or before the oldest kept."""
         with self._lock:

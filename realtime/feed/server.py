@@ -55,6 +55,7 @@ from realtime.feed.access import Access, HttpRefusal
 from realtime.feed.fanout import GOING_AWAY, TRY_AGAIN_LATER, Client, Fanout
 from realtime.feed.history import EventHistory
 from realtime.feed.http_routes import Routes, build_response
+from realtime.feed.limits import AddressLimits, SocketGate, listen_at
 from realtime.feed.metrics import Metrics
 from realtime.journal.event_log import Journal, Record
 from realtime.protocol import commands, events
@@ -68,6 +69,8 @@ UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 _LARGEST_MESSAGE = 4096
 # Three times what a person who corrects emotions can click, about one a second.
 _COMMANDS_PER_S, _COMMANDS_AT_ONCE = 3.0, 30.0
+# Bytes that wait for a client which sends and does not read: events are written when this is near 0, so it is answers.
+_MOST_UNREAD = 1024 * 1024
 # For a client to read what is on its way and the close frame behind it: more than a mobile network's worst second.
 _CLOSE_S = 5.0
 
@@ -77,22 +80,26 @@ _silent = logging.Logger("websockets of the feed", level=logging.CRITICAL + 1)
 
 
 class _Connection(ServerConnection):
-    """Counts connections from their first byte, so that handshakes which never end are bounded too."""
+    """A connection whose answers are bounded, whatever its client asks and does not read."""
 
     client: Client
     sends: list[str] | None = None  # sources, where it is a page's
     speaks: str = events.SUBPROTOCOL
 
-    def __init__(self, connections: set[ServerConnection], limit: int, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, connections: set[ServerConnection], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._connections, self._limit = connections, limit
+        self._connections = connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # At the first byte: handshakes that never end would otherwise use up the descriptors of the whole program.
-        if len(self._connections) >= self._limit:
-            self.transport.abort()
         self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # The library answers pings at once and waits for nobody to read that: a flood of them grew the program to
+        # 184 MiB in 25 s.
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -140,6 +147,8 @@ class Feed:
         self._session = session
         self._host, self._port = host, port
         self._max_clients, self._handshake_s = max_clients, handshake_s
+        self._gate = SocketGate(2 * max_clients + 16)
+        self._address_limits = AddressLimits()
         self.metrics = Metrics()
         self._history = EventHistory(session, history, memory_bytes)
         self._fanout = Fanout(
@@ -227,12 +236,15 @@ class Feed:
 
     async def _serve_port(self) -> None:
         self._loop = asyncio.get_running_loop()
-        connection = functools.partial(_Connection, self._connections, 2 * self._max_clients + 16)
+        connection = functools.partial(_Connection, self._connections)
         try:
-            server = await serve(
+            listening = listen_at(self._host, self._port, self._gate)
+        except (OSError, UnicodeError) as error:
+            raise self._describe_refusal(error) from None
+        servers = [
+            await serve(
                 self._handle_connection,
-                self._host,
-                self._port,
+                sock=one,
                 create_connection=connection,  # type: ignore[arg-type]  # it is only ever called
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
@@ -243,27 +255,34 @@ class Feed:
                 server_header=None,
                 logger=_silent,
                 ssl=self._tls,
-                backlog=1024,  # so that many clients that were disconnected may come back together
+                # So many may wait, since clients that were disconnected come back together.
+                backlog=1024,
             )
-        except (OSError, UnicodeError) as error:
-            # Negative where a name could not be resolved.
-            code = getattr(error, "errno", None) or 0
-            why = os.strerror(code) if code > 0 else str(error)
-            raise FeedError(
-                f"the feed cannot listen on {self._host}:{self._port} ({why}): stop the program that does, "
-                "or choose another address or port (0 takes any free one)"
-            ) from None
-        self._bound.set_result(server.sockets[0].getsockname()[1])
+            for one in listening
+        ]
+        self._bound.set_result(listening[0].getsockname()[1])
         await self._stopping.wait()
-        server.close(close_connections=False)
+        for server in servers:
+            server.close(close_connections=False)
         self._fanout.stop()
         try:
             async with asyncio.timeout(self._grace):
-                await server.wait_closed()
+                for server in servers:
+                    await server.wait_closed()
         except TimeoutError:
             for late in list(self._connections):
                 late.transport.abort()
-            await server.wait_closed()
+            for server in servers:
+                await server.wait_closed()
+
+    def _describe_refusal(self, error: Exception) -> FeedError:
+        # Negative where a name could not be resolved.
+        code = getattr(error, "errno", None) or 0
+        why = os.strerror(code) if code > 0 else str(error)
+        return FeedError(
+            f"the feed cannot listen on {self._host}:{self._port} ({why}): stop the program that does, "
+            "or choose another address or port (0 takes any free one)"
+        )
 
     def _wake_clients(self) -> None:
         self._wake_is_due = False
@@ -292,6 +311,7 @@ class Feed:
 
     async def _handle_connection(self, connection: ServerConnection) -> None:
         assert isinstance(connection, _Connection)
+        self._gate.mark_served(connection.transport.get_extra_info("socket").fileno())
         ended: tuple[int, str] | None = TRY_AGAIN_LATER, "too many clients"
         if connection.sends is not None and self._capture is not None:
             page = self._capture.serve_page(connection, connection.sends)
@@ -344,7 +364,8 @@ class Feed:
             message = await client.connection.recv()
             if isinstance(message, bytes):
                 return UNSUPPORTED_DATA, "commands are text"
-            if not allowance.take(1, clock()):
+            address = str(client.connection.remote_address[0])
+            if not (allowance.take(1, clock()) and self._address_limits.take_command(address, clock())):
                 return POLICY_VIOLATION, "too many commands"
             result = await self._answer_command(client, message)
             self.metrics.commands.labels("ok" if result.ok else result.code).inc()

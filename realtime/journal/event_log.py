@@ -120,6 +120,8 @@ class Journal:
             journal._writer.release()
             raise
         journal.clean = kind == "session.closed"
+        if journal.clean:  # closing forces all of it to the disk
+            journal._durable = journal._last_written()
         return journal
 
     def _index_line(self, stored: StoredLine) -> str | None:

@@ -25,6 +25,7 @@ from realtime.journal.session_files import (
     list_session_ids,
 )
 from realtime.protocol import events
+from realtime.protocol.displayed_text import strip_control_characters
 from realtime.protocol.media_time import format_media_time, media_time_of
 from realtime.protocol.session_state import SessionState
 
@@ -83,7 +84,7 @@ def _print_table(folder: Path, console: Console) -> None:
         table.add_column(column, justify="right" if column in ("length", "utterances", "KiB") else "left")
     for one in list_sessions(folder):
         began = f"{one.began:%Y-%m-%d %H:%M}" if one.began else "?"
-        names = Text(", ".join(one.speakers))
+        names = Text(strip_control_characters(", ".join(one.speakers)))
         length, size = format_media_time(one.length_ms), f"{one.size / 1024:.0f}"
         table.add_row(one.session, began, length, str(one.utterances), names, one.ended, size)
     if table.rows:

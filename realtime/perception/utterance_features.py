@@ -42,6 +42,14 @@ class Perception:
     features_ms: float = 0.0
     padded_fallback: bool = False
 
+    def without_broken(self) -> Perception:
+        """The same with modalities `failed` whose features are no numbers: one NaN would spoil the whole dialogue."""
+        broken = {modality for modality, x in self.features.items() if not np.isfinite(x).all()}
+        if not broken:
+            return self
+        features = {modality: x for modality, x in self.features.items() if modality not in broken}
+        return replace(self, features=features, status=self.status | dict.fromkeys(broken, "failed"))
+
 
 @dataclass
 class FeatureExtractor:

@@ -65,6 +65,7 @@ class CallInference:
         self._summary = summary
         self._provisional = provisional
         self._keep = keep
+        self._features_lost = 0  # utterances since they could last be stored
         self._real_time = real_time
         self._history = DialogueHistory()
         self._shifts = ShiftDetector()
@@ -116,9 +117,13 @@ class CallInference:
         spent_ms = (time.perf_counter() - began) * 1000
         self._words_ms = spent_ms if words else self._words_ms * _WORDS_DECAY
         opened.agreed_tokens, opened.last_tokens = _agreed_prefix(opened.last_tokens, tokens), tokens
+        perception = perception.without_broken()
         if perception.discarded is not None or not perception.features or self.has_opted_out(item.speaker):
             return
-        judgement = self._tracker.step_without_commit(item.speaker, perception.features)
+        try:
+            judgement = self._tracker.step_without_commit(item.speaker, perception.features)
+        except TrackerError:
+            return  # as above
         shown = opened.smoother.update(judgement.probabilities)
         opened.revision += 1
         self._emit(result_events.provisional_event(item, opened.revision, shown, perception, judgement))
@@ -138,6 +143,7 @@ class CallInference:
             perception = self._extractor.extract_features(
                 item.utterance, item.transcript, item.faces, self._history.turns_before(item.speaker)
             )
+            perception = perception.without_broken()
         except TrackerError as error:
             self._emit(events.Error(code="perception", message=str(error), fatal=False))
             self.discard(item.utterance_id, item.utterance, "failed", str(error))
@@ -149,7 +155,12 @@ class CallInference:
             self.discard(item.utterance_id, item.utterance, "nothing_usable", "No modality of it could be used.")
             return
         stepping = time.perf_counter()
-        judgement = self._tracker.step(item.speaker, perception.features)
+        try:
+            judgement = self._tracker.step(item.speaker, perception.features)
+        except TrackerError as error:
+            self._emit(events.Error(code="model", message=str(error), fatal=False))
+            self.discard(item.utterance_id, item.utterance, "failed", str(error))
+            return
         fusion_ms = (time.perf_counter() - stepping) * 1000
         if self.has_opted_out(item.speaker):  # since the check above; the step is forgotten with all the others
             self.discard(item.utterance_id, item.utterance, "opted_out", OPTED_OUT)
@@ -196,14 +207,21 @@ class CallInference:
                 self._emit(events.ModalityStatus(modality=modality, status=status, speaker=speaker))
 
     def _store_features(self, item: WorkItem, perception: Perception) -> None:
+        """Keep the features; trouble is announced once, and its end, since a disk or descriptors may be free again."""
         if self._keep is None:
             return
         try:
             self._keep(item.utterance_id, item.speaker, perception.features)
         except OSError as error:
-            self._keep = None
-            sentence = f"the features cannot be stored any more ({error.strerror}): the session goes on without"
-            self._emit(events.StreamDegraded(what="features", detail=sentence))
+            if not self._features_lost:
+                sentence = f"the features cannot be stored ({error.strerror}): the session goes on without"
+                self._emit(events.StreamDegraded(what="features", detail=sentence))
+            self._features_lost += 1
+            return
+        if self._features_lost:
+            count, self._features_lost = self._features_lost, 0
+            sentence = f"the features are stored again; those of {count} utterances are missing"
+            self._emit(events.StreamDegraded(what="features", count=count, recovered=True, detail=sentence))
 
     def merge_speakers(self, gone: str, kept: str) -> None:
         """Two speakers proved to be one person: what was said as `gone`, and still is, was said as `kept`."""

@@ -78,6 +78,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 
     It stands for all that came before; what follows is the next number. `created` is the session's first
     event. `sources` have their latest status, `degraded` is what is being shed or cannot be kept.
+    Events of `epoch` up to number `durable_seq` are on the disk: a power failure may take those behind it. It is absent
+    without a journal.
     """
 
     session: str
@@ -89,6 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     sources: tuple[SourceStatus, ...] = ()
     modalities: tuple[ModalityStatus, ...] = ()
     degraded: tuple[StreamDegraded, ...] = ()
+    durable_seq: int | None = None
     closed: SessionClosed | None = None
 
 

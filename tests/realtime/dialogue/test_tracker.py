@@ -15,7 +15,7 @@ from core_models.checkpoint import Checkpoint, Sidecar, sidecar_config
 from core_models.feature_spec import MODALITIES, FeatureSpec
 from core_models.labels import MELD7
 from core_models.networks.sdt import SDT, SDTConfig
-from realtime.dialogue.tracker import Tracker
+from realtime.dialogue.tracker import NonFiniteStep, Tracker
 
 WIDTHS = {"text": 6, "voice": 5, "face": 4}
 
@@ -167,3 +167,15 @@ def test_a_guess_below_the_checkpoints_threshold_is_uncertain() -> None:
         first = tracker.step("a", dialogue[0])
         assert first.uncertain is uncertain
         assert tracker.step("a", dialogue[1]).previous == (None if uncertain else first.emotion)
+
+
+def test_a_step_without_a_number_leaves_the_dialogue_as_it_was() -> None:
+    """One NaN in one feature is refused, and what follows is judged as if that utterance had never come."""
+    dialogue = drawn(6, [set(MODALITIES)] * 4)
+    plain, hit = Tracker(checkpoint()), Tracker(checkpoint())
+    broken = {m: np.full_like(x, np.nan) for m, x in dialogue[1].items()}
+    assert plain.step("a", dialogue[0]) == hit.step("a", dialogue[0])
+    with pytest.raises(NonFiniteStep, match="left out"):
+        hit.step("b", broken)
+    for speaker, features in zip("ba", dialogue[2:], strict=True):
+        assert plain.step(speaker, features) == hit.step(speaker, features)

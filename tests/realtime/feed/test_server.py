@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from realtime.feed.publisher import EventPublisher
 from realtime.feed.server import Feed
 from realtime.journal.event_log import Journal
+from realtime.journal.stored_lines import seal_line
 from realtime.protocol import events
 
 
@@ -25,7 +26,7 @@ def test_a_new_client_gets_what_follows_in_order(call: Callable[..., FeedSession
     with connect(it.feed.url) as client:
         it.say(50)
         lines = [client.recv(decode=False) for _ in range(50)]
-    assert lines == it.journal.path.read_bytes().splitlines()[3:]
+    assert [seal_line(line) for line in lines] == it.journal.path.read_bytes().splitlines()[3:]
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 3_000, 10**7])

@@ -12,6 +12,7 @@ from support.sample_events import CREATED, began, final
 from websockets.sync.client import ClientConnection, connect
 
 from realtime.feed.server import Feed
+from realtime.journal.stored_lines import seal_line
 from realtime.protocol import commands, events
 
 
@@ -67,7 +68,9 @@ def test_a_command_becomes_an_event(
         assert answer == events.CommandResult(
             session=it.session, id="c1", ok=True, event_epoch=it.epoch, event_seq=told.seq
         )
-        assert other.recv(decode=False) == events.encode(told) == it.journal.path.read_bytes().splitlines()[-1]
+        line = events.encode(told)
+        assert other.recv(decode=False) == line
+        assert it.journal.path.read_bytes().splitlines()[-1] == seal_line(line)
         stamps = {"seq": 4, "epoch": it.epoch, "session": it.session}
         assert json.loads(events.encode(told)) == json.loads(events.encode(event)) | stamps
 

@@ -23,6 +23,7 @@ from realtime.journal.session_files import (
     delete_session,
     journal_path,
     list_session_ids,
+    sweep_sessions,
 )
 from realtime.journal.stored_lines import seal_line
 from realtime.protocol import events
@@ -281,3 +282,65 @@ def test_a_closed_journal_that_goes_on_is_on_the_disk_as_open_before_anybody_hea
     assert sizes == [journal.path.stat().st_size]
     assert not again.clean
     again.close()
+
+
+def test_a_program_without_descriptors_forces_again_when_it_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no descriptor can be had to force the file to the disk the next writer is told, and the thread goes on."""
+    monkeypatch.setattr("realtime.journal.event_log.SYNC_S", 0.0)
+    real, lacking = os.dup, threading.Event()
+    lacking.set()
+
+    def dup(descriptor: int) -> int:
+        if lacking.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "dup", dup)
+    journal = Journal(tmp_path / "a.jsonl")
+    journal.append([record(1)])
+    while journal._sync_error is None:
+        time.sleep(0.001)
+    lacking.clear()
+    with pytest.raises(OSError, match="Too many open files"):
+        journal.append([record(2)])
+    journal.append([record(2)])
+    while journal.durable != (EPOCH, 2):
+        time.sleep(0.001)
+    journal.close()
+
+
+def test_a_thread_that_died_is_noticed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the forcing thread ended, the next writers hear of it, and what they write is forced."""
+    monkeypatch.setattr("realtime.journal.event_log.SYNC_S", 0.0)
+    journal = Journal(tmp_path / "a.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_sync_until_closed", lambda self: None)
+        journal.append([record(1)])
+        assert journal._syncing is not None
+        journal._syncing.join()
+    journal.append([record(2)])
+    with pytest.raises(OSError, match="had stopped"):
+        journal.append([record(3)])
+    journal.append([record(3)])
+    while journal.durable != (EPOCH, 3):
+        time.sleep(0.001)
+    journal.close()
+
+
+def test_a_clock_that_is_ahead_sweeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retention goes by the latest journal too: with a clock a month ahead all stay, and what was due then goes."""
+    day, now = 86_400, time.time()
+    ages = {events.new_id(): age for age in (40, 5, 0)}
+    for session, age in ages.items():
+        journal_path(tmp_path, session).write_bytes(b"{}\n")
+        os.utime(journal_path(tmp_path, session), (now - age * day,) * 2)
+    orphan = tmp_path / f"{events.new_id()}.features.jsonl"
+    orphan.write_bytes(b"{}\n")
+    (tmp_path / "notes.features.jsonl").write_bytes(b"{}\n")
+    monkeypatch.setattr(time, "time", lambda: now + 31 * day)
+    oldest = next(iter(ages))
+    assert sweep_sessions(tmp_path, 30) == [oldest, orphan.name]
+    assert sorted(list_session_ids(tmp_path)) == sorted(set(ages) - {oldest})
+    assert (tmp_path / "notes.features.jsonl").exists()

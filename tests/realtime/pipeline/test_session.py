@@ -254,3 +254,38 @@ def test_pictures_are_shed_while_the_machine_is_behind() -> None:
     running.video(VideoFrame("camera", 0, np.zeros((8, 8, 3), np.uint8)))
     assert running._faces is None
     assert running.overload.total["video_frames"] == 1
+
+
+def test_features_that_are_no_numbers_are_a_failed_modality() -> None:
+    """A NaN never reaches the dialogue: the modality is `failed`, and without another the utterance is discarded."""
+
+    class Broken(Scripted):
+        def extract_features(
+            self, utterance: Utterance, transcript: Transcript, faces: object, past: Sequence[PastTurn] = ()
+        ) -> Perception:
+            whole = super().extract_features(utterance, transcript, faces, past)
+            voice = np.array([np.nan], np.float32)
+            features = {"voice": voice} if len(self.heard) == 2 else whole.features | {"voice": voice}
+            return replace(whole, features=features, status={"text": "ok", "voice": "ok"})
+
+    running, told = session(Tape(THREE), perceiver=Broken())
+    running.run()
+    assert [one.modalities["voice"].status for one in finals(told)] == ["failed", "failed"]
+    assert [e.reason for e in told if isinstance(e, events.UtteranceDiscarded)] == ["nothing_usable"]
+
+
+def test_features_are_stored_again_when_there_is_room() -> None:
+    """One utterance that could not be stored costs itself alone: both the trouble and its end are told."""
+    stored: list[str] = []
+    refuse = iter([False, True, False])
+
+    def keep(utterance_id: str, speaker: str, features: object) -> None:
+        if next(refuse):
+            raise OSError(24, "Too many open files")
+        stored.append(utterance_id)
+
+    running, told = session(Tape(THREE), keep=keep)
+    running.run()
+    assert len(stored) == 2
+    trouble = [(e.recovered, e.count) for e in told if isinstance(e, events.StreamDegraded) and e.what == "features"]
+    assert trouble == [(False, 0), (True, 1)]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,7 +129,7 @@ def test_a_snapshot_of_any_place_is_what_the_events_before_it_amount_to(
     if journal is not None:
         journal.close()
     epoch, number = history.buffer.id_at(position)
-    found = history.snapshot_before(position, epoch, number)
+    found = msgspec.structs.replace(history.snapshot_before(position, epoch, number), durable_seq=None)
     expected = fold_snapshot(*(event for event in stamped[:position] if event is not None))
     assert events.encode(found) == events.encode(expected).replace(
         b'"epoch":"e","seq":%d' % position, f'"epoch":"{epoch}","seq":{number - 1}'.encode(), 1
