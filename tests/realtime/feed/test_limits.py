@@ -53,7 +53,7 @@ def test_who_pings_without_reading_is_cut_off(call: Callable[..., FeedSession]) 
     raw.sendall((HANDSHAKE + "\n").replace("\n", "\r\n").encode())
     assert raw.recv(12) == b"HTTP/1.1 101"
     ping = b"\x89\xfd" + bytes(4) + bytes(125)
-    with pytest.raises(OSError, match=r"reset|Broken pipe"):
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):
         while True:
             raw.sendall(ping * 500)
     raw.close()
@@ -95,8 +95,8 @@ def test_an_address_beyond_this_machine_gets_half_of_the_sockets() -> None:
     assert all(gate.admit(one, "127.0.0.1") for one in made[7:11])
     for one in made:
         one.close()
-    assert gate.admit(again := socket.socket(), "192.0.2.1")
-    again.close()
+    with contextlib.closing(socket.socket()) as again:
+        assert gate.admit(again, "192.0.2.1")
 
 
 def test_clients_that_are_served_are_not_cut_for_newcomers(call: Callable[..., FeedSession]) -> None:
