@@ -14,7 +14,9 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -25,6 +27,8 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
+# What the tests load besides, once for all faults: a fault itself takes a second or two.
+PRELOADED = ("av", "cv2", "hypothesis", "jsonargparse", "rich", "safetensors.torch", "soundfile", "sympy", "tokenizers")
 LONGEST_S = 300  # the slowest of these files takes a tenth of it
 # Module -> names of its own test files.
 _NAMES = {
@@ -163,6 +167,9 @@ def main() -> None:
     options.add_argument("--minutes", type=float, default=60.0, help="no further fault is tried after so many")
     given = options.parse_args()
     os.chdir(ROOT)
+    for name in PRELOADED:
+        with suppress(ImportError):
+            import_module(name)
     torch.set_num_threads(1)  # a forked process must not wait for threads that it does not have
     every = [mutant for module in SUITES for mutant in list_mutants(module)]
     drawn = random.Random(given.seed).sample(every, min(given.count, len(every)))
