@@ -71,6 +71,12 @@ def _load_table() -> tuple[type[Any], Callable[[Any], object]]:
     return TableConfig, write_table
 
 
+def _load_papers() -> tuple[type[Any], Callable[[Any], object]]:
+    from train.reports.paper_tables import PapersConfig, print_comparison
+
+    return PapersConfig, print_comparison
+
+
 def _load_card() -> tuple[type[Any], Callable[[Any], object]]:
     from train.reports.model_card import CardConfig, write_card
 
@@ -128,6 +134,7 @@ COMMANDS: dict[str, Command] = {
     "eval": Command("Score checkpoints on a corpus.", _load_eval),
     "numbers": Command("Print what was measured of checkpoints that ship.", _load_numbers),
     "table": Command("Make one table of many results.", _load_table),
+    "papers": Command("Put results beside the papers' own numbers.", _load_papers),
     "card": Command("Write a checkpoint's model card.", _load_card),
     "text": Command("Fine-tune a sentence encoder on emotion (LoRA).", _load_text),
     "words": Command("Tune a sentence encoder whole over many corpora in one pass.", _load_words),
@@ -140,6 +147,7 @@ COMMANDS: dict[str, Command] = {
 
 # Options that take several values without brackets, by the command that has them.
 _CHECKPOINT = "Checkpoints that ship, by name, or folders, a text adapter's too; several are the seeds of one run."
+_RESULTS = "Files that eval --json wrote, or folders."
 _PRESET = (
     "SDT as its text has it (paper) or as its authors' program has it (program): other defaults of network, objective, "
     "optimiser and batches (train/README.md has the table); whatever else is given comes first."
@@ -151,7 +159,8 @@ _SEVERAL: dict[str, dict[str, dict[str, Any]]] = {
         "--against": {"default": [], "metavar": "NAME|PATH", "help": _AGAINST},
     },
     "numbers": {"--checkpoint": {"default": ["default"], "metavar": "NAME|PATH", "help": _CHECKPOINT}},
-    "table": {"results": {"type": Path, "help": "Files that eval --json wrote, or folders."}},
+    "table": {"results": {"type": Path, "help": _RESULTS}},
+    "papers": {"results": {"type": Path, "help": _RESULTS}},
 }
 
 

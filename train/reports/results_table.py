@@ -65,11 +65,7 @@ class Cell(NamedTuple):
 
 def write_table(config: TableConfig) -> None:
     """Write the table of `config.results`. Raises UsageError, DiskError."""
-    files = [f for given in config.results for f in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
-    if not files:
-        raise UsageError("There is no result to tabulate: name files that `python -m train eval --json` wrote.")
-    results = [result for file in files for result in read_results(file)]
-    cells = group_results(results)
+    cells = read_cells(config.results)
     text = format_markdown(cells, config.score)
     if config.out is None:
         sys.stdout.write(text)
@@ -79,6 +75,14 @@ def write_table(config: TableConfig) -> None:
         config.out.with_suffix(".csv").write_text(comma_separated(cells), encoding="utf-8")
     except OSError as error:
         raise DiskError(f"The table cannot be written to {config.out} ({error.strerror}): name another file.") from None
+
+
+def read_cells(places: Sequence[Path]) -> dict[tuple[Row, Column], Cell]:
+    """`group_results` of what lies in files that `eval --json` wrote, and in folders of them. Raises UsageError."""
+    files = [f for given in places for f in (sorted(given.rglob("*.json")) if given.is_dir() else [given])]
+    if not files:
+        raise UsageError("There is no result to tabulate: name files that `python -m train eval --json` wrote.")
+    return group_results([result for file in files for result in read_results(file)])
 
 
 def group_results(results: Sequence[Result]) -> dict[tuple[Row, Column], Cell]:
