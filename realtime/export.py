@@ -19,15 +19,17 @@ from core_models.errors import DiskError, Exit, TrackerError, UsageError
 from realtime.exports.elan import render_eaf
 from realtime.exports.emotionml import render_emotionml
 from realtime.exports.html_report import render_html
+from realtime.exports.rttm import render_rttm
 from realtime.exports.subtitles import render_webvtt
 from realtime.exports.tables import render_csv, render_jsonl, render_parquet
+from realtime.exports.textgrid import render_textgrid
 from realtime.journal.reader import Damage, find_journal, open_recording
 from realtime.journal.session_files import default_folder, journal_path, list_session_ids
 from realtime.journal.writer_lock import require_unlocked
 from realtime.protocol import events
 from realtime.review.conversation import Conversation, fold_conversation
 
-Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet"]
+Format = Literal["jsonl", "csv", "webvtt", "eaf", "html", "emotionml", "parquet", "textgrid", "rttm"]
 
 _WRITERS: dict[str, Callable[[Conversation], bytes]] = {
     "jsonl": render_jsonl,
@@ -37,8 +39,10 @@ _WRITERS: dict[str, Callable[[Conversation], bytes]] = {
     "html": render_html,
     "emotionml": render_emotionml,
     "parquet": render_parquet,
+    "textgrid": render_textgrid,
+    "rttm": render_rttm,
 }
-_ENDINGS = {"webvtt": "vtt", "emotionml": "emotionml.xml"}
+_ENDINGS = {"webvtt": "vtt", "emotionml": "emotionml.xml", "textgrid": "TextGrid"}
 """Endings of files where they are not the format's name."""
 assert set(_WRITERS) == set(get_args(Format))
 
@@ -50,7 +54,8 @@ class Export:
     session: str
     """A session's id, the path of a journal, `latest`, or `all`."""
     format: Format = "html"
-    """jsonl, csv and parquet: an utterance a row; webvtt: subtitles; eaf: ELAN; html: a report with pictures."""
+    """jsonl, csv and parquet: an utterance a row; webvtt: subtitles; eaf: ELAN; html: a report with pictures;
+    textgrid: Praat; rttm: who spoke when."""
     rescore: str | None = None
     """A checkpoint whose opinion stands beside what was said then, as in `realtime.replay`."""
     output: Path = Path("-")
