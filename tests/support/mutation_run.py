@@ -85,17 +85,19 @@ class Mutant:
     source: str
 
 
-def list_mutants(module: str) -> Iterator[Mutant]:
-    """Every fault of the kinds above, in the order of the file."""
-    text = (ROOT / module).read_text(encoding="utf-8")
-    count = sum(1 for _ in _changes(ast.parse(text)))
-    for number in range(count):
-        tree = ast.parse(text)
-        node, change = next(one for i, one in enumerate(_changes(tree)) if i == number)
-        before = ast.unparse(node)
-        change()
-        told = f"{before} -> {ast.unparse(node)}"
-        yield Mutant(module, node.lineno, told, ast.unparse(ast.fix_missing_locations(tree)))
+def count_faults(module: str) -> int:
+    """How many faults of the kinds above the module could have."""
+    return sum(1 for _ in _changes(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
+
+
+def make_mutant(module: str, number: int) -> Mutant:
+    """The module with its fault of that number, in the order of the file."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    node, change = next(one for i, one in enumerate(_changes(tree)) if i == number)
+    before = ast.unparse(node)
+    change()
+    told = f"{before} -> {ast.unparse(node)}"
+    return Mutant(module, node.lineno, told, ast.unparse(ast.fix_missing_locations(tree)))
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, Callable[[], None]]]:
@@ -160,7 +162,7 @@ def _run_tests(mutant: Mutant) -> NoReturn:
 
 
 def main() -> None:
-    """Draw, try, and print the survivors and the share of those killed."""
+    """Draw, try, and print what became of each and the share of those killed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--count", type=int, default=300)
     options.add_argument("--seed", type=int, default=0)
@@ -171,21 +173,21 @@ def main() -> None:
         with suppress(ImportError):
             import_module(name)
     torch.set_num_threads(1)  # a forked process must not wait for threads that it does not have
-    every = [mutant for module in SUITES for mutant in list_mutants(module)]
+    every = [(module, number) for module in SUITES for number in range(count_faults(module))]
     drawn = random.Random(given.seed).sample(every, min(given.count, len(every)))
-    for module in sorted({mutant.module for mutant in drawn}):
-        sound = Mutant(module, 0, "nothing", (ROOT / module).read_text(encoding="utf-8"))
-        if is_killed(sound):
-            raise SystemExit(f"The tests of {module} are red as it is: mend it or them first.")
     end = time.monotonic() + 60 * given.minutes
+    sound: set[str] = set()
     killed = tried = 0
-    for mutant in drawn:
+    for module, number in drawn:
         if time.monotonic() > end:
             break
+        if module not in sound and is_killed(Mutant(module, 0, "no fault", (ROOT / module).read_text("utf-8"))):
+            raise SystemExit(f"The tests of {module} are red as it is: mend it or them first.")
+        sound.add(module)
+        mutant = make_mutant(module, number)
         found = is_killed(mutant)
         tried, killed = tried + 1, killed + found
-        if not found:
-            print(f"survived: {mutant.module}:{mutant.line}: {mutant.told}", flush=True)
+        print(f"{tried} {'killed' if found else 'SURVIVED'} {module}:{mutant.line}: {mutant.told}", flush=True)
     print(f"mutants killed: {100 * killed / max(tried, 1):.0f}% ({killed} of {tried}, {len(every)} in all)", flush=True)
 
 

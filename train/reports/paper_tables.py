@@ -1,7 +1,7 @@
 """Our results beside the papers' own numbers, with what differs: `python -m train papers RESULTS`.
 
-A paper's number is compared with every result of the same system on the same corpus and the same modalities. None of
-them is of the paper's own features, so none is a reproduction; what differs stands in the row.
+A paper's number is compared with every result of the same system on the same corpus and the same modalities; what
+differs stands in the row. Which features a checkpoint was trained on is on its card.
 """
 
 from __future__ import annotations
@@ -110,5 +110,5 @@ def compare_with_papers(cells: Mapping[tuple[Row, Column], Cell]) -> str:
             lines.append(f"| {' | '.join(told)} |")
     if len(lines) == 2:
         return "None of these results is of a system, corpus and modalities that a paper prints a number of.\n"
-    title = "Percent; here: mean ± sample standard deviation (seeds, folds). No row has the paper's own features."
+    title = "Percent; here: mean ± sample standard deviation (seeds, folds). Features here are on the card."
     return "\n".join([title, "", *lines]) + "\n"
