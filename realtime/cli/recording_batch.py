@@ -218,9 +218,13 @@ def _write_file(path: Path, content: bytes, how: int) -> None:
 def _show_summary(
     console: Console, finished: Sequence[_Finished], failures: dict[Path, str], *, skipped: int, output: Path
 ) -> None:
-    table = Table("file", "speaker", box=None)
-    for column in ("utterances", "talk", "turns", "words/min", "answer ms", "interruptions", "back-channels"):
-        table.add_column(column, justify="right")
+    table = Table(box=None)
+    table.add_column("file", overflow="fold")
+    table.add_column("speaker", overflow="fold")
+    # On two lines each, so that all of them stand in 80 columns beside names of usual length.
+    counts_of_speech = ("utter-\nances", "talk", "turns", "words\n/min", "answer\nms")
+    for column in (*counts_of_speech, "inter-\nruptions", "back-\nchannels"):
+        table.add_column(column, justify="right", no_wrap=True)
     for one in finished:
         for part in (msgspec.convert(measures, SpeakerMeasures) for measures in one.measures):
             pace = "" if part.words_per_minute is None else f"{part.words_per_minute:.0f}"
