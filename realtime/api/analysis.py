@@ -114,7 +114,7 @@ def analyse(
         keep_journal=False,
     )
     inputs = build_inputs(options, MediaClock(), Console(file=io.StringIO()))
-    clustering = build_speaker_clustering(options)
+    clustering = build_speaker_clustering(options, inputs.speakers.values())
     models = load_shared_models(checkpoint, device, threads)
     heard: list[events.Logged] = []
     views = [heard.append] if on_event is None else [heard.append, on_event]

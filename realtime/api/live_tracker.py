@@ -19,7 +19,7 @@ from realtime.cli.listen_options import Listen
 from realtime.cli.session_assembly import build_session, describe_end, describe_session
 from realtime.cli.session_inputs import SessionInputs
 from realtime.cli.several_people import build_speaker_clustering
-from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClustering
+from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER
 from realtime.feed.publisher import EventPublisher
 from realtime.protocol import events
 from realtime.sources.pushed import PushedPictures, PushedSound
@@ -105,7 +105,7 @@ class Tracker:
             inputs,
             models,
             publisher.append,
-            clustering=build_speaker_clustering(options) if options.speakers == "auto" else SpeakerClustering(None),
+            clustering=build_speaker_clustering(options, inputs.speakers.values()),
             real_time=self._real_time,
             extractor=build_shared_extractor(models, options.language),
         )

@@ -46,7 +46,7 @@ def run_session(options: Listen, console: Console, *, text: bool) -> int:
         event_file = open_event_file(options.events, stack) if options.events else None
         prints = VoicePrintFile(options.voice_prints) if options.voice_prints is not None else None
         with console.status("Loading the models"):
-            clustering = build_speaker_clustering(options)
+            clustering = build_speaker_clustering(options, inputs.speakers.values())
             models = load_models(options.checkpoint, device=options.device, threads=options.threads)
             torch.set_num_threads(1)  # a step of the dialogue model is too short to be shared among threads
         if journal is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,11 @@ from realtime.sources.file import read_audio
 TurnSegmenters = dict[str, Callable[[], TurnSegmenter]]
 
 
-def build_speaker_clustering(options: Listen) -> SpeakerClustering:
-    """Speaker clustering with the voices that are known beforehand. UsageError, DiskError, WeightsError."""
+def build_speaker_clustering(options: Listen, speakers: Collection[str]) -> SpeakerClustering:
+    """Speaker clustering with the voices known beforehand; it has no model where all `speakers` have names.
+
+    UsageError, DiskError, WeightsError.
+    """
     if isinstance(options.speakers, tuple) and (options.enrol or options.voice_prints):
         raise UsageError(
             "Voices are only told apart with --speakers auto: add it, or leave out --enrol and --voice-prints."
@@ -30,6 +33,8 @@ def build_speaker_clustering(options: Listen) -> SpeakerClustering:
     people = options.speakers if isinstance(options.speakers, int) else None
     if people is not None and people < 1:
         raise UsageError(f"{people} speakers cannot be told apart: give their number, 1 or more, or auto.")
+    if UNKNOWN_SPEAKER not in speakers:
+        return SpeakerClustering()
     clustering = SpeakerClustering(_load_speaker_vector(), people=people)
     for sample in options.enrol:
         name, _, file = sample.partition("=")
