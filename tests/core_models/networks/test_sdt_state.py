@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sdt_models import KINDS, SMALL, assert_same, follow, network, run, talk
@@ -95,3 +96,24 @@ def test_state_stops_growing() -> None:
     held = SMALL.window - 1 + SMALL.rewind
     assert {past.valid.shape[-1] for past in state.layers} == {held}
     assert {x.shape[1] for x in state.inputs.values()} == {held}
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_forgotten_utterance_leaves_nothing_and_the_others_all(kernel: int) -> None:
+    """`without` empties what an utterance left in the layers and in the convolution's tail, and touches no other."""
+    model, t = network(kernel=kernel), talk(6, missing=0.0)
+    _, state = follow(model, t, model.initial_state(2))
+    after = state.without([False, False, False, False, True, False])
+    kept = [0, 1, 2, 3, 5]
+    for before, past in zip(state.layers, after.layers, strict=True):
+        assert not past.valid[..., 4].any()
+        assert not past.keys[..., 4, :].any()
+        assert not past.values[..., 4, :].any()
+        for old, new in zip(before[:2], past[:2], strict=True):
+            assert torch.equal(old[..., kept, :], new[..., kept, :])
+        assert torch.equal(before.valid[..., kept], past.valid[..., kept])
+    for modality, tail in state.inputs.items():
+        expected = tail.clone()
+        expected[:, -2:-1] = 0.0
+        assert torch.equal(after.inputs[modality], expected)
+    assert (state.inputs["text"].shape[1] > 0) == (kernel > 1)

@@ -57,7 +57,8 @@ def test_equal_states_cost_nothing_and_padding_never_does() -> None:
 
 
 def test_defaults_are_the_paper_s() -> None:
-    """{6,8,10,12} -> {3,4,5,6} at .1 .1 .2 .3; a teacher of six has the same depths in halves."""
+    """{6,8,10,12} -> {3,4,5,6} at .1 .1 .2 .3, eq. 3 as a sum; a teacher of six has the same depths in halves."""
+    assert (MCEDObjective().temperature, MCEDObjective().reduction) == (1.0, "sum")
     assert MCEDObjective().pairs(12, 6) == PAIRS
     halved = [LayerPair(pair.teacher // 2, pair.student, pair.weight) for pair in PAIRS]
     assert MCEDObjective().pairs(6, 6) == halved
