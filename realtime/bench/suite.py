@@ -102,6 +102,12 @@ def _load_page() -> Measure:
     return page
 
 
+def _load_trust() -> Measure:
+    from realtime.bench.trust import trust
+
+    return trust
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "latency": Benchmark("End of speech to emotion.final, in real time, over turns with known ends.", _load_latency),
     "perception": Benchmark("End of an utterance to emotion.final, beside padded `transcribe()`.", _load_perception),
@@ -114,6 +120,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "endurance": Benchmark("Memory growth, lag and recall over hours.", _load_endurance),
     "feed": Benchmark("Encoding, fan-out to many clients, mass resumption, kill -9.", _load_feed),
     "page": Benchmark("The dashboard in Chromium with 10,000 utterances.", _load_page),
+    "trust": Benchmark("Attacks on what is kept and read: consent, writers, readers, text, damage.", _load_trust),
 }
 
 

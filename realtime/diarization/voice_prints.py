@@ -35,6 +35,10 @@ class VoicePrintFile:
                 # A small archive can unpack to gigabytes: what its parts say of themselves is asked first.
                 if max(os.fstat(file.fileno()).st_size, sum(i.file_size for i in archive.infolist())) > _LARGEST_FILE:
                     raise ValueError("it is too large")
+                # The archive's end says how many parts there are: a damaged directory would hide people.
+                file.seek(-12, os.SEEK_END)
+                if int.from_bytes(file.read(2), "little") != len(archive.infolist()):
+                    raise ValueError("its directory is damaged")
                 file.seek(0)
                 with np.load(file, allow_pickle=False) as prints:
                     vectors = {name: prints[name] for name in prints.files}
@@ -43,7 +47,8 @@ class VoicePrintFile:
                     raise ValueError(f"{name!r} is no vector of a voice")
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile) as error:
+        # Whatever the archive's and the arrays' readers raise on files that others made.
+        except Exception as error:
             raise DiskError(
                 f"{self._path} holds no voice prints that can be read ({reason_of(error)}): delete it."
             ) from None

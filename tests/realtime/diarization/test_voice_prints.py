@@ -81,3 +81,21 @@ def test_a_torn_file_is_refused_whatever_byte_it_ends_at(tmp_path: Path) -> None
         path.write_bytes(whole[:size])
         with pytest.raises(DiskError, match="delete it"):
             VoicePrintFile(path).read()
+
+
+def test_one_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    """Any bit of the archive's directory, which says who is in it, and every eighth of the rest."""
+    path = tmp_path / "prints"
+    VoicePrintFile(path).write({"anna": ANNA, "ben": BEN})
+    whole = path.read_bytes()
+    for at in [*range(0, len(whole) - 200, 8), *range(len(whole) - 200, len(whole))]:
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            try:
+                known = VoicePrintFile(path).read()
+            except DiskError:
+                continue
+            assert {name: vector.tolist() for name, vector in known.items()} == {
+                "anna": ANNA.tolist(),
+                "ben": BEN.tolist(),
+            }
