@@ -295,7 +295,8 @@ def render_hostile_text() -> dict[str, Any]:
     assert isinstance(created, events.SessionCreated)
     for text in HOSTILE:
         final = msgspec.structs.replace(_final(1, "ann", text), speaker="ann")
-        told = [events.SpeakerRenamed(speaker="ann", name=text[:100]), final, events.MomentMarked(at_ms=1, note=text)]
+        named = events.SpeakerRenamed(speaker="ann", name=text[:100])
+        told: list[events.Logged] = [named, final, events.MomentMarked(at_ms=1, note=text)]
         conversation = fold_conversation(created, told)
         out = io.StringIO()
         terminal = Terminal(Console(file=out, width=200, color_system=None))
