@@ -7,6 +7,7 @@ import socket
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from realtime.sources.browser.limits import TokenBucket
 
@@ -23,6 +24,9 @@ _LEAVING = 64
 _COMMANDS_PER_S, _COMMANDS_AT_ONCE = 6.0, 60.0
 # Addresses that are remembered: one that has not come for so many others has a full bucket again anyway.
 _MOST_ADDRESSES = 1024
+
+_Place = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, kind, protocol, name and socket address, as `socket.getaddrinfo` gives them."""
 
 
 @dataclass(eq=False)
@@ -85,7 +89,7 @@ class GatedSocket(socket.socket):
 def listen_at(host: str, port: int, gate: SocketGate) -> list[GatedSocket]:
     """Sockets that are bound to every address of `host`, all on one port. OSError, UnicodeError."""
     listening: list[GatedSocket] = []
-    places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    places = _find_places(host, port)
     try:
         for family, kind, protocol, _, place in dict.fromkeys(places):
             one = GatedSocket(family, kind, protocol)
@@ -103,6 +107,19 @@ def listen_at(host: str, port: int, gate: SocketGate) -> list[GatedSocket]:
             one.close()
         raise
     return listening
+
+
+def _find_places(host: str, port: int) -> list[_Place]:
+    """What `host` is bound to; an address is taken as it stands, so that a session on one asks no name server."""
+    try:
+        address = None if "%" in host else ipaddress.ip_address(host)  # a scope is the system's to read
+    except ValueError:
+        address = None
+    if address is None:
+        return list(socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    if address.version == 6:
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", (host, port, 0, 0))]
+    return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port))]
 
 
 class AddressLimits:
