@@ -133,6 +133,9 @@ def test_weights_begin_as_torch_s_own_layers_do() -> None:
     begun = SDT(config)
     assert begun.speakers is not None
     assert float(begun.speakers.weight.detach().std()) == pytest.approx(1.0, abs=0.25)
+    weight = begun.get_parameter("encoder.0.inner.weight").detach()
+    assert float(weight.min()) < -0.9 * config.width**-0.5
+    assert float(weight.max()) > 0.9 * config.width**-0.5
     bias = begun.get_parameter("encoder.0.inner.bias")
     assert 0.5 * config.width**-0.5 < float(bias.detach().abs().max()) <= config.width**-0.5
 
