@@ -278,7 +278,7 @@ def _measure_kills(count: int) -> dict[str, Any]:
             life.join()
             assert life.exitcode == -signal.SIGKILL
         journal = Journal.reopen(path)
-        kept = path.read_bytes().splitlines()
+        kept = [record.line for record in journal.read_all()]
         epochs = [epoch for epoch, _, _ in journal.epochs]
         following = EventPublisher(session, journal=journal)
         following.append(_FINAL)
