@@ -12,6 +12,7 @@ import pytest
 
 from core_models.feature_log import features_path
 from realtime.journal.reader import read_events
+from realtime.journal.stored_lines import seal_line
 from realtime.protocol import events, probabilities
 from realtime.protocol.schema import build_json_schema
 from realtime.review.rescoring import build_rescorer
@@ -113,7 +114,7 @@ def test_the_journal_holds_what_was_printed(judged) -> None:
     run, folder = judged
     journal, features = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: len(p.name))
     assert features == features_path(journal)
-    assert journal.read_bytes().splitlines() == run.lines
+    assert journal.read_bytes().splitlines() == [seal_line(line) for line in run.lines]
     assert journal.stat().st_mode & 0o077 == 0
 
 
