@@ -32,8 +32,8 @@ from realtime.demo.assemble import FACE
 from realtime.dialogue.tracker import Tracker
 from realtime.pipeline.models import load_models
 from realtime.sources.devices import device_table, list_devices
-from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
+from realtime.sources.recording.file import read_audio
 
 # The larger one first.
 RECOGNISERS = ("whisper-base", "whisper-tiny.en")

@@ -37,73 +37,73 @@ class Benchmark(NamedTuple):
 
 
 def _load_latency() -> Measure:
-    from realtime.bench.latency import latency
+    from realtime.bench.speech.latency import latency
 
     return latency
 
 
 def _load_perception() -> Measure:
-    from realtime.bench.perception import perception
+    from realtime.bench.models.perception import perception
 
     return perception
 
 
 def _load_step() -> Measure:
-    from realtime.bench.dialogue_step import step
+    from realtime.bench.models.dialogue_step import step
 
     return step
 
 
 def _load_memory() -> Measure:
-    from realtime.bench.memory import memory
+    from realtime.bench.models.memory import memory
 
     return memory
 
 
 def _load_text() -> Measure:
-    from realtime.bench.text_encoder import text
+    from realtime.bench.models.text_encoder import text
 
     return text
 
 
 def _load_restraint() -> Measure:
-    from realtime.bench.restraint import restraint
+    from realtime.bench.speech.restraint import restraint
 
     return restraint
 
 
 def _load_short_words() -> Measure:
-    from realtime.bench.short_words import short_words
+    from realtime.bench.speech.short_words import short_words
 
     return short_words
 
 
 def _load_turns() -> Measure:
-    from realtime.bench.turns import turns
+    from realtime.bench.speech.turns import turns
 
     return turns
 
 
 def _load_endurance() -> Measure:
-    from realtime.bench.endurance import endurance
+    from realtime.bench.speech.endurance import endurance
 
     return endurance
 
 
 def _load_feed() -> Measure:
-    from realtime.bench.feed import feed
+    from realtime.bench.serving.feed import feed
 
     return feed
 
 
 def _load_page() -> Measure:
-    from realtime.bench.page import page
+    from realtime.bench.serving.page import page
 
     return page
 
 
 def _load_trust() -> Measure:
-    from realtime.bench.trust import trust
+    from realtime.bench.serving.trust import trust
 
     return trust
 

@@ -14,7 +14,7 @@ from realtime.pipeline.session import Session
 from realtime.pipeline.stage_latency import StageLatency, total_wait_ms
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
-from realtime.sources.file import FileSource
+from realtime.sources.recording.file import FileSource
 
 
 def measure_latency(checkpoint: str, recording: Path) -> tuple[tuple[StageLatency, ...], list[events.Latency]]:

@@ -11,10 +11,10 @@ from realtime.cli.listen_options import Listen
 from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER
 from realtime.sources.browser.capture import MOST_PICTURES, Browser
 from realtime.sources.camera import CameraSource
-from realtime.sources.file import FileSource
 from realtime.sources.loopback import system_sound
 from realtime.sources.microphone import MicrophoneSource
-from realtime.sources.raw_pcm import parse_raw_format
+from realtime.sources.recording.file import FileSource
+from realtime.sources.recording.raw_pcm import parse_raw_format
 from realtime.sources.source import MediaClock, Source
 
 

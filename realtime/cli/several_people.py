@@ -16,7 +16,7 @@ from realtime.diarization.speaker_clustering import UNKNOWN_SPEAKER, SpeakerClus
 from realtime.diarization.streaming_diarizer import StreamingDiarizer
 from realtime.diarization.turn_segmenter import FindSentenceEnd, TurnSegmenter
 from realtime.diarization.voice_prints import VoicePrintFile
-from realtime.sources.file import read_audio
+from realtime.sources.recording.file import read_audio
 
 TurnSegmenters = dict[str, Callable[[], TurnSegmenter]]
 

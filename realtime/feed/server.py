@@ -35,9 +35,8 @@ import contextlib
 import functools
 import logging
 import os
-import ssl
 import threading
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Future
 from http import HTTPStatus
 from pathlib import Path
@@ -47,11 +46,11 @@ import msgspec
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
 
 from core_models.errors import FeedError, TrackerError, UsageError
 from realtime.feed import capture_endpoint, subscription
 from realtime.feed.access import Access, HttpRefusal
+from realtime.feed.connection import FeedConnection, load_tls, select_subprotocol
 from realtime.feed.fanout import GOING_AWAY, TRY_AGAIN_LATER, Client, Fanout
 from realtime.feed.history import EventHistory
 from realtime.feed.http_routes import Routes, build_response
@@ -69,41 +68,12 @@ UNSUPPORTED_DATA, POLICY_VIOLATION, INTERNAL_ERROR = 1003, 1008, 1011
 _LARGEST_MESSAGE = 4096
 # Three times what a person who corrects emotions can click, about one a second.
 _COMMANDS_PER_S, _COMMANDS_AT_ONCE = 3.0, 30.0
-# Bytes that wait for a client which sends and does not read: events are written when this is near 0, so it is answers.
-_MOST_UNREAD = 1024 * 1024
 # For a client to read what is on its way and the close frame behind it: more than a mobile network's worst second.
 _CLOSE_S = 5.0
 
 _log = logging.getLogger(__name__)
 # The library logs request lines and headers, which may hold a token: no configuration reaches this logger.
 _silent = logging.Logger("websockets of the feed", level=logging.CRITICAL + 1)
-
-
-class _Connection(ServerConnection):
-    """A connection whose answers are bounded, whatever its client asks and does not read."""
-
-    client: Client
-    sends: list[str] | None = None  # sources, where it is a page's
-    speaks: str = events.SUBPROTOCOL
-
-    def __init__(self, connections: set[ServerConnection], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._connections = connections
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._connections.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # The library answers pings at once and waits for nobody to read that: a flood of them grew the program to
-        # 184 MiB in 25 s.
-        if self.transport.get_write_buffer_size() > _MOST_UNREAD:
-            self.transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
-        super().connection_lost(exc)
 
 
 class _Addressed(msgspec.Struct):
@@ -142,7 +112,7 @@ class Feed:
     ) -> None:
         if not 0 <= port <= 65535:
             raise UsageError(f"the feed cannot listen on port {port}: expected 0 (any free one) to 65535")
-        self._tls = _load_tls(certificate, key)
+        self._tls = load_tls(certificate, key)
         self._access = Access(host, token, origins, hosts, secure=self._tls is not None)
         self._session = session
         self._host, self._port = host, port
@@ -236,7 +206,7 @@ class Feed:
 
     async def _serve_port(self) -> None:
         self._loop = asyncio.get_running_loop()
-        connection = functools.partial(_Connection, self._connections)
+        connection = functools.partial(FeedConnection, self._connections)
         try:
             listening = listen_at(self._host, self._port, self._gate)
         except (OSError, UnicodeError) as error:
@@ -247,7 +217,7 @@ class Feed:
                 sock=one,
                 create_connection=connection,  # type: ignore[arg-type]  # it is only ever called
                 process_request=self._process_request,
-                select_subprotocol=_select_subprotocol,
+                select_subprotocol=select_subprotocol,
                 compression=None,  # costs more than it saves on messages of 1 KiB, and lets nobody send a bomb
                 max_size=_LARGEST_MESSAGE,
                 open_timeout=self._handshake_s,
@@ -292,7 +262,7 @@ class Feed:
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         path, _, query = request.path.partition("?")
-        assert isinstance(connection, _Connection)
+        assert isinstance(connection, FeedConnection)
         try:
             if "Upgrade" in request.headers and path == capture_endpoint.ENDPOINT and self._capture is not None:
                 connection.sends = self._capture.admit_page(connection, request.headers, query)
@@ -310,7 +280,7 @@ class Feed:
             return build_response(refusal.status, f"{refusal}\n".encode(), further=challenge)
 
     async def _handle_connection(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, _Connection)
+        assert isinstance(connection, FeedConnection)
         self._gate.mark_served(connection.transport.get_extra_info("socket").fileno())
         ended: tuple[int, str] | None = TRY_AGAIN_LATER, "too many clients"
         if connection.sends is not None and self._capture is not None:
@@ -390,31 +360,8 @@ class Feed:
         return msgspec.structs.replace(answer, ok=True, event_epoch=epoch, event_seq=seq)
 
 
-def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    assert isinstance(connection, _Connection)
-    return next((one for one in offered if one == connection.speaks), None)
-
-
 def _message_id(message: str) -> str:
     """What a message calls itself, however wrong the rest of it is."""
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         return msgspec.json.decode(message, type=_Addressed).id[:64]
     return ""
-
-
-def _load_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None and key is None:
-        return None
-    if certificate is None:
-        raise UsageError("the feed was given a key and no certificate: give both, as PEM files")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ssl.SSLError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(
-            f"the feed cannot use the certificate {certificate} with the key {key or certificate} ({why}): "
-            "give a PEM certificate and the unencrypted key that belongs to it"
-        ) from None
-    return context

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from core_models.errors import UsageError
 from realtime.bench.workloads.turn_layouts import LaidTurn
-from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
+from realtime.sources.recording.file import read_audio
 
 Sound = NDArray[np.float32]
 

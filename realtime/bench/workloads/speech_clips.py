@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from core_models.errors import MediaError
 from realtime.segmentation.segments import Utterance
-from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
+from realtime.sources.recording.file import read_audio
 
 Samples = NDArray[np.float32]
 

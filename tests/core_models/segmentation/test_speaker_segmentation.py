@@ -14,7 +14,7 @@ from core_models.segmentation.speaker_segmentation import (
     SpeakerSegmentation,
     speaker_activity,
 )
-from realtime.sources.file import read_audio
+from realtime.sources.recording.file import read_audio
 
 LIBRIVOX = Path(__file__).resolve().parents[2] / "data" / "librivox"
 

@@ -17,8 +17,8 @@ from realtime.diarization.streaming_diarizer import StreamingDiarizer
 from realtime.diarization.turn_segmenter import TurnSegmenter
 from realtime.segmentation.endpointing import Endpointing
 from realtime.segmentation.segments import Utterance
-from realtime.sources.file import read_audio
 from realtime.sources.media import AudioChunk
+from realtime.sources.recording.file import read_audio
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEMO = REPOSITORY / "realtime" / "demo"

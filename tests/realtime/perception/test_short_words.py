@@ -8,7 +8,7 @@ import pytest
 
 from core_models.assets import model_folder
 from core_models.features.audio.whisper import Hypothesis, Whisper
-from realtime.bench.short_words import Prompt, read_prompts, words_of
+from realtime.bench.speech.short_words import Prompt, read_prompts, words_of
 from realtime.perception.transcriber import Transcriber, _repeats_itself, _worth_padding
 
 PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")

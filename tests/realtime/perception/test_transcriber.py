@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core_models.errors import UsageError
 from core_models.features.audio.whisper import SAMPLE_RATE, Hypothesis, Whisper
 from realtime.perception.transcriber import UNDETERMINED, Transcriber, _ran_away
-from realtime.sources.file import read_audio
+from realtime.sources.recording.file import read_audio
 
 pytestmark = pytest.mark.weights
 SIZES = pytest.mark.parametrize("size", ["whisper_base", "whisper_tiny"])

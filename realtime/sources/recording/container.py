@@ -12,9 +12,9 @@ import av
 from av.error import FFmpegError
 
 from core_models.errors import MediaError
-from realtime.sources.raw_pcm import EXAMPLE, RawFormat
-from realtime.sources.tracks import is_decodable
-from realtime.sources.wav_repair import repair_wav
+from realtime.sources.recording.raw_pcm import EXAMPLE, RawFormat
+from realtime.sources.recording.tracks import is_decodable
+from realtime.sources.recording.wav_repair import repair_wav
 
 _RAW_HINT = f"if it is headerless PCM, say how it is to be read, as in --raw-format {EXAMPLE}"
 

@@ -18,7 +18,7 @@ from core_models.errors import UsageError
 from core_models.features.audio.campplus import SpeakerVector
 from core_models.features.audio.whisper import Whisper
 from core_models.segmentation.speaker_segmentation import SpeakerSegmentation
-from realtime.bench.turn_scores import diarization_error, score_finals, word_errors_by_person
+from realtime.bench.speech.turn_scores import diarization_error, score_finals, word_errors_by_person
 from realtime.bench.workloads.mixed_conversations import (
     Clip,
     Conversation,

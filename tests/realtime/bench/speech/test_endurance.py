@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.bench.endurance import measure_recall
+from realtime.bench.speech.endurance import measure_recall
 from realtime.bench.suite import main
 from realtime.bench.workloads.audio_player import BLOCK, AudioPlayer
 from realtime.bench.workloads.speech_clips import Turn

@@ -252,7 +252,7 @@ def _continue_session(path: Path, session: str, tell: Connection) -> None:
 
 def _measure_kills(count: int) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["realtime.bench.feed"])
+    context.set_forkserver_preload(["realtime.bench.serving.feed"])
     chance, session = random.Random(0), events.new_id()
     seen: list[bytes] = []
     gaps = 0

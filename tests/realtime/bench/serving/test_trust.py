@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.bench.trust import trust
+from realtime.bench.serving.trust import trust
 
 
 @pytest.fixture(scope="module")

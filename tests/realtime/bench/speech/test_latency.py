@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from realtime.bench.latency import compare_turns
+from realtime.bench.speech.latency import compare_turns
 from realtime.bench.workloads.speech_clips import Turn, assemble_conversation, find_speech_clips
 from realtime.protocol import events
 from realtime.sources.media import SAMPLE_RATE

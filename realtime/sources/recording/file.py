@@ -18,11 +18,11 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from core_models.errors import MediaError
-from realtime.sources.container import Recording, open_recording
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
-from realtime.sources.raw_pcm import RawFormat
+from realtime.sources.recording.container import Recording, open_recording
+from realtime.sources.recording.raw_pcm import RawFormat
+from realtime.sources.recording.tracks import Placed, TrackDecoder, TrackMixer
 from realtime.sources.source import Sink, SourceStatus
-from realtime.sources.tracks import Placed, TrackDecoder, TrackMixer
 
 # Codecs give up to 300 ms at once; a chunk is at most 100 ms, so that real time is not held up by the codec.
 _CHUNK = SAMPLE_RATE // 10

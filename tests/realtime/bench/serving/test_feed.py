@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from realtime.bench.feed import feed
+from realtime.bench.serving.feed import feed
 
 
 def test_the_feed_is_measured_and_keeps_its_word() -> None:

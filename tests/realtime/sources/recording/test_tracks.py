@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from support.collecting_sink import CollectingSink
 
 from core_models.errors import Exit, MediaError, UsageError
-from realtime.sources.file import FileSource, read_audio
 from realtime.sources.media import SAMPLE_RATE
-from realtime.sources.raw_pcm import RawFormat, parse_raw_format
-from realtime.sources.tracks import TrackMixer
-from realtime.sources.wav_repair import JoinedBytes
+from realtime.sources.recording.file import FileSource, read_audio
+from realtime.sources.recording.raw_pcm import RawFormat, parse_raw_format
+from realtime.sources.recording.tracks import TrackMixer
+from realtime.sources.recording.wav_repair import JoinedBytes
 
 Samples = NDArray[np.float32]
 
@@ -224,7 +224,7 @@ def test_a_pipe_is_read_once_from_its_start(speech: Samples, tmp_path: Path, nam
     program = (
         "from pathlib import Path\n"
         "from support.collecting_sink import CollectingSink\n"
-        "from realtime.sources.file import FileSource\n"
+        "from realtime.sources.recording.file import FileSource\n"
         f"source, sink = FileSource(Path({name!r}), pace='fast'), CollectingSink()\n"
         "source.start(sink)\n"
         "sink.until_over()\n"

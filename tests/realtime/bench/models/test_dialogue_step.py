@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.bench.dialogue_step import step
+from realtime.bench.models.dialogue_step import step
 
 
 @pytest.mark.parametrize("alone", [False, True])

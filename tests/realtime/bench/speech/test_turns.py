@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.bench.turn_scores import count_word_errors, diarization_error, score_finals, word_errors_by_person
-from realtime.bench.turns import turns
+from realtime.bench.speech.turn_scores import count_word_errors, diarization_error, score_finals, word_errors_by_person
+from realtime.bench.speech.turns import turns
 from realtime.bench.workloads.mixed_conversations import assemble_conversation, find_voices
 from realtime.bench.workloads.turn_layouts import LaidTurn, cut_overlaps, draw_layout, overlap_share, read_layouts
 

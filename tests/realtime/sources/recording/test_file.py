@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from support.collecting_sink import CollectingSink, alignment
 
 from core_models.errors import MediaError
-from realtime.sources.file import FileSource, read_audio
 from realtime.sources.media import SAMPLE_RATE, AudioChunk, VideoFrame
+from realtime.sources.recording.file import FileSource, read_audio
 from realtime.sources.source import Sink, SourceStatus
 
 Samples = NDArray[np.float32]

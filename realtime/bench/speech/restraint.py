@@ -21,8 +21,8 @@ from realtime.pipeline.models import LoadedModels, load_models
 from realtime.pipeline.session import Session
 from realtime.protocol import events
 from realtime.segmentation.endpointing import Endpointing
-from realtime.sources.file import read_audio
 from realtime.sources.media import SAMPLE_RATE
+from realtime.sources.recording.file import read_audio
 
 # Longer than any hangover, so that no utterance runs from one recording into the next.
 _GAP_S = 1.0

@@ -1,0 +1,1 @@
+"""Benchmarks of the models behind one utterance: time of each part, and memory."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the feed and its page: many clients, kills, damage, a long call in a browser."""
