@@ -163,7 +163,7 @@ def test_corrections_calibrate_nothing(sdt: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "named"),
     [
-        (["--data.train.labels=iemocap6"], CheckpointError, r"meld7 .* iemocap6"),
+        (["--data.train.labels=iemocap6"], CheckpointError, r"meld7, .* iemocap6"),
         (["--features.adapter=text-minilm-emotion"], CheckpointError, r"minilm-l6 .* text-minilm-emotion"),
         (["--system=cmath"], CheckpointError, r"is a sdt.* cmath"),
         (["--model.width=32"], UsageError, r"model.width is 32.* has 16"),
