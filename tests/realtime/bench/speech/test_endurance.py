@@ -59,7 +59,7 @@ def test_noise_is_told_to_feel_nothing(capsys: pytest.CaptureFixture[str], tmp_p
     given = ["restraint", f"--sounds=[{tmp_path}]", "--noise-minutes=0.5", "--minutes=0.2", "--threads=1", "--json"]
     assert main(given) == 4
     assert "holds no recording" in capsys.readouterr().err
-    scene = Path(__file__).parents[3] / "realtime" / "demo" / "conversation.ogg"
+    scene = Path(__file__).parents[4] / "realtime" / "demo" / "conversation.ogg"
     assert main([*given[:1], f"--sounds=[{scene}]", *given[2:]]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["sounds"][str(scene)]["finals"] > 5
