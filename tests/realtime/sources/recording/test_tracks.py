@@ -230,7 +230,7 @@ def test_a_pipe_is_read_once_from_its_start(speech: Samples, tmp_path: Path, nam
         "sink.until_over()\n"
         "print(len(sink.sound()))\n"
     )
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     ran = subprocess.run(
         [sys.executable, "-c", program],
         stdin=subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE).stdout,
