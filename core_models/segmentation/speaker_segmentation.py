@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from core_models.errors import WeightsError
 from core_models.feature_spec import tensors_digest
+from core_models.torch_threads import torch_threads
 
 SAMPLE_RATE = 16_000
 # Samples from one frame to the next: the strides 10, 3, 3 and 3 of the convolutions and poolings.
@@ -68,10 +69,7 @@ class SpeakerSegmentation:
         """
         if len(samples) < SHORTEST_SAMPLES:
             raise ValueError(f"{len(samples)} samples are too few to tell who speaks: {SHORTEST_SAMPLES} or more")
-        # See SpeakerVector: one thread is the safe default, and the setting belongs to the calling thread.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             states, _ = self._lstm(self.convolve(samples).mT)  # [1, T, 2 hidden]
             for layer in ("linear.0", "linear.1"):
                 states = F.leaky_relu(self._linear(states, layer), _SLOPE)
